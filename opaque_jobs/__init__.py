@@ -1,0 +1,1 @@
+"""Approved jobs on data that stays sealed. The layers are drawn in README.md."""

@@ -1,0 +1,1 @@
+"""Evidence, its verifiers and the result they give."""

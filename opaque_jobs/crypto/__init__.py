@@ -1,0 +1,1 @@
+"""Keys, sealing, signing and encrypted Parquet."""

@@ -1,0 +1,1 @@
+"""Nouns, lifecycles and rules, pure."""

@@ -1,0 +1,1 @@
+"""What crosses the wall, the wall, and what is inside it."""

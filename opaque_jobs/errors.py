@@ -1,0 +1,80 @@
+"""The errors a user may see, and the exit code that each gives.
+
+One root. An error says what is wrong (message), how to mend it (hint) and safe facts (ids, names, counts). It never
+holds a value that came from data, a key, a passphrase or an author's text: errors end up in Airflow's logs.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigurationError",
+    "ConflictError",
+    "DeniedError",
+    "InvalidInputError",
+    "NotFoundError",
+    "OpaqueJobsError",
+    "SandboxError",
+    "TrustError",
+]
+
+
+class OpaqueJobsError(Exception):
+    """Root of all errors that are shown to people.
+
+    Args:
+        message: What is wrong and where, in one sentence.
+        hint: What to do about it.
+        facts: Safe values (ids, names, limits) for machines to read; never anything from data.
+    """
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "", **facts: str | int | float | bool | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.facts = facts
+
+
+class ConfigurationError(OpaqueJobsError):
+    """The installation lacks something or is set up wrongly."""
+
+    exit_code = 3
+
+
+class NotFoundError(OpaqueJobsError):
+    """The thing named does not exist, or the caller may not know that it does."""
+
+    exit_code = 4
+
+
+class InvalidInputError(OpaqueJobsError):
+    """What was given does not parse, or is outside what is allowed."""
+
+    exit_code = 5
+
+
+class DeniedError(OpaqueJobsError):
+    """The caller may not do this."""
+
+    exit_code = 6
+
+
+class ConflictError(OpaqueJobsError):
+    """The thing is not in a state that allows this, or someone else changed it meanwhile."""
+
+    exit_code = 7
+
+
+class TrustError(OpaqueJobsError):
+    """A signature, digest, seal, attestation or consent does not hold. Never retried."""
+
+    exit_code = 8
+
+
+class SandboxError(OpaqueJobsError):
+    """The sandbox could not be started or was ended. The only family that a rerun may mend by itself."""
+
+    exit_code = 9
+    retryable = True
