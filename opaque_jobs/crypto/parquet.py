@@ -53,11 +53,12 @@ __all__ = [
 #   wrapped data key   base64 (standard, padded) of nonce (12) || AES-256-GCM(wrapping key, nonce, data key,
 #                      AAD = the ASCII bytes of the master key id)
 #   key metadata       parquet-mr's JSON {"keyMaterialType":"PKMT1","internalStorage":true,"isFooterKey":..,
-#                      "masterKeyID":..,"doubleWrapping":false,"wrappedDEK":..}; for the footer also kmsInstanceID and -URL
+#                      "masterKeyID":..,"doubleWrapping":false,"wrappedDEK":..}; the footer's also has kmsInstanceID
+#                      and kmsInstanceURL
 #   physical names     of columns, and of struct fields at any depth: every byte of the logical name's UTF-8 except
-#                      A-Z a-z 0-9 _ - ~ written as %XX (upper case hex), so 'a b.c' stands as 'a%20b%2Ec'. Nested data is
-#                      under the key of its top-level column. Lists and maps keep Parquet's own levels (list.element,
-#                      key_value.key, key_value.value).
+#                      A-Z a-z 0-9 _ - ~ written as %XX (upper case hex), so 'a b.c' stands as 'a%20b%2Ec'. Nested data
+#                      is under the key of its top-level column. Lists and maps keep Parquet's own levels
+#                      (list.element, key_value.key, key_value.value).
 #
 # Result files, named part-....parquet by Spark; one key for footer and all columns
 #   file key           HKDF(result key, info = "opaque-jobs/v1|result|<run id>|<file name>")
@@ -104,17 +105,13 @@ def logical_name(physical: str) -> str:
     except UnicodeDecodeError:
         logical = ""
     if not logical or physical_name(logical) != physical:
-        raise TrustError(
-            "a file has a column name that this program does not write", hint="ask the owner for the dataset again"
-        )
+        raise TrustError("a file has a column name that this program does not write", hint="ask the owner for the dataset again")
     return logical
 
 
 def _check_id(value: Any, *, what: str) -> str:
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise InvalidInputError(
-            f"{what} has characters that ids do not have", hint="ids are letters, digits, '_', '-' and '.'"
-        )
+        raise InvalidInputError(f"{what} has characters that ids do not have", hint="ids are letters, digits, '_', '-' and '.'")
     return value
 
 
@@ -179,9 +176,7 @@ class ReleasedKeys:
         """
         _check_id(self.dataset_id, what="dataset id")
         _check_version(self.version)
-        if any(
-            type(key) is not bytes or len(key) != KEY_BYTES for key in (self.footer_key, *self.column_keys.values())
-        ):
+        if any(type(key) is not bytes or len(key) != KEY_BYTES for key in (self.footer_key, *self.column_keys.values())):
             raise InvalidInputError("a released key has the wrong length", hint="ask the broker again")
 
     def key_for(self, column: str | None) -> bytes:
@@ -193,9 +188,7 @@ class ReleasedKeys:
         if column is None:
             return self.footer_key
         if column not in self.column_keys:
-            raise TrustError(
-                "no key was released for a column", hint="only columns named in the approved job can be read"
-            )
+            raise TrustError("no key was released for a column", hint="only columns named in the approved job can be read")
         return self.column_keys[column]
 
     def to_document(self) -> dict[str, Any]:
@@ -278,9 +271,7 @@ def wrap_data_key(keys: ReleasedKeys, key_id: MasterKeyId, data_key: bytes) -> s
     """
     wrapping = derive(_key_of(keys, key_id), f"part|{key_id.part}")
     nonce = urandom(_NONCE_BYTES)
-    return base64.b64encode(nonce + AESGCM(wrapping).encrypt(nonce, data_key, str(key_id).encode("ascii"))).decode(
-        "ascii"
-    )
+    return base64.b64encode(nonce + AESGCM(wrapping).encrypt(nonce, data_key, str(key_id).encode("ascii"))).decode("ascii")
 
 
 def unwrap_data_key(keys: ReleasedKeys, text: str, wrapped: str, *, part: str) -> bytes:
@@ -295,17 +286,13 @@ def unwrap_data_key(keys: ReleasedKeys, text: str, wrapped: str, *, part: str) -
     """
     key_id = parse_master_key_id(text)
     if key_id.part != part:
-        raise TrustError(
-            "an encrypted file is not the part that its name says", hint="fetch the dataset again", part=part
-        )
+        raise TrustError("an encrypted file is not the part that its name says", hint="fetch the dataset again", part=part)
     wrapping = derive(_key_of(keys, key_id), f"part|{part}")
     try:
         raw = base64.b64decode(wrapped, validate=True)
         return AESGCM(wrapping).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], text.encode("ascii"))
     except (InvalidTag, binascii.Error, ValueError):
-        raise TrustError(
-            "the key inside an encrypted file does not open", hint="fetch the dataset again", part=part
-        ) from None
+        raise TrustError("the key inside an encrypted file does not open", hint="fetch the dataset again", part=part) from None
 
 
 def _key_of(keys: ReleasedKeys, key_id: MasterKeyId) -> bytes:
