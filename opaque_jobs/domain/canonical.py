@@ -51,7 +51,7 @@ def _refuse_constant(_name: str) -> Any:
 
 
 def _safe_integer(text: str) -> int:
-    number = int(text) if len(text) < 20 else _MAX_SAFE_INTEGER + 1  # noqa: PLR2004 - longer is out of range anyway
+    number = int(text) if len(text) < 20 else _MAX_SAFE_INTEGER + 1
     if abs(number) > _MAX_SAFE_INTEGER:
         raise ValueError("integer out of range")
     return number
@@ -78,7 +78,8 @@ def parse_json(data: bytes, *, what: str) -> Any:
         )
     except (ValueError, RecursionError):
         raise InvalidInputError(
-            f"{what} is not well-formed JSON, or has duplicate keys", hint="was the right file given, and is it complete?"
+            f"{what} is not well-formed JSON, or has duplicate keys",
+            hint="was the right file given, and is it complete?",
         ) from None
 
 

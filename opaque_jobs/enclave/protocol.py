@@ -9,7 +9,7 @@ import socket
 import struct
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Final, get_origin
+from typing import Any, Final, cast, get_origin
 
 from opaque_jobs.domain.canonical import canonical_bytes, parse_canonical
 from opaque_jobs.errors import InvalidInputError
@@ -170,17 +170,7 @@ class Finished:
     reasons: list[str]
 
 
-Message = (
-    Start
-    | EvidenceRequest
-    | EvidenceResponse
-    | BrokerRequest
-    | BrokerResponse
-    | Heartbeat
-    | Cancel
-    | Status
-    | Finished
-)
+Message = Start | EvidenceRequest | EvidenceResponse | BrokerRequest | BrokerResponse | Heartbeat | Cancel | Status | Finished
 _KINDS: Final[dict[str, type[Any]]] = {
     "start": Start,
     "evidence-request": EvidenceRequest,
@@ -194,9 +184,10 @@ _KINDS: Final[dict[str, type[Any]]] = {
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
+
 def _origin(annotation: Any) -> type[Any]:
     """Give the plain type behind a field's annotation (`dict` for `dict[str, str]`)."""
-    return get_origin(annotation) or annotation
+    return cast("type[Any]", get_origin(annotation) or annotation)
 
 
 def encode(message: Message) -> bytes:

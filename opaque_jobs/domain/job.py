@@ -1,0 +1,302 @@
+"""Jobs, and the one document that members approve.
+
+`JobSpec` holds everything that can change what a job does or who sees what. Its digest is *the* job digest: signed by every
+member, checked by every broker and by the agent, printed in the receipt.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.document import from_bytes, to_bytes, to_json
+from opaque_jobs.domain.ids import check_identifier, check_name, check_text
+from opaque_jobs.domain.inputs import InputType, InputVariable
+from opaque_jobs.domain.output_policy import OutputPolicy
+from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.errors import InvalidInputError
+
+__all__ = [
+    "ALLOWED_SPARK_CONF",
+    "Code",
+    "DatasetUse",
+    "JobKind",
+    "JobSpec",
+    "Language",
+    "Limits",
+    "Recipient",
+    "TeeKind",
+    "TemplateUse",
+    "parse_job_spec",
+]
+
+MAX_CODE: Final = 1_000_000
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+ALLOWED_SPARK_CONF: Final = frozenset(
+    {
+        "spark.sql.shuffle.partitions",
+        "spark.sql.autoBroadcastJoinThreshold",
+        "spark.sql.session.timeZone",
+        "spark.sql.ansi.enabled",
+        "spark.sql.adaptive.enabled",
+        "spark.sql.files.maxPartitionBytes",
+    }
+)
+"""Engine settings that an author may propose; all others are the agent's."""
+
+
+class JobKind(StrEnum):
+    """Free code, or a template with parameters."""
+
+    NOTEBOOK = "notebook"
+    NO_CODE = "no_code"
+
+
+class Language(StrEnum):
+    """Language of the code."""
+
+    SQL = "sql"
+    PYTHON = "python"
+
+
+class TeeKind(StrEnum):
+    """Kind of evidence, and the trust label of what came of it."""
+
+    SIMULATED = "simulated"
+    SEV_SNP = "sev-snp"
+    TDX = "tdx"
+    NITRO = "nitro"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """What runs. For a no-code job the text that its template gave for the parameters."""
+
+    language: Language
+    text: str
+
+    def __post_init__(self) -> None:
+        check_text(self.text, what="job's code", limit=MAX_CODE)
+        if not self.text.strip():
+            raise InvalidInputError("the job has no code", hint="give a file with --code, or a template")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateUse:
+    """A no-code job's template.
+
+    Args:
+        name: Its name.
+        version: Its version.
+        digest: Digest of its whole definition.
+        parameters: As filled in, valid by its JSON Schema.
+    """
+
+    name: str
+    version: str
+    digest: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetUse:
+    """One version of a data set that the job reads.
+
+    Args:
+        alias: Name in the code.
+        dataset_id: The data set.
+        dataset_version: The exact version.
+        manifest_digest: Digest of its manifest.
+        organisation_id: Its owner, whose broker must release the keys.
+        columns: Columns that the job may read.
+    """
+
+    alias: str
+    dataset_id: str
+    dataset_version: int
+    manifest_digest: str
+    organisation_id: str
+    columns: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_identifier(self.alias, what="data set")
+        if not self.columns or len(set(self.columns)) != len(self.columns) or not _DIGEST.fullmatch(self.manifest_digest):
+            raise InvalidInputError("a data set of the job names no columns, or one twice", hint="list each column once")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """An organisation that can open the result, with the key that it is sealed to."""
+
+    organisation_id: str
+    sealing_key: str
+    sealing_key_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may use.
+
+    Args:
+        memory_bytes: Memory of the whole sandbox.
+        cores: Threads of the engine.
+        pids: Processes and threads.
+        timeout_s: Wall time in seconds.
+        scratch_bytes: Scratch space (in memory, encrypted spill).
+    """
+
+    memory_bytes: int
+    cores: int
+    pids: int
+    timeout_s: int
+    scratch_bytes: int
+
+    def __post_init__(self) -> None:
+        if min(self.cores, self.timeout_s, self.scratch_bytes) < 1 or self.memory_bytes < 1 << 30 or self.pids < 256:
+            raise InvalidInputError(
+                "the job's limits are too small to start Spark",
+                hint="at least 1 GiB of memory, 256 processes, 1 core, 1 second",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """Everything that members approve.
+
+    Args:
+        v: Format version, 1.
+        workspace_id: The workspace.
+        workspace_genesis: Digest of its first roster.
+        epoch: Membership epoch in which it was submitted.
+        roster_digest: Digest of that epoch's roster.
+        job_id: The job.
+        revision: 1, 2, ...
+        author_id: Member who wrote it.
+        name: Up to 50 characters.
+        description: Up to 150 characters.
+        kind: Notebook or no-code.
+        code: What runs.
+        template: For no-code jobs only.
+        inputs: Input variables.
+        datasets: What it reads; at least one.
+        output_policy: What may leave.
+        recipients: Who can open the result: the author's organisation.
+        rerun_terms: How often it may run.
+        measurement: Digest of the enclave's runtime that must run it.
+        tee_kinds: Accepted kinds of evidence; `simulated` only if listed.
+        spark_conf: Engine settings, keys of `ALLOWED_SPARK_CONF`.
+        limits: What a run may use.
+
+    Raises:
+        InvalidInputError: An invariant does not hold.
+    """
+
+    v: int
+    workspace_id: str
+    workspace_genesis: str
+    epoch: int
+    roster_digest: str
+    job_id: str
+    revision: int
+    author_id: str
+    name: str
+    description: str
+    kind: JobKind
+    code: Code
+    template: TemplateUse | None
+    inputs: tuple[InputVariable, ...]
+    datasets: tuple[DatasetUse, ...]
+    output_policy: OutputPolicy
+    recipients: tuple[Recipient, ...]
+    rerun_terms: RerunTerms
+    measurement: str
+    tee_kinds: tuple[TeeKind, ...]
+    spark_conf: dict[str, str]
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        check_name(self.name, what="job")
+        check_text(self.description, what="job's description", limit=150)
+        if self.v != 1 or self.epoch < 1 or self.revision < 1:
+            raise InvalidInputError("the job's specification has an unknown version", hint="was it written by another version?")
+        if (self.template is None) != (self.kind is JobKind.NOTEBOOK):
+            raise InvalidInputError("a no-code job has a template, a notebook job has none", hint="choose one of them")
+        self._check_datasets_and_inputs()
+        if not self.recipients or not self.tee_kinds or not _DIGEST.fullmatch(self.measurement):
+            raise InvalidInputError(
+                "the job names no recipient, no accepted TEE kind, or no runtime",
+                hint="see 'opaque-jobs runtime build'",
+            )
+        if not set(self.spark_conf) <= ALLOWED_SPARK_CONF:
+            raise InvalidInputError(
+                "the job sets an engine setting that jobs may not set",
+                hint="allowed: " + ", ".join(sorted(ALLOWED_SPARK_CONF)),
+            )
+
+    def _check_datasets_and_inputs(self) -> None:
+        aliases = [use.alias.lower() for use in self.datasets]
+        names = [variable.name for variable in self.inputs]
+        if not aliases or len(set(aliases)) != len(aliases):
+            raise InvalidInputError(
+                "a job reads at least one data set, each under its own name",
+                hint="names that differ only in case clash",
+            )
+        if len(set(names)) != len(names):
+            raise InvalidInputError("two input variables have the same name", hint="rename one")
+        for variable in self.inputs:
+            if (
+                variable.type is InputType.DATASET
+                and variable.default is not None
+                and variable.default not in {use.alias for use in self.datasets}
+            ):
+                raise InvalidInputError(
+                    f"input variable '{variable.name}' names a data set that the job does not declare",
+                    hint="use one of its data set names",
+                )
+        settable = set(self.rerun_terms.variable_inputs)
+        if not settable <= set(names):
+            raise InvalidInputError("the rerun terms name an unknown input variable", hint="see the job's input variables")
+        for variable in self.inputs:
+            if variable.default is None and variable.name not in settable:
+                raise InvalidInputError(
+                    f"input variable '{variable.name}' has no default and may not be set",
+                    hint="list it in the rerun terms",
+                )
+
+    def to_bytes(self) -> bytes:
+        """Give the canonical bytes: exactly these travel to brokers and agent."""
+        return to_bytes(self)
+
+    @property
+    def digest(self) -> str:
+        """The job digest."""
+        return digest(self.to_bytes())
+
+    @property
+    def code_digest(self) -> str:
+        """Digest of language and code text."""
+        return digest(to_bytes(self.code))
+
+    @property
+    def output_policy_digest(self) -> str:
+        """Digest of the output policy."""
+        return digest(to_bytes(self.output_policy))
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Names of the data sets in the code."""
+        return tuple(use.alias for use in self.datasets)
+
+    def to_json(self) -> Any:
+        """Give the JSON form, for people."""
+        return to_json(self)
+
+
+def parse_job_spec(data: bytes) -> JobSpec:
+    """Parse untrusted bytes.
+
+    Raises:
+        InvalidInputError: Not a job specification.
+    """
+    return from_bytes(JobSpec, data, what="job specification")

@@ -1,0 +1,188 @@
+"""Votes, withdrawals and the bundle that proves unanimous consent.
+
+Signatures over these documents are checked in `crypto.consent`; what they must say is checked here.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.document import from_bytes, to_bytes
+from opaque_jobs.domain.job import JobSpec
+from opaque_jobs.domain.workspace import Roster
+
+__all__ = [
+    "Approval",
+    "ApprovalBundle",
+    "Decision",
+    "Withdrawal",
+    "approval_for",
+    "approval_refusals",
+    "parse_bundle",
+    "unanimous",
+]
+
+
+class Decision(StrEnum):
+    """A vote."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """Predicate of a vote; its subject is the job digest.
+
+    Args:
+        workspace_id: The workspace.
+        workspace_genesis: Digest of its first roster.
+        epoch: Membership epoch.
+        roster_digest: Digest of that epoch's roster.
+        decision: The vote.
+        reviewer_id: Member id.
+        reviewer_key_id: Id of the member's key.
+        output_policy_digest: Digest of the output policy.
+        max_runs: From the rerun terms.
+        not_before: From the rerun terms.
+        not_after: From the rerun terms.
+        comment_digest: Digest of the comment's UTF-8 bytes, or None.
+        nonce: 128 random bits, hex.
+        log_checkpoint: Checkpoint that the reviewer had verified, or None while there is no log.
+        decided_at: UTC, RFC 3339.
+    """
+
+    workspace_id: str
+    workspace_genesis: str
+    epoch: int
+    roster_digest: str
+    decision: Decision
+    reviewer_id: str
+    reviewer_key_id: str
+    output_policy_digest: str
+    max_runs: int
+    not_before: str | None
+    not_after: str | None
+    comment_digest: str | None
+    nonce: str
+    log_checkpoint: str | None
+    decided_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """Predicate of a withdrawal of consent; its subject is the job digest. It is final for that digest.
+
+    Args:
+        workspace_id: The workspace.
+        reviewer_id: Member id.
+        reviewer_key_id: Id of the member's key.
+        nonce: 128 random bits, hex.
+        withdrawn_at: UTC, RFC 3339.
+    """
+
+    workspace_id: str
+    reviewer_id: str
+    reviewer_key_id: str
+    nonce: str
+    withdrawn_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalBundle:
+    """All that a broker needs to see that everybody consented.
+
+    Args:
+        v: Format version, 1.
+        roster: Canonical JSON text of the roster.
+        acceptances: DSSE envelopes (JSON texts), one by each member.
+        approvals: DSSE envelopes (JSON texts), one by each member.
+        withdrawals: DSSE envelopes (JSON texts), none in a bundle that still stands.
+    """
+
+    v: int
+    roster: str
+    acceptances: tuple[str, ...]
+    approvals: tuple[str, ...]
+    withdrawals: tuple[str, ...]
+
+    def to_bytes(self) -> bytes:
+        """Give the canonical bytes."""
+        return to_bytes(self)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the canonical bytes."""
+        return digest(self.to_bytes())
+
+
+def parse_bundle(data: bytes) -> ApprovalBundle:
+    """Parse untrusted bytes.
+
+    Raises:
+        InvalidInputError: Not a bundle.
+    """
+    return from_bytes(ApprovalBundle, data, what="approval bundle")
+
+
+def approval_for(
+    spec: JobSpec,
+    *,
+    decision: Decision,
+    reviewer_id: str,
+    reviewer_key_id: str,
+    comment_digest: str | None,
+    nonce: str,
+    decided_at: str,
+) -> Approval:
+    """Give the predicate that a reviewer signs for this job."""
+    return Approval(
+        workspace_id=spec.workspace_id,
+        workspace_genesis=spec.workspace_genesis,
+        epoch=spec.epoch,
+        roster_digest=spec.roster_digest,
+        decision=decision,
+        reviewer_id=reviewer_id,
+        reviewer_key_id=reviewer_key_id,
+        output_policy_digest=spec.output_policy_digest,
+        max_runs=spec.rerun_terms.max_runs,
+        not_before=spec.rerun_terms.not_before,
+        not_after=spec.rerun_terms.not_after,
+        comment_digest=comment_digest,
+        nonce=nonce,
+        log_checkpoint=None,
+        decided_at=decided_at,
+    )
+
+
+def approval_refusals(approval: Approval, spec: JobSpec, roster: Roster) -> list[str]:
+    """Give the reasons why a vote is not one for this job at this epoch; empty if it is. The signature is not looked at."""
+    reasons = []
+    expected = approval_for(
+        spec,
+        decision=approval.decision,
+        reviewer_id=approval.reviewer_id,
+        reviewer_key_id=approval.reviewer_key_id,
+        comment_digest=approval.comment_digest,
+        nonce=approval.nonce,
+        decided_at=approval.decided_at,
+    )
+    if approval != expected:
+        reasons.append("approval-for-something-else")
+    if (spec.workspace_id, spec.workspace_genesis, spec.epoch, spec.roster_digest) != (
+        roster.workspace_id,
+        roster.genesis_digest,
+        roster.epoch,
+        roster.digest,
+    ):
+        reasons.append("approval-for-another-epoch")
+    keys = {member.id: member.key_id for member in roster.members}
+    if keys.get(approval.reviewer_id) != approval.reviewer_key_id:
+        reasons.append("approval-by-a-stranger")
+    return reasons
+
+
+def unanimous(roster: Roster, approving_key_ids: Collection[str]) -> bool:
+    """Tell whether exactly the members of the roster approved: equality of sets, never a count."""
+    return frozenset(approving_key_ids) == roster.key_ids
