@@ -1,0 +1,268 @@
+"""Signed consent: acceptances, votes, withdrawals, data set manifests, and the proof that everybody agreed.
+
+The one home of the rule "unanimous, at this epoch, none withdrawn". Services, every broker and the agent call the same
+functions on the same bytes. All are pure; nothing is believed that is not signed by a key of the roster.
+"""
+
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from opaque_jobs.crypto.keys import Signer, VerifyKey
+from opaque_jobs.crypto.signing import claimed_key_id, sign_statement, verify_statement
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.dataset import DatasetManifest
+from opaque_jobs.domain.document import from_json, to_json
+from opaque_jobs.domain.job import JobSpec
+from opaque_jobs.domain.review import (
+    Approval,
+    ApprovalBundle,
+    Decision,
+    Withdrawal,
+    approval_for,
+    approval_refusals,
+    unanimous,
+)
+from opaque_jobs.domain.workspace import MemberEntry, Roster, RosterAcceptance, parse_roster
+from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
+
+__all__ = [
+    "APPROVAL",
+    "MANIFEST",
+    "RECEIPT",
+    "ROSTER_ACCEPTANCE",
+    "WITHDRAWAL",
+    "consent_refusals",
+    "roster_refusals",
+    "sign_acceptance",
+    "sign_manifest",
+    "sign_vote",
+    "sign_withdrawal",
+    "verify_acceptance",
+    "verify_manifest",
+    "verify_vote",
+    "verify_withdrawal",
+]
+
+ROSTER_ACCEPTANCE: Final = "urn:opaque-jobs:roster-acceptance:v1"
+MANIFEST: Final = "urn:opaque-jobs:dataset-manifest:v1"
+APPROVAL: Final = "urn:opaque-jobs:approval:v1"
+WITHDRAWAL: Final = "urn:opaque-jobs:withdrawal:v1"
+RECEIPT: Final = "urn:opaque-jobs:receipt:v1"
+
+
+def sign_acceptance(roster: Roster, member: MemberEntry, signer: Signer, *, now: datetime) -> bytes:
+    """Sign that a member agrees to be in this roster, with these others.
+
+    Raises:
+        TrustError: The key is not the one that the roster names for the member.
+    """
+    _check_own_key(member, signer)
+    acceptance = RosterAcceptance(
+        workspace_id=roster.workspace_id, epoch=roster.epoch, member_id=member.id, accepted_at=now.isoformat()
+    )
+    return sign_statement(
+        signer,
+        predicate_type=ROSTER_ACCEPTANCE,
+        subject_name=roster.workspace_id,
+        subject_digest=roster.digest,
+        predicate=to_json(acceptance),
+    )
+
+
+def verify_acceptance(envelope: bytes, roster: Roster) -> MemberEntry:
+    """Verify one acceptance and give the member who made it.
+
+    Raises:
+        InvalidInputError: Not an acceptance.
+        TrustError: For another roster, by a stranger, or the signature does not hold.
+    """
+    member = _member_by_key(roster, claimed_key_id(envelope))
+    statement = verify_statement(envelope, VerifyKey.parse(member.public_key), predicate_type=ROSTER_ACCEPTANCE)
+    acceptance = from_json(RosterAcceptance, statement.predicate, what="acceptance")
+    said = (statement.subject_digest, acceptance.workspace_id, acceptance.epoch, acceptance.member_id)
+    if said != (roster.digest, roster.workspace_id, roster.epoch, member.id):
+        raise TrustError("an acceptance is for another member list", hint="accept the current one")
+    return member
+
+
+def roster_refusals(roster: Roster, acceptances: Iterable[bytes]) -> list[str]:
+    """Give the reasons why a roster is not in force; empty if every member in it, and nobody else, signed it."""
+    accepted: set[str] = set()
+    for envelope in acceptances:
+        try:
+            accepted.add(verify_acceptance(envelope, roster).key_id)
+        except OpaqueJobsError:
+            return ["acceptance-invalid"]
+    return [] if frozenset(accepted) == roster.key_ids else ["roster-not-accepted-by-all"]
+
+
+def sign_manifest(manifest: DatasetManifest, signer: Signer) -> bytes:
+    """Sign a data set's manifest as a member of the owning organisation."""
+    return sign_statement(
+        signer,
+        predicate_type=MANIFEST,
+        subject_name=f"{manifest.dataset_id}/{manifest.dataset_version}",
+        subject_digest=manifest.digest,
+        predicate=to_json(manifest),
+    )
+
+
+def verify_manifest(envelope: bytes, members: Iterable[MemberEntry]) -> DatasetManifest:
+    """Verify a manifest against the members that one knows.
+
+    Trust: the signer is a member of the organisation that the manifest names as owner. Whether the version is the approved
+    one is the caller's to compare.
+
+    Raises:
+        InvalidInputError: Not a manifest.
+        TrustError: Signed by nobody known of the owner, or it does not hold.
+    """
+    claimed = claimed_key_id(envelope)
+    for member in members:
+        if member.key_id != claimed:
+            continue
+        statement = verify_statement(envelope, VerifyKey.parse(member.public_key), predicate_type=MANIFEST)
+        manifest = DatasetManifest.parse(statement.predicate)
+        if manifest.organisation_id != member.organisation_id or statement.subject_digest != manifest.digest:
+            break
+        return manifest
+    raise TrustError("a data set's manifest is not signed by a member of its owner", hint="ask its owner to encrypt it again")
+
+
+def sign_vote(
+    spec: JobSpec, member: MemberEntry, signer: Signer, *, decision: Decision, comment: str | None, now: datetime
+) -> bytes:
+    """Sign a vote over the job digest.
+
+    Raises:
+        TrustError: The key is not the one that the roster names for the member.
+    """
+    _check_own_key(member, signer)
+    approval = approval_for(
+        spec,
+        decision=decision,
+        reviewer_id=member.id,
+        reviewer_key_id=member.key_id,
+        comment_digest=None if comment is None else digest(comment.encode()),
+        nonce=secrets.token_hex(16),
+        decided_at=now.isoformat(),
+    )
+    return sign_statement(
+        signer, predicate_type=APPROVAL, subject_name=spec.job_id, subject_digest=spec.digest, predicate=to_json(approval)
+    )
+
+
+def verify_vote(envelope: bytes, spec: JobSpec, roster: Roster) -> Approval:
+    """Verify one vote on this job at this epoch.
+
+    Raises:
+        InvalidInputError: Not a vote.
+        TrustError: For another job or epoch, by a stranger, or the signature does not hold.
+    """
+    member = _member_by_key(roster, claimed_key_id(envelope))
+    statement = verify_statement(envelope, VerifyKey.parse(member.public_key), predicate_type=APPROVAL)
+    approval = from_json(Approval, statement.predicate, what="vote")
+    if approval.reviewer_id != member.id or statement.subject_digest != spec.digest:
+        raise TrustError("a vote is for another job or by another member", hint="review the job as it is now, then vote again")
+    reasons = approval_refusals(approval, spec, roster)
+    if reasons:
+        raise TrustError(
+            "a vote does not fit the job as it is now", hint="review it as it is now, then vote again", reasons=",".join(reasons)
+        )
+    return approval
+
+
+def sign_withdrawal(spec: JobSpec, member: MemberEntry, signer: Signer, *, now: datetime) -> bytes:
+    """Sign that a member's consent to this job digest is withdrawn for good.
+
+    Raises:
+        TrustError: The key is not the one that the roster names for the member.
+    """
+    _check_own_key(member, signer)
+    withdrawal = Withdrawal(
+        workspace_id=spec.workspace_id,
+        reviewer_id=member.id,
+        reviewer_key_id=member.key_id,
+        nonce=secrets.token_hex(16),
+        withdrawn_at=now.isoformat(),
+    )
+    return sign_statement(
+        signer, predicate_type=WITHDRAWAL, subject_name=spec.job_id, subject_digest=spec.digest, predicate=to_json(withdrawal)
+    )
+
+
+def verify_withdrawal(envelope: bytes, *, job_digest: str, roster: Roster) -> Withdrawal:
+    """Verify a withdrawal of consent to a job digest.
+
+    Raises:
+        InvalidInputError: Not a withdrawal.
+        TrustError: For another job, by a stranger, or the signature does not hold.
+    """
+    member = _member_by_key(roster, claimed_key_id(envelope))
+    statement = verify_statement(envelope, VerifyKey.parse(member.public_key), predicate_type=WITHDRAWAL)
+    withdrawal = from_json(Withdrawal, statement.predicate, what="withdrawal")
+    said = (statement.subject_digest, withdrawal.workspace_id, withdrawal.reviewer_id, withdrawal.reviewer_key_id)
+    if said != (job_digest, roster.workspace_id, member.id, member.key_id):
+        raise TrustError("a withdrawal is for another job or by another member", hint="withdraw again for this job")
+    return withdrawal
+
+
+def consent_refusals(bundle: ApprovalBundle, spec: JobSpec) -> list[str]:
+    """Give the reasons why a bundle does not prove unanimous consent to this job; empty if it does.
+
+    Trust: proves that all members of the bundle's roster agree with each other. Whether that roster is the workspace's real
+    and current one is for the caller to know (a broker: pinned keys and the highest epoch that it has seen).
+    """
+    try:
+        roster = parse_roster(bundle.roster.encode())
+    except InvalidInputError:
+        return ["roster-invalid"]
+    # 1. Every member is in this roster of their own will.
+    reasons = roster_refusals(roster, [text.encode() for text in bundle.acceptances])
+    # 2. Every vote is by a member, for exactly this job and epoch; a rejection counts as one.
+    approving: set[str] = set()
+    for text in bundle.approvals:
+        try:
+            approval = verify_vote(text.encode(), spec, roster)
+        except OpaqueJobsError:
+            reasons.append("approval-invalid")
+            continue
+        if approval.decision is Decision.APPROVE:
+            approving.add(approval.reviewer_key_id)
+        else:
+            reasons.append("rejected")
+    # 3. Equality of sets, never a count.
+    if not unanimous(roster, approving):
+        reasons.append("not-unanimous")
+    # 4. Nothing was withdrawn. An unreadable withdrawal counts as one.
+    if bundle.withdrawals:
+        reasons.append("consent-withdrawn")
+    # 5. The author is a member, and the result goes to their organisation with the key that the roster names, nowhere else.
+    reasons += _recipient_refusals(spec, roster)
+    return reasons
+
+
+def _recipient_refusals(spec: JobSpec, roster: Roster) -> list[str]:
+    authors = [member for member in roster.members if member.id == spec.author_id]
+    if not authors:
+        return ["author-not-a-member"]
+    home = roster.organisation(authors[0].organisation_id)
+    allowed = {(home.id, home.sealing_key, home.sealing_key_id)}
+    wanted = {(each.organisation_id, each.sealing_key, each.sealing_key_id) for each in spec.recipients}
+    return [] if wanted == allowed else ["recipient-not-the-authors-organisation"]
+
+
+def _check_own_key(member: MemberEntry, signer: Signer) -> None:
+    if signer.public.key_id != member.key_id:
+        raise TrustError(
+            f"this key is not the one that the workspace knows for '{member.name}'", hint="use the key file of that member"
+        )
+
+
+def _member_by_key(roster: Roster, wanted: str) -> MemberEntry:
+    for member in roster.members:
+        if member.key_id == wanted:
+            return member
+    raise TrustError("a statement is signed by somebody who is not a member", hint="was the member's key changed?")
