@@ -1,0 +1,139 @@
+"""Where an installation keeps its things, read once from `OPAQUE_JOBS_*` environment variables.
+
+Every path of the product is made here and nowhere else, so that backup, doctor and the sandbox agree about them. Nothing
+heavy is imported: Airflow's DAG processor loads this at every parse.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from opaque_jobs.errors import ConfigurationError, InvalidInputError
+
+__all__ = ["Settings"]
+
+_COMPONENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PREFIX: Final = "OPAQUE_JOBS_"
+
+
+def _component(name: str) -> str:
+    """Give back a name that is safe as one path component.
+
+    Raises:
+        InvalidInputError: It could leave its folder.
+    """
+    if not _COMPONENT.fullmatch(name):
+        raise InvalidInputError("an id that is no plain name was used for a path", hint="use letters, digits, '.', '_', '-'")
+    return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One installation.
+
+    Args:
+        home: Root of everything that the product writes.
+        database_url: SQLAlchemy address of the product's own database (not Airflow's).
+        sandbox: Name of the sandbox technology (entry-point group `opaque_jobs.sandboxes`).
+    """
+
+    home: Path
+    database_url: str
+    sandbox: str
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: A value cannot be used.
+        """
+        env = os.environ if environ is None else environ
+        home = Path(env.get(_PREFIX + "HOME") or Path.home() / ".opaque-jobs").expanduser()
+        if not home.is_absolute():
+            raise ConfigurationError("OPAQUE_JOBS_HOME is not an absolute path", hint="give the full path, starting with /")
+        return cls(
+            home=home,
+            database_url=env.get(_PREFIX + "DATABASE_URL") or f"sqlite:///{home / 'opaque-jobs.db'}",
+            sandbox=env.get(_PREFIX + "SANDBOX") or "bubblewrap",
+        )
+
+    def prepare(self) -> None:
+        """Make the home folder, readable by its owner only.
+
+        Raises:
+            ConfigurationError: It cannot be made.
+        """
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            raise ConfigurationError("OPAQUE_JOBS_HOME cannot be made", hint="choose a folder you may write to") from None
+
+    @property
+    def keys_dir(self) -> Path:
+        """Passphrase-protected keys of members and organisations."""
+        return self.home / "keys"
+
+    @property
+    def brokers_dir(self) -> Path:
+        """One folder per organisation whose broker runs here."""
+        return self.home / "brokers"
+
+    def broker_dir(self, org_id: str) -> Path:
+        """Give the folder of one organisation's broker."""
+        return self.brokers_dir / _component(org_id)
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Built enclave trees."""
+        return self.home / "runtime"
+
+    @property
+    def datasets_dir(self) -> Path:
+        """Encrypted datasets."""
+        return self.home / "storage" / "datasets"
+
+    def dataset_dir(self, dataset_id: str, version: int | str) -> Path:
+        """Give the folder of one dataset version."""
+        return self.datasets_dir / _component(dataset_id) / _component(str(version))
+
+    @property
+    def results_dir(self) -> Path:
+        """Sealed results of real runs."""
+        return self.home / "storage" / "results"
+
+    def result_dir(self, run_id: str) -> Path:
+        """Give the folder of one run's sealed result."""
+        return self.results_dir / _component(run_id)
+
+    @property
+    def tests_dir(self) -> Path:
+        """Results of test runs on synthetic data."""
+        return self.home / "storage" / "tests"
+
+    def test_dir(self, run_id: str) -> Path:
+        """Give the folder of one test run."""
+        return self.tests_dir / _component(run_id)
+
+    @property
+    def attestation_dir(self) -> Path:
+        """The simulated hardware's key."""
+        return self.home / "attestation"
+
+    @property
+    def simulated_key_path(self) -> Path:
+        """Development key that signs simulated evidence."""
+        return self.attestation_dir / "simulated.pem"
+
+    @property
+    def airflow_dir(self) -> Path:
+        """AIRFLOW_HOME of the embedded Airflow."""
+        return self.home / "airflow"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Logs of our own processes."""
+        return self.home / "logs"
