@@ -1,0 +1,245 @@
+"""Memory and process limits, by the best means that the machine gives.
+
+cgroup v1 controllers (root), a delegated cgroup v2 subtree (root or a systemd user session), else a watch over the sandbox's own
+processes. Whichever it is, `LimitMode` says so: doctor shows it.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Cgroups", "LimitMode", "children_of", "descendants_of", "prepare_cgroups", "watched_memory_bytes"]
+
+_PREFIX: Final = "opaque-jobs-"
+_CONTROLLERS: Final = ("memory", "pids")
+_GONE_S: Final = 10.0
+_POLL_S: Final = 0.01
+
+
+class LimitMode(StrEnum):
+    """How limits are enforced."""
+
+    CGROUP_V1 = "cgroup-v1"
+    CGROUP_V2 = "cgroup-v2"
+    WATCH = "watch"
+
+
+@dataclass(slots=True, kw_only=True)
+class Cgroups:
+    """The control groups of one sandbox; none in watch mode.
+
+    Args:
+        mode: How they are enforced.
+        folders: One per hierarchy.
+    """
+
+    mode: LimitMode
+    folders: list[Path] = field(default_factory=list)
+
+    def join_paths(self) -> list[str]:
+        """Give the files into which the sandbox's first process writes its id."""
+        return [str(folder / "cgroup.procs") for folder in self.folders]
+
+    def ran_out_of_memory(self) -> bool:
+        """Tell whether the kernel had to kill something inside."""
+        for folder in self.folders:
+            for name in ("memory.events", "memory.oom_control"):
+                with contextlib.suppress(OSError):
+                    lines = (folder / name).read_text().splitlines()
+                    if any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines):
+                        return True
+        return False
+
+    def kill(self) -> None:
+        """Kill every process in them and wait until none is left."""
+        deadline = time.monotonic() + _GONE_S
+        while self.folders and time.monotonic() < deadline:
+            pids = {pid for folder in self.folders for pid in _pids_in(folder)}
+            if not pids:
+                return
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_POLL_S)
+
+    def remove(self) -> None:
+        """Remove them; a group that still holds a dying process is tried again for a moment."""
+        deadline = time.monotonic() + _GONE_S
+        while self.folders and time.monotonic() < deadline:
+            self.folders = [folder for folder in self.folders if not _removed(folder)]
+            if self.folders:
+                time.sleep(_POLL_S)
+
+
+def prepare_cgroups(*, memory_bytes: int, pids: int) -> Cgroups:
+    """Make control groups with these limits, as far as the machine allows."""
+    for mode, places in ((LimitMode.CGROUP_V2, _v2_places()), (LimitMode.CGROUP_V1, _v1_places())):
+        settings = _v2_settings(memory_bytes, pids) if mode is LimitMode.CGROUP_V2 else _v1_settings(memory_bytes, pids)
+        groups = Cgroups(mode=mode)
+        name = _PREFIX + secrets.token_hex(8)
+        wanted = 1 if mode is LimitMode.CGROUP_V2 else len(_CONTROLLERS)
+        for place in places:
+            if len(groups.folders) < wanted and _made(place / name, settings):
+                groups.folders.append(place / name)
+        if len(groups.folders) == wanted:
+            return groups
+        groups.remove()
+    return Cgroups(mode=LimitMode.WATCH)
+
+
+def _v1_settings(memory_bytes: int, pids: int) -> list[tuple[str, str, bool]]:
+    """Give (file, value, may be absent) of both controllers; each hierarchy has the files of one of them."""
+    return [
+        ("memory.limit_in_bytes", str(memory_bytes), True),
+        ("memory.memsw.limit_in_bytes", str(memory_bytes), True),
+        ("pids.max", str(pids), True),
+    ]
+
+
+def _v2_settings(memory_bytes: int, pids: int) -> list[tuple[str, str, bool]]:
+    return [
+        ("memory.max", str(memory_bytes), False),
+        ("pids.max", str(pids), False),
+        ("memory.swap.max", "0", True),
+        ("memory.oom.group", "1", True),
+    ]
+
+
+def _made(folder: Path, settings: list[tuple[str, str, bool]]) -> bool:
+    """Make one group with its limits, or nothing."""
+    try:
+        folder.mkdir()
+    except OSError:
+        return False
+    try:
+        written = 0
+        for name, value, may_be_absent in settings:
+            if may_be_absent and not (folder / name).exists():
+                continue
+            (folder / name).write_text(value)
+            written += 1
+        if written and os.access(folder / "cgroup.procs", os.W_OK):
+            return True
+    except OSError:
+        pass
+    _removed(folder)
+    return False
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _pids_in(folder: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+    except OSError:
+        return []
+
+
+def _own_groups() -> dict[str, str]:
+    """Map controller (empty for v2) to the path of this process's group."""
+    found: dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), path))
+    return found
+
+
+def _mount_points() -> Iterator[tuple[str, set[str], str, Path]]:
+    """Yield (file system type, options, root within the hierarchy, mount point) of every cgroup mount."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        if kind in {"cgroup", "cgroup2"}:
+            fields = left.split(" ")
+            yield kind, set(options.split(",")), fields[3], Path(fields[4])
+
+
+def _below(mount: Path, root: str, path: str) -> Path:
+    relative = path.removeprefix(root) if root != "/" else path
+    return mount / relative.lstrip("/")
+
+
+def _v1_places() -> list[Path]:
+    own = _own_groups()
+    return [
+        _below(mount, root, own.get(controller, "/"))
+        for kind, options, root, mount in _mount_points()
+        for controller in _CONTROLLERS
+        if kind == "cgroup" and controller in options
+    ]
+
+
+def _v2_places() -> list[Path]:
+    """Give the groups from our own upwards in which a child with both controllers can be made and joined."""
+    own = _own_groups().get("")
+    for kind, _, root, mount in _mount_points():
+        if kind == "cgroup2" and own is not None:
+            start = _below(mount, root, own)
+            chain = [start, *(parent for parent in start.parents if parent.is_relative_to(mount))]
+            return [place for place in chain if _delegates(place)]
+    return []
+
+
+def _delegates(place: Path) -> bool:
+    try:
+        enabled = (place / "cgroup.subtree_control").read_text().split()
+    except OSError:
+        return False
+    return set(_CONTROLLERS) <= set(enabled) and os.access(place / "cgroup.procs", os.W_OK)
+
+
+def children_of(pid: int) -> list[int]:
+    """Give the direct children of a process."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names only
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    return found
+
+
+def descendants_of(pid: int) -> list[int]:
+    """Give a process and all below it; orphans inside stay below their namespace's first process."""
+    found = [pid]
+    for one in found:
+        found += children_of(one)
+    return found
+
+
+def watched_memory_bytes(pid: int, tmpfs: tuple[str, ...]) -> int:
+    """Sum private memory, swap and tmpfs content of a sandbox whose outermost process is `pid`.
+
+    Units: bytes. Shared pages of a tmpfs count once, through the tmpfs; pages shared after a fork may count twice.
+    """
+    pids = descendants_of(pid)
+    total = sum(_private_bytes(one) for one in pids)
+    for inside in tmpfs:
+        with contextlib.suppress(OSError):
+            usage = os.statvfs(f"/proc/{pids[-1]}/root{inside}")
+            total += (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+    return total
+
+
+def _private_bytes(pid: int) -> int:
+    total = 0
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name in {"RssAnon", "VmSwap"}:
+                total += int(value.split()[0]) * 1024
+    return total
