@@ -1,0 +1,84 @@
+"""What commands print: tables and records for people, JSON with stable keys for programs.
+
+stdout carries the answer and nothing else; progress and errors go to stderr. rich leaves colours out by itself when stdout is
+no terminal or NO_COLOR is set.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["print_json", "print_record", "print_rows", "stderr", "stdout", "trust_text"]
+
+Formatter = Callable[[Any], str]
+
+
+def stdout() -> Console:
+    """Give the console of the answer."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def stderr() -> Console:
+    """Give the console of progress and errors."""
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def print_json(document: Any) -> None:
+    """Print a document as JSON, one value a call."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(item) for item in value) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_text(item)}" for key, item in value.items()) or "-"
+    return str(value)
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str = "nothing yet") -> None:
+    """Print rows as a table of these columns, or all of each row as JSON."""
+    listed = [dict(row) for row in rows]
+    if as_json:
+        print_json(listed)
+        return
+    if not listed:
+        stdout().print(f"[dim]{escape(empty)}[/]")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in listed:
+        table.add_row(*(escape(_text(row.get(column))) for column in columns))
+    stdout().print(table)
+
+
+def print_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
+    """Print one thing as `name  value` lines, or as JSON."""
+    if as_json:
+        print_json(record)
+        return
+    if title:
+        stdout().print(f"[bold]{escape(title)}[/]")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in record.items():
+        table.add_row(key.replace("_", " "), escape(_text(value)))
+    stdout().print(table)
+
+
+def trust_text(label: str) -> str:
+    """Give a trust label for people: `simulated` is never shown without its meaning."""
+    if label == "simulated":
+        return "[bold yellow]SIMULATED[/] (no hardware protects this: whoever runs the machine can read everything)"
+    return f"[bold green]{escape(label)}[/]"
