@@ -6,6 +6,7 @@ from a wrong passphrase. Files have mode 0600, appear whole or not at all, and a
 """
 
 import base64
+import errno
 import os
 import stat
 import unicodedata
@@ -160,6 +161,9 @@ def write_new_private_file(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -179,9 +183,14 @@ def write_new_private_file(path: Path, data: bytes) -> None:
             f"{path.name} exists already", hint="keys are never overwritten; move the old file away first"
         ) from None
     except OSError as error:
-        raise ConfigurationError(
-            f"{path.name} cannot be written: {os.strerror(error.errno or 0)}", hint="check the folder and the free space"
-        ) from None
+        raise _cannot_write(path, error) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path.name} cannot be written: {os.strerror(error.errno or errno.EIO)}",
+        hint="check the folder and the free space",
+    )
 
 
 def _b64(raw: bytes) -> str:
@@ -206,7 +215,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise NotFoundError(f"there is no key file {path.name}", hint="make one with `opaque-jobs keys`") from None
     except OSError as error:
         raise ConfigurationError(
-            f"{path.name} cannot be read: {os.strerror(error.errno or 0)}", hint="check who owns it"
+            f"{path.name} cannot be read: {os.strerror(error.errno or errno.EIO)}", hint="check who owns it"
         ) from None
     if len(data) > _MAX_FILE_BYTES:
         raise InvalidInputError(f"{_WHAT} is too long", hint="was the right file given?")

@@ -21,7 +21,7 @@ from opaque_jobs.crypto.parquet import (
     unwrap_data_key,
 )
 from opaque_jobs.crypto.parquet_schema import logical_batch
-from opaque_jobs.errors import NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 
 __all__ = ["read_dataset", "read_result", "result_schema"]
 
@@ -124,9 +124,9 @@ def _opened(path: Path, properties: Any) -> Any:
     _check_magic(path)
     try:
         return pq.ParquetFile(path, decryption_properties=properties)
-    except OpaqueJobsError:
+    except TrustError:
         raise
-    except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError):
+    except (pa.ArrowException, OSError, ValueError, InvalidInputError):
         raise _refused(path) from None
 
 
@@ -139,9 +139,9 @@ def _batches(path: Path, properties: Any, columns: list[str] | None) -> Iterator
         while True:
             try:
                 batch = next(batches, None)
-            except OpaqueJobsError:
+            except TrustError:
                 raise
-            except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError):
+            except (pa.ArrowException, OSError, ValueError, InvalidInputError):
                 raise _refused(path) from None
             if batch is None:
                 return
