@@ -21,10 +21,11 @@ from opaque_jobs.enclave.runtime.java import compile_jar
 from opaque_jobs.enclave.runtime.libraries import add_libraries, add_programs, lay_out
 from opaque_jobs.enclave.runtime.measurement import MANIFEST_NAME, check_tree, write_manifest
 from opaque_jobs.enclave.runtime.packages import compile_sources, copy_python, install_packages
+from opaque_jobs.enclave.sandbox.seccomp import author_filter
 from opaque_jobs.errors import ConfigurationError
 from opaque_jobs.settings import Settings
 
-__all__ = ["AGENT_SOURCES", "NEEDED_BYTES", "Progress", "Runtime", "ensure_runtime", "find_runtime"]
+__all__ = ["AGENT_SOURCES", "AUTHOR_FILTER", "NEEDED_BYTES", "Progress", "Runtime", "ensure_runtime", "find_runtime"]
 
 Progress = Callable[[str], None]
 """Called with one short sentence at the start of every step."""
@@ -42,7 +43,9 @@ AGENT_SOURCES: Final = (
     "enclave/agent",
 )
 """All that goes into `/opt/agent/opaque_jobs`: what an auditor of the enclave must read."""
-_RECIPE: Final = 1
+AUTHOR_FILTER: Final = "opt/seccomp/author.bpf"
+"""Seccomp filter that the agent gives to its nested sandboxes: made here because the tree has no libseccomp."""
+_RECIPE: Final = 2
 """Raised when the build itself changes what it makes."""
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
 _JAVA_SOURCES: Final = _PACKAGE / "enclave" / "jvm"
@@ -181,7 +184,9 @@ def _build_tree(target: Path, base: Path, progress: Progress) -> Runtime:
         progress("Compiling the engine's Java")
         compile_jar(root, _JAVA_SOURCES)
         _make_read_only(root / "opt" / "agent")
+        (root / AUTHOR_FILTER).write_bytes(author_filter())
         _make_read_only(root / "opt" / "jars")
+        _make_read_only(root / "opt" / "seccomp")
         progress("Measuring the runtime")
         scratch.chmod(0o755)
         measurement = write_manifest(scratch)

@@ -24,7 +24,20 @@ _LINE: Final = re.compile(rb"^\s+(?:(\S+) => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULT
 _MAGIC: Final = b"\x7fELF"
 _BATCH: Final = 64
 _ENV: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
-_MOUNT_POINTS: Final = ("data", "dev", "etc", "opt/agent", "opt/jars", "out", "proc", "scratch", "tmp", "usr/bin", "usr/lib")
+_MOUNT_POINTS: Final = (
+    "data",
+    "dev",
+    "etc",
+    "opt/agent",
+    "opt/jars",
+    "opt/seccomp",
+    "out",
+    "proc",
+    "scratch",
+    "tmp",
+    "usr/bin",
+    "usr/lib",
+)
 _LINKS: Final = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib", "usr/lib64": "lib", "sbin": "usr/bin"}
 _ETC: Final = {
     "passwd": "root:x:0:0:root:/:/bin/false\nenclave:x:1000:1000:enclave:/tmp:/bin/false\n",

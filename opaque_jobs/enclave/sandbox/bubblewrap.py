@@ -43,7 +43,7 @@ _TMP_BYTES: Final = 256 << 20
 _SHM_BYTES: Final = 64 << 20
 _DATA_BYTES: Final = 1 << 20
 _POLL_S: Final = 0.05
-_WATCH_S: Final = 0.5
+_WATCH_S: Final = 0.2
 _START_S: Final = 30.0
 _GONE_S: Final = 10.0
 _TMPFS: Final = ("/scratch", "/tmp", "/dev/shm")  # noqa: S108 - names inside the sandbox
@@ -82,9 +82,7 @@ class RunningBubblewrap:
     The thread also starts it: the kernel ties the sandbox's life to the thread that made it, so that one must live as long.
     """
 
-    def __init__(
-        self, spec: SandboxSpec, *, program: str, filters: tuple[bytes, ...], cgroups: Cgroups, uid: int | None
-    ) -> None:
+    def __init__(self, spec: SandboxSpec, *, program: str, filters: tuple[bytes, ...], cgroups: Cgroups, uid: int | None) -> None:
         self._spec = spec
         self._program = program
         self._filters = filters
@@ -193,7 +191,7 @@ class RunningBubblewrap:
             stream.write(json.dumps(plan).encode())
             stream.seek(0)
             descriptors = (stream.fileno(), self._inner.fileno())
-            process = subprocess.Popen(  # noqa: S603 - our own script with our own interpreter
+            process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-B", str(_STAGE), str(stream.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -31,8 +31,8 @@ set_tid_address setfsgid setfsuid setgid setgroups setitimer setpgid setpriority
 setsid setsockopt setuid shutdown sigaltstack signalfd signalfd4 splice stat statfs statx symlink symlinkat sync_file_range
 sysinfo tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
 timerfd_settime times tkill truncate umask uname unlink unlinkat utime utimensat utimes vfork vmsplice wait4 waitid write writev
-""".split()
-_NESTING: Final = "capset clone mount pivot_root umount2 unshare".split()
+"""
+_NESTING: Final = " capset clone mount pivot_root umount2 unshare"
 """What bubblewrap calls to make a sandbox inside the sandbox."""
 _NEW_NAMESPACES: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET; NEWTIME cannot be given to clone."""
@@ -82,7 +82,7 @@ def _libseccomp() -> Any:
 def _allowlist(*, nesting: bool) -> bytes:
     kernel = _libseccomp()
     rules = kernel.SyscallFilter(kernel.ERRNO(errno.ENOSYS))
-    for name in [*_COMMON, *(_NESTING if nesting else [])]:
+    for name in (_COMMON + _NESTING if nesting else _COMMON).split():
         if _exists(kernel, name):
             rules.add_rule(kernel.ALLOW, name)
     if not nesting:

@@ -122,7 +122,7 @@ def main(plan: dict[str, Any]) -> NoReturn:
         arguments += ["--add-seccomp-fd", str(_FIRST_FILTER_FD + index)]
     packed = b"".join(os.fsencode(part) + b"\0" for part in arguments)
     _lay_descriptors(plan["errors"], plan["control"], [packed, *filters])
-    os.execve(plan["program"], ["bwrap", "--args", str(_ARGUMENTS_FD), "--", *plan["argv"]], {})
+    os.execve(plan["program"], ["bwrap", "--args", str(_ARGUMENTS_FD), "--", *plan["argv"]], {})  # noqa: S606 - no shell is the point
 
 
 if __name__ == "__main__":
