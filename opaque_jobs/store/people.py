@@ -1,0 +1,92 @@
+"""Organisations and members known to this installation."""
+
+from sqlalchemy import or_
+from sqlalchemy.orm import Session
+
+from opaque_jobs.errors import NotFoundError
+from opaque_jobs.store.records import MemberRecord, OrganisationRecord, add, compare_and_set, fetch, fetch_one
+from opaque_jobs.store.tables import MemberRow, OrganisationRow
+
+__all__ = [
+    "add_member",
+    "add_organisation",
+    "list_members",
+    "list_organisations",
+    "member",
+    "member_by_name",
+    "organisation",
+    "set_address",
+    "set_key",
+]
+
+
+def add_organisation(session: Session, record: OrganisationRecord) -> None:
+    """Insert an organisation."""
+    add(session, OrganisationRow, record)
+
+
+def organisation(session: Session, id_or_name: str) -> OrganisationRecord:
+    """Give an organisation.
+
+    Raises:
+        NotFoundError: None by that id or name.
+    """
+    found = fetch_one(
+        session,
+        OrganisationRecord,
+        OrganisationRow,
+        or_(OrganisationRow.id == id_or_name, OrganisationRow.name == id_or_name),
+    )
+    if found is None:
+        raise NotFoundError("no such organisation", hint="list them with 'opaque-jobs organisation list'")
+    return found
+
+
+def list_organisations(session: Session) -> list[OrganisationRecord]:
+    """Give all organisations, by name."""
+    return fetch(session, OrganisationRecord, OrganisationRow, order=OrganisationRow.name)
+
+
+def set_address(session: Session, organisation_id: str, address: str) -> None:
+    """Change where an organisation's broker answers."""
+    compare_and_set(session, OrganisationRow, OrganisationRow.id == organisation_id, broker_address=address)
+
+
+def add_member(session: Session, record: MemberRecord) -> None:
+    """Insert a member."""
+    add(session, MemberRow, record)
+
+
+def member(session: Session, member_id: str) -> MemberRecord:
+    """Give a member.
+
+    Raises:
+        NotFoundError: Nobody by that id.
+    """
+    return _known(fetch_one(session, MemberRecord, MemberRow, MemberRow.id == member_id))
+
+
+def member_by_name(session: Session, name: str) -> MemberRecord:
+    """Give the member with a log-in name.
+
+    Raises:
+        NotFoundError: Nobody by that name.
+    """
+    return _known(fetch_one(session, MemberRecord, MemberRow, MemberRow.name == name))
+
+
+def _known(found: MemberRecord | None) -> MemberRecord:
+    if found is None:
+        raise NotFoundError("no such member", hint="list them with 'opaque-jobs member list'")
+    return found
+
+
+def list_members(session: Session, organisation_id: str | None = None) -> list[MemberRecord]:
+    """Give members, of one organisation or all, by name."""
+    where = () if organisation_id is None else (MemberRow.organisation_id == organisation_id,)
+    return fetch(session, MemberRecord, MemberRow, *where, order=MemberRow.name)
+
+
+def set_key(session: Session, member_id: str, public_key: str) -> None:
+    """Change a member's registered key."""
+    compare_and_set(session, MemberRow, MemberRow.id == member_id, public_key=public_key)
