@@ -1,0 +1,200 @@
+"""The messages of the key broker protocol, version 0.1.0 (a subset of Trustee's KBS), for both sides.
+
+`/kbs/v0/auth` gives a nonce, `/kbs/v0/attest` takes evidence and gives an attestation result, `/kbs/v0/resource/...` gives
+sealed keys. Refusals are `application/problem+json` with fixed codes in `reasons`. Bodies travel through an untrusted relay.
+"""
+
+import base64
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opaque_jobs.attestation.binding import TeePublicKeys
+from opaque_jobs.crypto.keys import decode_base64
+from opaque_jobs.domain.canonical import canonical_bytes, parse_json, require_fields
+from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.errors import InvalidInputError
+
+__all__ = [
+    "ATTEST_PATH",
+    "AUTH_PATH",
+    "PROTOCOL_VERSION",
+    "AttestRequest",
+    "attest_answer",
+    "attest_body",
+    "auth_answer",
+    "auth_body",
+    "parse_attest",
+    "parse_attest_answer",
+    "parse_auth",
+    "parse_auth_answer",
+    "parse_reasons",
+    "problem_body",
+    "resource_path",
+]
+
+AUTH_PATH: Final = "/kbs/v0/auth"
+ATTEST_PATH: Final = "/kbs/v0/attest"
+PROTOCOL_VERSION: Final = "0.1.0"
+_INIT_FORMAT: Final = "opaque-jobs/v1"
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_REASON: Final = re.compile(r"[a-z][a-z-]{0,63}")
+
+
+def _text(document: Any) -> str:
+    return canonical_bytes(document).decode()
+
+
+def _wrong(what: str) -> InvalidInputError:
+    return InvalidInputError(f"{what} has another form than expected", hint="agent and broker must match")
+
+
+def resource_path(*, workspace_id: str, dataset_id: str, version: int) -> str:
+    """Give the path at which a dataset's keys are fetched."""
+    return f"/kbs/v0/resource/{workspace_id}/{dataset_id}/{version}"
+
+
+def auth_body(kind: TeeKind) -> str:
+    """Ask for a nonce for evidence of a kind."""
+    return _text({"version": PROTOCOL_VERSION, "tee": str(kind), "extra-params": {}})
+
+
+def parse_auth(body: bytes) -> TeeKind:
+    """Read the untrusted request for a nonce.
+
+    Raises:
+        InvalidInputError: Another form, version or an unknown kind.
+    """
+    document = require_fields(parse_json(body, what="request"), ("version", "tee", "extra-params"), what="request")
+    if (
+        document["version"] != PROTOCOL_VERSION
+        or document["tee"] not in list(TeeKind)
+        or document["extra-params"] not in ({}, "")
+    ):
+        raise _wrong("the request for a nonce")
+    return TeeKind(document["tee"])
+
+
+def auth_answer(nonce: str) -> str:
+    """Answer with a nonce."""
+    return _text({"nonce": nonce, "extra-params": {}})
+
+
+def parse_auth_answer(body: str) -> str:
+    """Read the nonce out of a broker's untrusted answer.
+
+    Raises:
+        InvalidInputError: Another form.
+    """
+    document = require_fields(parse_json(body.encode(), what="answer"), ("nonce", "extra-params"), what="answer")
+    if not isinstance(document["nonce"], str) or len(decode_base64(document["nonce"], what="nonce")) < 16:
+        raise _wrong("the broker's nonce")
+    return document["nonce"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestRequest:
+    """What an agent shows a broker. Nothing of it is verified yet.
+
+    Args:
+        nonce: The broker's nonce.
+        keys: The enclave's public keys.
+        job_spec: Bytes of the job specification.
+        bundle: Bytes of the approval bundle.
+        run_id: The run.
+        inputs: Effective input values.
+        evidence: Bytes of the evidence.
+    """
+
+    nonce: str
+    keys: TeePublicKeys
+    job_spec: bytes
+    bundle: bytes
+    run_id: str
+    inputs: Mapping[str, Any]
+    evidence: bytes
+
+
+def attest_body(request: AttestRequest) -> str:
+    """Show a broker the evidence and what it is about."""
+    return _text(
+        {
+            "runtime-data": {"nonce": request.nonce, "tee-pubkey": request.keys.to_document()},
+            "init-data": {
+                "format": _INIT_FORMAT,
+                "body": {
+                    "job_spec": base64.b64encode(request.job_spec).decode("ascii"),
+                    "bundle": base64.b64encode(request.bundle).decode("ascii"),
+                    "run_id": request.run_id,
+                    "inputs": dict(request.inputs),
+                },
+            },
+            "tee-evidence": {"primary_evidence": base64.b64encode(request.evidence).decode("ascii")},
+        }
+    )
+
+
+def parse_attest(body: bytes) -> AttestRequest:
+    """Read an agent's untrusted request.
+
+    Raises:
+        InvalidInputError: Another form.
+    """
+    what = "the attestation request"
+    document = require_fields(parse_json(body, what=what), ("runtime-data", "init-data", "tee-evidence"), what=what)
+    runtime = require_fields(document["runtime-data"], ("nonce", "tee-pubkey"), what=what)
+    init = require_fields(document["init-data"], ("format", "body"), what=what)
+    about = require_fields(init["body"], ("job_spec", "bundle", "run_id", "inputs"), what=what)
+    evidence = require_fields(document["tee-evidence"], ("primary_evidence",), what=what)
+    if (
+        init["format"] != _INIT_FORMAT
+        or not isinstance(runtime["nonce"], str)
+        or not isinstance(about["run_id"], str)
+        or not _RUN_ID.fullmatch(about["run_id"])
+        or not isinstance(about["inputs"], dict)
+    ):
+        raise _wrong(what)
+    return AttestRequest(
+        nonce=runtime["nonce"],
+        keys=TeePublicKeys.parse_document(runtime["tee-pubkey"]),
+        job_spec=decode_base64(about["job_spec"], what=what),
+        bundle=decode_base64(about["bundle"], what=what),
+        run_id=about["run_id"],
+        inputs=about["inputs"],
+        evidence=decode_base64(evidence["primary_evidence"], what=what),
+    )
+
+
+def attest_answer(token: str) -> str:
+    """Answer with an attestation result."""
+    return _text({"token": token})
+
+
+def parse_attest_answer(body: str) -> str:
+    """Read the attestation result (not verified) out of a broker's untrusted answer.
+
+    Raises:
+        InvalidInputError: Another form.
+    """
+    document = require_fields(parse_json(body.encode(), what="answer"), ("token",), what="answer")
+    if not isinstance(document["token"], str):
+        raise _wrong("the broker's answer")
+    return document["token"]
+
+
+def problem_body(*, status: int, title: str, reasons: Collection[str]) -> str:
+    """Give a refusal (RFC 9457) with its fixed codes."""
+    return _text({"type": "about:blank", "title": title, "status": status, "reasons": list(reasons)})
+
+
+def parse_reasons(body: str) -> tuple[str, ...]:
+    """Read the codes out of an untrusted refusal; nothing but code words gets through, empty if there are none."""
+    try:
+        document = parse_json(body.encode(), what="refusal")
+    except InvalidInputError:
+        return ()
+    reasons = document.get("reasons") if isinstance(document, dict) else None
+    if not isinstance(reasons, list):
+        return ()
+    return tuple(word for word in reasons[:32] if isinstance(word, str) and _REASON.fullmatch(word))

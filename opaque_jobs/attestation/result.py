@@ -1,0 +1,175 @@
+"""Attestation results: what a verifier concluded, as a JWT of at most five minutes.
+
+Source: draft-ietf-rats-ear. Signed with Ed25519 (RFC 9864) and nothing else; keys come from the caller, never from a header.
+The agent does not load this module: it needs joserfc, which the enclave's runtime does not have.
+"""
+
+import base64
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from opaque_jobs.crypto.keys import SigningKey, VerifyKey
+from opaque_jobs.domain.canonical import require_fields
+from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.errors import InvalidInputError, TrustError
+
+__all__ = ["LIFETIME_S", "AttestationResult", "EarStatus", "ear_status", "issue_result", "verify_result"]
+
+LIFETIME_S: Final = 300
+_ALGORITHM: Final = "Ed25519"
+_PROFILE: Final = "tag:github.com,2023:veraison/ear"
+_HEADER: Final = {"alg": _ALGORITHM, "typ": "eat+jwt"}
+_CLOCK_SKEW_S: Final = 30
+
+
+class EarStatus(StrEnum):
+    """`ear.status`."""
+
+    NONE = "none"
+    AFFIRMING = "affirming"
+    WARNING = "warning"
+    CONTRAINDICATED = "contraindicated"
+
+
+_STATUS: Final = {TeeKind.SIMULATED: EarStatus.CONTRAINDICATED}
+"""Kinds that can be concluded about today. Simulated evidence says nothing that anybody should affirm."""
+
+
+def ear_status(kind: TeeKind) -> EarStatus:
+    """Give the status of valid evidence of a kind.
+
+    Raises:
+        TrustError: There is no verifier for this kind.
+    """
+    if kind not in _STATUS:
+        raise TrustError("evidence of this kind cannot be verified", hint="use an accepted kind", kind=str(kind))
+    return _STATUS[kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestationResult:
+    """What a verifier says about one enclave.
+
+    Args:
+        verifier: Organisation whose broker concluded.
+        kind: Kind of evidence: the trust label.
+        measurement: The runtime.
+        nonce: The broker's nonce.
+        tee_key_id: Id of the enclave's keys, see `TeePublicKeys.key_id`.
+        job_digest: The job.
+        run_id: The run.
+        issued_at: UTC, whole seconds.
+    """
+
+    verifier: str
+    kind: TeeKind
+    measurement: str
+    nonce: str
+    tee_key_id: str
+    job_digest: str
+    run_id: str
+    issued_at: datetime
+
+    @property
+    def status(self) -> EarStatus:
+        """`ear.status`, which follows from the kind alone."""
+        return ear_status(self.kind)
+
+
+def issue_result(result: AttestationResult, key: SigningKey) -> str:
+    """Sign an attestation result.
+
+    Raises:
+        TrustError: Evidence of this kind cannot be concluded about.
+    """
+    issued = int(result.issued_at.timestamp())
+    claims = {
+        "eat_profile": _PROFILE,
+        "iss": result.verifier,
+        "iat": issued,
+        "exp": issued + LIFETIME_S,
+        "eat_nonce": result.nonce,
+        "ear.verifier-id": {"developer": "opaque-jobs", "build": "1"},
+        "submods": {"enclave": {"ear.status": str(result.status), "opaque-jobs.measurement": result.measurement}},
+        "opaque-jobs.trust-label": str(result.kind),
+        "opaque-jobs.tee-key-id": result.tee_key_id,
+        "opaque-jobs.job-digest": result.job_digest,
+        "opaque-jobs.run-id": result.run_id,
+    }
+    return jwt.encode(dict(_HEADER), claims, OKPKey.import_key(_jwk(key.public, key)), algorithms=[_ALGORITHM])
+
+
+def verify_result(token: str, key: VerifyKey, *, now: datetime) -> AttestationResult:
+    """Verify an attestation result against a broker's known key.
+
+    Args:
+        token: Untrusted.
+        key: The broker's signing key, from the roster.
+        now: Aware time; for a receipt, the time at which the run finished.
+
+    Raises:
+        InvalidInputError: It is not such a result.
+        TrustError: Another key or algorithm, out of date, longer than five minutes, or a status that its kind cannot have.
+    """
+    try:
+        decoded = jwt.decode(token, OKPKey.import_key(_jwk(key)), algorithms=[_ALGORITHM])
+    except (JoseError, ValueError, TypeError):
+        raise TrustError("an attestation result is not signed by its broker", hint="fetch the receipt again") from None
+    if decoded.header != _HEADER:
+        raise TrustError("an attestation result has a header of its own", hint="fetch the receipt again")
+    result, expires = _parse_claims(decoded.claims)
+    issued = int(result.issued_at.timestamp())
+    if expires != issued + LIFETIME_S or not issued - _CLOCK_SKEW_S <= now.timestamp() <= expires:
+        raise TrustError("an attestation result is out of date", hint="results hold for five minutes")
+    return result
+
+
+def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
+    what = "attestation result"
+    fields = require_fields(
+        claims,
+        (
+            "eat_profile", "iss", "iat", "exp", "eat_nonce", "ear.verifier-id", "submods", "opaque-jobs.trust-label",
+            "opaque-jobs.tee-key-id", "opaque-jobs.job-digest", "opaque-jobs.run-id",
+        ),
+        what=what,
+    )  # fmt: skip
+    enclave = require_fields(require_fields(fields["submods"], ("enclave",), what=what)["enclave"],
+                             ("ear.status", "opaque-jobs.measurement"), what=what)  # fmt: skip
+    texts = ("iss", "eat_nonce", "opaque-jobs.tee-key-id", "opaque-jobs.job-digest", "opaque-jobs.run-id")
+    if (
+        fields["eat_profile"] != _PROFILE
+        or fields["opaque-jobs.trust-label"] not in list(TeeKind)
+        or not all(isinstance(fields[name], str) for name in texts)
+        or not isinstance(enclave["opaque-jobs.measurement"], str)
+        or type(fields["iat"]) is not int
+        or type(fields["exp"]) is not int
+    ):
+        raise InvalidInputError(f"{what} has another form than expected", hint="was it made by this program?")
+    result = AttestationResult(
+        verifier=fields["iss"],
+        kind=TeeKind(fields["opaque-jobs.trust-label"]),
+        measurement=enclave["opaque-jobs.measurement"],
+        nonce=fields["eat_nonce"],
+        tee_key_id=fields["opaque-jobs.tee-key-id"],
+        job_digest=fields["opaque-jobs.job-digest"],
+        run_id=fields["opaque-jobs.run-id"],
+        issued_at=datetime.fromtimestamp(fields["iat"], UTC),
+    )
+    if enclave["ear.status"] != str(result.status):
+        raise TrustError("an attestation result claims a status that its kind cannot have", hint="do not trust it")
+    return result, fields["exp"]
+
+
+def _jwk(public: VerifyKey, private: SigningKey | None = None) -> dict[str, str | list[str]]:
+    def encode(raw: bytes) -> str:
+        return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
+
+    jwk: dict[str, str | list[str]] = {"kty": "OKP", "crv": "Ed25519", "x": encode(public.raw)}
+    return jwk if private is None else {**jwk, "d": encode(private.seed)}
