@@ -46,7 +46,6 @@ _POLL_S: Final = 0.05
 _WATCH_S: Final = 0.2
 _START_S: Final = 30.0
 _GONE_S: Final = 10.0
-_TMPFS: Final = ("/scratch", "/tmp", "/dev/shm")  # noqa: S108 - names inside the sandbox
 _ENTER: Final = (
     "import os,resource as r,sys\n"
     "n=int(sys.argv[1])\n"
@@ -179,7 +178,7 @@ class RunningBubblewrap:
     def _breach(self, pid: int, limits: Limits) -> Ending | None:
         if self._cgroups.ran_out_of_memory():
             return Ending.MEMORY_LIMIT
-        if self._cgroups.mode is LimitMode.WATCH and watched_memory_bytes(pid, _TMPFS) > limits.memory_bytes:
+        if self._cgroups.mode is LimitMode.WATCH and watched_memory_bytes(pid, _tmpfs(limits)) > limits.memory_bytes:
             return Ending.MEMORY_LIMIT
         if sum(_folder_bytes(mount.source) for mount in self._spec.mounts if mount.writable) > limits.out_bytes:
             return Ending.DISK_LIMIT
@@ -253,9 +252,7 @@ def _arguments(spec: SandboxSpec) -> list[str | int]:
         "--uid", str(_INSIDE_ID), "--gid", str(_INSIDE_ID), "--hostname", "enclave",
         "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv", "--chdir", "/tmp",  # noqa: S108 - inside
         "--ro-bind", 0, "/", "--proc", "/proc",
-        "--dev", "/dev", "--size", str(_SHM_BYTES), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",  # noqa: S108 - inside
-        "--size", str(_TMP_BYTES), "--tmpfs", "/tmp",  # noqa: S108 - inside
-        "--size", str(spec.limits.scratch_bytes), "--tmpfs", "/scratch",
+        "--dev", "/dev", *_tmpfs_arguments(spec.limits), "--remount-ro", "/dev",
         "--perms", "0755", "--size", str(_DATA_BYTES), "--tmpfs", "/data",
     ]  # fmt: skip
     for number, mount in enumerate(spec.mounts, start=1):
@@ -264,6 +261,15 @@ def _arguments(spec: SandboxSpec) -> list[str | int]:
     for name, value in ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
     return arguments
+
+
+def _tmpfs(limits: Limits) -> dict[str, int]:
+    """Give path inside -> size."""
+    return {"/dev/shm": _SHM_BYTES, "/scratch": limits.scratch_bytes, "/tmp": _TMP_BYTES}  # noqa: S108 - inside
+
+
+def _tmpfs_arguments(limits: Limits) -> list[str]:
+    return [part for path, size in _tmpfs(limits).items() for part in ("--size", str(size), "--tmpfs", path)]
 
 
 def _free_uid() -> int | None:

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +21,7 @@ _PREFIX: Final = "opaque-jobs-"
 _CONTROLLERS: Final = ("memory", "pids")
 _GONE_S: Final = 10.0
 _POLL_S: Final = 0.01
+_PAGE_SLACK: Final = 1 << 16
 
 
 class LimitMode(StrEnum):
@@ -221,18 +222,34 @@ def descendants_of(pid: int) -> list[int]:
     return found
 
 
-def watched_memory_bytes(pid: int, tmpfs: tuple[str, ...]) -> int:
+def watched_memory_bytes(pid: int, tmpfs: Mapping[str, int]) -> int:
     """Sum private memory, swap and tmpfs content of a sandbox whose outermost process is `pid`.
+
+    Args:
+        pid: The outermost process.
+        tmpfs: Path inside -> size of each tmpfs.
 
     Units: bytes. Shared pages of a tmpfs count once, through the tmpfs; pages shared after a fork may count twice.
     """
     pids = descendants_of(pid)
     total = sum(_private_bytes(one) for one in pids)
-    for inside in tmpfs:
+    total += sum({inode: size for one in pids for inode, size in _memory_files(one)}.values())
+    for inside, size_bytes in tmpfs.items():
         with contextlib.suppress(OSError):
             usage = os.statvfs(f"/proc/{pids[-1]}/root{inside}")
-            total += (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+            if usage.f_blocks * usage.f_frsize <= size_bytes + _PAGE_SLACK:  # else bubblewrap has not mounted it yet
+                total += (usage.f_blocks - usage.f_bfree) * usage.f_frsize
     return total
+
+
+def _memory_files(pid: int) -> Iterator[tuple[int, int]]:
+    """Yield (inode, bytes) of a process's files that live in memory without a mount; they need not be mapped."""
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:
+        for entry in found:
+            with contextlib.suppress(OSError):
+                if os.readlink(entry.path).startswith("/memfd:"):  # noqa: PTH115 - hundreds of them, several times a second
+                    info = entry.stat()
+                    yield info.st_ino, info.st_blocks * 512
 
 
 def _private_bytes(pid: int) -> int:
