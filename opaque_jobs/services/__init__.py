@@ -1,13 +1,15 @@
 """Use cases: the only writers of the store.
 
 `open_services(Settings.load())` gives everything but execution (`services.execution`, which brings the enclave along).
-Services take signed envelopes and verify them; they never see a private key. An `actor` is a member id that the caller authenticated.
+Services take signed envelopes, verify them and never see a private key. An `actor` is a member id that the caller authenticated.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from opaque_jobs.enclave.runtime import find_runtime
+from opaque_jobs.errors import ConfigurationError
 from opaque_jobs.services.context import Context, utc_now
 from opaque_jobs.services.datasets import Datasets
 from opaque_jobs.services.drafts import DEFAULT_LIMITS, DEFAULT_OUTPUT_POLICY, SINGLE_RUN, DraftDataset, JobDraft
@@ -16,6 +18,8 @@ from opaque_jobs.services.reviews import Reviews
 from opaque_jobs.services.runs import Runs
 from opaque_jobs.services.workspaces import Workspaces
 from opaque_jobs.settings import Settings
+from opaque_jobs.store.gate_reader import GateReader
+from opaque_jobs.store.session import open_store
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -24,6 +28,8 @@ __all__ = [
     "DraftDataset",
     "JobDraft",
     "Services",
+    "bring_up_to_date",
+    "gate_reader",
     "open_services",
 ]
 
@@ -41,7 +47,7 @@ class Services:
 
     def close(self) -> None:
         """Give back database connections."""
-        raise NotImplementedError
+        self.context.store.close()
 
 
 def open_services(
@@ -62,4 +68,41 @@ def open_services(
     Raises:
         ConfigurationError: The database cannot be reached, or its tables are of another version.
     """
-    raise NotImplementedError
+    settings.prepare()
+    if migrate:
+        bring_up_to_date(settings.database_url)
+    store = open_store(settings.database_url)
+    store.check_version()
+    context = Context(settings=settings, store=store, now=now, measurement=measurement or (lambda: _built_measurement(settings)))
+    return Services(
+        context=context,
+        workspaces=Workspaces(context),
+        datasets=Datasets(context),
+        jobs=Jobs(context),
+        reviews=Reviews(context),
+        runs=Runs(context),
+    )
+
+
+def gate_reader(settings: Settings) -> GateReader:
+    """Give the asynchronous gate reader for Airflow's triggerer: ids in, words out, one query for all."""
+    return GateReader(settings.database_url)
+
+
+def _built_measurement(settings: Settings) -> str:
+    runtime = find_runtime(settings)
+    if runtime is None:
+        raise ConfigurationError("the enclave's runtime is not built", hint="run 'opaque-jobs runtime build'")
+    return runtime.measurement
+
+
+def bring_up_to_date(database_url: str) -> None:
+    """Make or update the tables.
+
+    Raises:
+        ConfigurationError: The database cannot be reached, or is newer than this program.
+    """
+    # Alembic takes a while to load and is needed once.
+    from opaque_jobs.store.migrate import migrate as migrate_store  # noqa: PLC0415
+
+    migrate_store(database_url)

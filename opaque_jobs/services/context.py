@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from opaque_jobs.settings import Settings
-
-if TYPE_CHECKING:
-    from opaque_jobs.store.session import Store
+from opaque_jobs.store.session import Store
 
 __all__ = ["Context", "utc_now"]
 
@@ -30,6 +28,16 @@ class Context:
     """
 
     settings: Settings
-    store: "Store"
+    store: Store
     now: Callable[[], datetime]
     measurement: Callable[[], str]
+
+    def stored_path(self, path: Path) -> str:
+        """Give a path as it is stored: relative to the home folder when inside it, so that a home can be moved."""
+        absolute = path.absolute()
+        home = self.settings.home.absolute()
+        return str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)
+
+    def located_path(self, stored: str) -> Path:
+        """Give the path behind a stored one."""
+        return self.settings.home / stored

@@ -1,12 +1,30 @@
 """Data sets: signed versions, where they are shared, and what stands in for them in tests."""
 
+import base64
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-from opaque_jobs.domain.dataset import Source, TestDataKind
-from opaque_jobs.services.context import Context
-from opaque_jobs.services.views import DatasetView
+from sqlalchemy.orm import Session
 
-__all__ = ["Datasets"]
+from opaque_jobs.crypto.consent import verify_manifest
+from opaque_jobs.domain.canonical import parse_json
+from opaque_jobs.domain.dataset import DatasetManifest, Source, TestDataKind
+from opaque_jobs.domain.ids import check_text
+from opaque_jobs.domain.lifecycle import RunEvent
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError
+from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force
+from opaque_jobs.services.context import Context
+from opaque_jobs.services.views import DatasetVersionView, DatasetView
+from opaque_jobs.store import datasets as rows
+from opaque_jobs.store import events, people
+from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import runs as run_rows
+from opaque_jobs.store.records import DatasetRecord, DatasetVersionRecord, ShareRecord
+from opaque_jobs.store.words import CloseReason
+
+__all__ = ["Datasets", "claimed_manifest"]
 
 
 class Datasets:
@@ -29,50 +47,173 @@ class Datasets:
             DeniedError: The actor is not of the owner.
             TrustError: The manifest's signature does not hold.
             InvalidInputError: A part is missing or has another size.
-            ConflictError: The id is taken, or the owner has one of this name.
+            ConflictError: The id is taken, the owner has one of this name, or it is not version 1.
         """
-        raise NotImplementedError
+        check_text(description, what="data set's description", limit=150)
+        now = self._context.now()
+        with self._context.store.write() as session:
+            manifest = self._verified(session, actor, envelope, storage)
+            if manifest.dataset_version != 1:
+                raise ConflictError("a new data set starts with version 1", hint="add later versions to the data set")
+            rows.add_dataset(
+                session,
+                DatasetRecord(
+                    id=manifest.dataset_id,
+                    organisation_id=manifest.organisation_id,
+                    name=manifest.name,
+                    description=description,
+                    source=source,
+                    test_data_kind=TestDataKind.NONE,
+                    test_data_path=None,
+                    created_at=now,
+                ),
+            )
+            self._add(session, manifest, envelope=envelope, storage=storage, actor=actor, now=now)
+            return self._view(session, manifest.dataset_id, actor)
 
     def add_version(self, *, actor: str, envelope: bytes, storage: Path) -> DatasetView:
         """Register the next version (a refresh). Versions are immutable.
 
         Raises:
-            ConflictError: It is not the next version.
+            ConflictError: It is not the next version, or has another name or owner.
+            DeniedError: The actor is not of the owner.
+            TrustError: The manifest's signature does not hold, also for a workspace that it is shared into.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            manifest = self._verified(session, actor, envelope, storage)
+            record = rows.dataset(session, manifest.dataset_id)
+            known = rows.versions(session, record.id)
+            if (manifest.organisation_id, manifest.name) != (record.organisation_id, record.name):
+                raise ConflictError("a version has another name or owner than its data set", hint="register it as a new data set")
+            if manifest.dataset_version != known[-1].version + 1:
+                raise ConflictError(
+                    "this is not the next version of the data set", hint="encrypt it again", expected=known[-1].version + 1
+                )
+            for share in rows.shares(session, record.id):
+                roster = roster_in_force(session, share.workspace_id)
+                verify_manifest(envelope, roster.members if roster else ())
+            self._add(session, manifest, envelope=envelope, storage=storage, actor=actor, now=now)
+            return self._view(session, record.id, actor)
+
+    def renew_signature(self, *, actor: str, envelope: bytes) -> DatasetView:
+        """Replace the signature of a version after its signer's key has changed; the manifest itself stays the same.
+
+        Raises:
+            ConflictError: The manifest is not the one registered.
+            DeniedError: The actor is not of the owner.
+            TrustError: The signature does not hold.
+        """
+        with self._context.store.write() as session:
+            signers = [member_entry(record) for record in people.list_members(session)]
+            manifest = verify_manifest(envelope, signers)
+            _check_owner(signers, actor, manifest.organisation_id)
+            rows.set_envelope(session, manifest, envelope)
+            events.append(
+                session,
+                noun="dataset",
+                subject_id=manifest.dataset_id,
+                event="renew-signature",
+                actor=actor,
+                now=self._context.now(),
+                version=manifest.dataset_version,
+            )
+            return self._view(session, manifest.dataset_id, actor)
 
     def attach_test_data(self, *, actor: str, dataset_id: str, kind: TestDataKind, path: Path | None) -> DatasetView:
-        """Attach the one test data set: a folder of plaintext Parquet (None for `TestDataKind.NONE`)."""
-        raise NotImplementedError
+        """Attach the one test data set: a folder of plaintext Parquet (None for `TestDataKind.NONE`).
+
+        Raises:
+            DeniedError: The actor is not of the owner.
+            InvalidInputError: The folder holds no Parquet file, or kind and folder contradict each other.
+        """
+        if (path is None) != (kind is TestDataKind.NONE) or (path is not None and not any(path.glob("*.parquet"))):
+            raise InvalidInputError("the test data is missing", hint="give a folder with Parquet files, or the kind 'none'")
+        with self._context.store.write() as session:
+            self._owned(session, dataset_id, actor)
+            rows.set_test_data(session, dataset_id, kind, None if path is None else self._context.stored_path(path))
+            events.append(
+                session,
+                noun="dataset",
+                subject_id=dataset_id,
+                event="attach-test-data",
+                actor=actor,
+                now=self._context.now(),
+                kind=kind.value,
+            )
+            return self._view(session, dataset_id, actor)
 
     def share(self, *, actor: str, dataset_id: str, workspace_id: str) -> DatasetView:
         """Share into a workspace of the actor.
 
         Raises:
-            DeniedError: The actor is not of the owner, or not a member of the workspace.
+            DeniedError: The actor is not of the owner.
+            NotFoundError: The actor is not a member of the workspace.
+            ConflictError: It is shared already, or the workspace is not active.
             TrustError: The manifest is not signed by a member of the workspace's roster: brokers would refuse it.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            self._owned(session, dataset_id, actor)
+            workspace, roster = member_workspace(session, workspace_id, actor)
+            check_active(workspace)
+            verify_manifest(rows.versions(session, dataset_id)[-1].envelope, roster.members)
+            rows.add_share(session, ShareRecord(dataset_id=dataset_id, workspace_id=workspace_id, shared_by=actor, shared_at=now))
+            events.append(
+                session, noun="dataset", subject_id=dataset_id, event="share", actor=actor, now=now, workspace_id=workspace_id
+            )
+            return self._view(session, dataset_id, actor)
 
     def unshare(self, *, actor: str, dataset_id: str, workspace_id: str) -> tuple[str, ...]:
         """Take back: new, running and waiting jobs stop at once.
 
         Returns:
             Ids of the runs that were closed by it.
+
+        Raises:
+            DeniedError: The actor is not of the owner.
+            ConflictError: It is not shared there.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            self._owned(session, dataset_id, actor)
+            if workspace_id not in {share.workspace_id for share in rows.shares(session, dataset_id)}:
+                raise ConflictError("the data set is not shared into this workspace", hint="see 'opaque-jobs dataset show'")
+            rows.remove_share(session, dataset_id, workspace_id)
+            events.append(
+                session, noun="dataset", subject_id=dataset_id, event="unshare", actor=actor, now=now, workspace_id=workspace_id
+            )
+            reading = job_rows.revisions_reading(session, dataset_id, workspace_id=workspace_id)
+            stopped = [run for run in run_rows.runs_of_revisions(session, reading) if run.state in run_rows.OPEN_STATES]
+            for run in stopped:
+                run_rows.apply_event(session, run, RunEvent.FAIL, actor=None, now=now, reason=CloseReason.GATE_DATASET_UNSHARED)
+            return tuple(run.id for run in stopped)
 
     def delete(self, *, actor: str, dataset_id: str) -> None:
         """Forget a data set; only when it is shared nowhere. Files are the caller's to remove.
 
         Raises:
             ConflictError: It is still shared, or a job has used it.
+            DeniedError: The actor is not of the owner.
         """
-        raise NotImplementedError
+        with self._context.store.write() as session:
+            self._owned(session, dataset_id, actor)
+            rows.remove_dataset(session, dataset_id)
+            events.append(session, noun="dataset", subject_id=dataset_id, event="delete", actor=actor, now=self._context.now())
 
     def list(self, *, actor: str, workspace_id: str | None = None) -> list[DatasetView]:
-        """Give the actor's organisation's data sets, or those shared into a workspace of the actor."""
-        raise NotImplementedError
+        """Give the actor's organisation's data sets, or those shared into a workspace of the actor.
+
+        Raises:
+            NotFoundError: The actor is not a member of the workspace.
+        """
+        with self._context.store.read() as session:
+            if workspace_id is not None:
+                member_workspace(session, workspace_id, actor)
+                records = rows.shared_into(session, workspace_id)
+            else:
+                records = rows.of_organisation(session, people.member(session, actor).organisation_id)
+            return [self._view(session, record.id, actor) for record in records]
 
     def show(self, dataset_id: str, *, actor: str) -> DatasetView:
         """Give one, to a member of the owner or of a workspace that it is shared into.
@@ -80,4 +221,102 @@ class Datasets:
         Raises:
             NotFoundError: None, or the actor may not know of it.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return self._view(session, dataset_id, actor)
+
+    def _verified(self, session: Session, actor: str, envelope: bytes, storage: Path) -> DatasetManifest:
+        signers = [member_entry(record) for record in people.list_members(session)]
+        manifest = verify_manifest(envelope, signers)
+        _check_owner(signers, actor, manifest.organisation_id)
+        for part in manifest.parts:
+            path = storage / part.name
+            if not path.is_file() or path.stat().st_size != part.size_bytes:
+                raise InvalidInputError(
+                    "a file of the data set is missing or has another size", hint="encrypt it again", file=part.name
+                )
+        return manifest
+
+    def _owned(self, session: Session, dataset_id: str, actor: str) -> None:
+        view = self._view(session, dataset_id, actor)
+        _check_owner([member_entry(people.member(session, actor))], actor, view.organisation_id)
+
+    def _add(
+        self, session: Session, manifest: DatasetManifest, *, envelope: bytes, storage: Path, actor: str, now: datetime
+    ) -> None:
+        record = DatasetVersionRecord(
+            dataset_id=manifest.dataset_id,
+            version=manifest.dataset_version,
+            manifest_digest=manifest.digest,
+            envelope=envelope,
+            storage=self._context.stored_path(storage),
+            registered_at=now,
+        )
+        rows.add_version(session, record)
+        events.append(
+            session,
+            noun="dataset",
+            subject_id=manifest.dataset_id,
+            event="version",
+            actor=actor,
+            now=now,
+            version=manifest.dataset_version,
+            digest=manifest.digest,
+        )
+
+    def _view(self, session: Session, dataset_id: str, actor: str) -> DatasetView:
+        """Give what the actor may see.
+
+        Raises:
+            NotFoundError: Nothing.
+        """
+        record = rows.dataset(session, dataset_id)
+        visible = [
+            share.workspace_id for share in rows.shares(session, dataset_id) if _is_member(session, share.workspace_id, actor)
+        ]
+        if people.member(session, actor).organisation_id != record.organisation_id and not visible:
+            raise NotFoundError("no such data set", hint="list them with 'opaque-jobs dataset list'")
+        versions = tuple(
+            DatasetVersionView(
+                version=each.version,
+                manifest=claimed_manifest(each.envelope),
+                envelope=each.envelope,
+                storage=self._context.located_path(each.storage),
+                registered_at=each.registered_at,
+            )
+            for each in rows.versions(session, dataset_id)
+        )
+        current = versions[-1].manifest
+        return DatasetView(
+            id=record.id,
+            name=record.name,
+            organisation_id=record.organisation_id,
+            description=record.description,
+            source=record.source,
+            versions=versions,
+            columns=current.columns,
+            test_data_kind=record.test_data_kind,
+            test_data=self._context.located_path(record.test_data_path) if record.test_data_path else None,
+            workspace_ids=tuple(visible),
+            size_bytes=sum(part.size_bytes for part in current.parts),
+            created_at=record.created_at,
+        )
+
+
+def claimed_manifest(envelope: bytes) -> DatasetManifest:
+    """Read a stored manifest, for people.
+
+    Trust: nothing is verified: a signer's key may have changed since. Whoever relies on it uses `consent.verify_manifest`.
+    """
+    outer = parse_json(envelope, what="data set manifest")
+    inner = parse_json(base64.b64decode(outer["payload"]), what="data set manifest")
+    return DatasetManifest.parse(inner["predicate"])
+
+
+def _is_member(session: Session, workspace_id: str, actor: str) -> bool:
+    roster = roster_in_force(session, workspace_id)
+    return roster is not None and actor in {member.id for member in roster.members}
+
+
+def _check_owner(members: Sequence[MemberEntry], actor: str, organisation_id: str) -> None:
+    if organisation_id not in {member.organisation_id for member in members if member.id == actor}:
+        raise DeniedError("only a member of its owner may do this with a data set", hint="ask a member of the owner")

@@ -2,11 +2,33 @@
 
 from datetime import datetime
 
-from opaque_jobs.domain.review import ApprovalBundle
+from sqlalchemy.orm import Session
+
+from opaque_jobs.crypto.consent import verify_vote, verify_withdrawal
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.ids import check_text
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.lifecycle import JobEvent, JobStatus, RunState
+from opaque_jobs.domain.review import ApprovalBundle, Decision, Withdrawal
+from opaque_jobs.domain.roles import Action
+from opaque_jobs.domain.run import RunKind
+from opaque_jobs.domain.workspace import Roster
+from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
+from opaque_jobs.services.access import access_to_job
+from opaque_jobs.services.consent_rules import bundle_of, roster_of, stands
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.views import ReviewView
+from opaque_jobs.services.jobs import spec_of_draft
+from opaque_jobs.services.views import BrokerPush, ReviewView, VoteView
+from opaque_jobs.services.workspaces import broker_push
+from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import reviews as rows
+from opaque_jobs.store import runs as run_rows
+from opaque_jobs.store.records import JobRecord, RevisionRecord, VoteRecord, WithdrawalRecord
 
 __all__ = ["Reviews"]
+
+_MAX_COMMENT = 2000
+_MAX_REASON = 500
 
 
 class Reviews:
@@ -40,7 +62,51 @@ class Reviews:
             TrustError: The envelope is not the author's approval of exactly these bytes.
             InvalidInputError: No test run and no reason, or the test run is not a successful one of this spec.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        proposed = parse_job_spec(spec)
+        measurement = self._context.measurement()
+        _check_terms(no_test_reason, test_run_id, deadline, now)
+        with self._context.store.write() as session:
+            # 1. The author's document is what the draft gives, to the byte.
+            access = access_to_job(session, job_id, proposed.author_id, Action.EDIT)
+            if spec_of_draft(session, access, measurement).to_bytes() != spec:
+                raise ConflictError("the job has changed since this was signed", hint="look at it again, then submit again")
+            # 2. The author has signed it.
+            approval = verify_vote(envelope, proposed, access.roster)
+            if approval.reviewer_id != access.job.author_id or approval.decision is not Decision.APPROVE:
+                raise TrustError("a submission is signed by somebody else than its author", hint="sign it as its author")
+            # 3. It was tested as it is, or the author says why not.
+            if test_run_id is not None:
+                _check_test(session, job_id, test_run_id, proposed)
+            # 4. From here on it is frozen.
+            revision = RevisionRecord(
+                job_id=job_id,
+                revision=proposed.revision,
+                status=JobStatus.UNDER_REVIEW,
+                version=1,
+                digest=proposed.digest,
+                spec=spec,
+                roster_digest=proposed.roster_digest,
+                submitted_at=now,
+                decided_at=None,
+                deadline=deadline,
+                test_run_id=test_run_id,
+                no_test_reason=no_test_reason,
+            )
+            job_rows.add_revision(session, revision, [use.dataset_id for use in proposed.datasets])
+            job_rows.apply_job_event(
+                session,
+                access.job,
+                JobEvent.SUBMIT,
+                actor=approval.reviewer_id,
+                now=now,
+                next_revision=proposed.revision + 1,
+            )
+            rows.add_vote(
+                session, _vote(revision, approval.reviewer_id, Decision.APPROVE, comment=None, envelope=envelope, now=now)
+            )
+            _settle(session, revision, approval.reviewer_id, now)
+            return _view(session, job_rows.revision(session, job_id, revision.revision))
 
     def vote(self, *, job_id: str, envelope: bytes, comment: str | None = None) -> ReviewView:
         """Take a signed vote: accepted when unanimous, rejected at the first rejection.
@@ -55,24 +121,85 @@ class Reviews:
             TrustError: The vote is not by a member for exactly this revision and epoch.
             InvalidInputError: A rejection without comment, or another comment than was signed.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        self.expire_due(now)
+        with self._context.store.write() as session:
+            job, revision = _under_review(session, job_id)
+            spec = parse_job_spec(revision.spec)
+            approval = verify_vote(envelope, spec, roster_of(session, revision))
+            member, decision = approval.reviewer_id, approval.decision
+            if member in {vote.member_id for vote in rows.votes(session, job_id, revision.revision)}:
+                raise ConflictError("you have voted on this revision already", hint="consent can be withdrawn at any time")
+            access_to_job(session, job_id, member, Action.VOTE)
+            _check_comment(comment, approval.comment_digest, decision)
+            rows.add_vote(session, _vote(revision, member, decision, comment=comment, envelope=envelope, now=now))
+            if decision is Decision.REJECT:
+                job_rows.apply_revision_event(session, revision, JobEvent.REJECT, actor=member, now=now)
+                job_rows.apply_job_event(session, job, JobEvent.REJECT, actor=member, now=now)
+            else:
+                _settle(session, revision, member, now)
+            return _view(session, job_rows.revision(session, job_id, revision.revision))
 
     def cancel_review(self, *, actor: str, job_id: str) -> ReviewView:
-        """Return a job that is under review or rejected to draft (author only)."""
-        raise NotImplementedError
+        """Return a job that is under review or rejected to draft (author only).
+
+        Raises:
+            ConflictError: It is neither.
+            DeniedError: Not the author.
+        """
+        now = self._context.now()
+        with self._context.store.write() as session:
+            access = access_to_job(session, job_id, actor, Action.EDIT)
+            job_rows.apply_job_event(session, access.job, JobEvent.CANCEL_REVIEW, actor=actor, now=now)
+            revision = job_rows.revisions(session, job_id)[-1]
+            if revision.status is JobStatus.UNDER_REVIEW:
+                job_rows.apply_revision_event(session, revision, JobEvent.CANCEL_REVIEW, actor=actor, now=now)
+            return _view(session, job_rows.revision(session, job_id, revision.revision))
 
     def withdraw(self, *, job_id: str, envelope: bytes) -> ReviewView:
         """Take a signed withdrawal; `push` of the answer is for the brokers, at once.
 
         Raises:
-            ConflictError: No revision with that digest is under review or accepted.
-            TrustError: The withdrawal does not hold.
+            ConflictError: No revision of the job is under review or accepted.
+            TrustError: The withdrawal does not hold, or is for another revision.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        self.expire_due(now)
+        with self._context.store.write() as session:
+            revision, roster, said = _withdrawn_revision(session, job_id, envelope)
+            access_to_job(session, job_id, said.reviewer_id, Action.WITHDRAW)
+            rows.add_withdrawal(
+                session,
+                WithdrawalRecord(
+                    job_id=job_id,
+                    revision=revision.revision,
+                    member_id=said.reviewer_id,
+                    envelope=envelope,
+                    withdrawn_at=now,
+                ),
+            )
+            job = job_rows.job(session, job_id)
+            if job.status is revision.status:
+                job_rows.apply_job_event(session, job, JobEvent.WITHDRAW, actor=said.reviewer_id, now=now)
+            job_rows.apply_revision_event(session, revision, JobEvent.WITHDRAW, actor=said.reviewer_id, now=now)
+            return _view(
+                session,
+                job_rows.revision(session, job_id, revision.revision),
+                push=broker_push(session, roster, [envelope]),
+            )
 
     def expire_due(self, now: datetime | None = None) -> list[str]:
         """Expire the reviews whose deadline has passed; gives their job ids."""
-        raise NotImplementedError
+        moment = now or self._context.now()
+        with self._context.store.read() as session:
+            if not job_rows.overdue(session, moment):
+                return []
+        with self._context.store.write() as session:
+            overdue = job_rows.overdue(session, moment)
+            for revision in overdue:
+                job_rows.apply_revision_event(session, revision, JobEvent.EXPIRE, actor=None, now=moment)
+                job_rows.apply_job_event(session, job_rows.job(session, revision.job_id), JobEvent.EXPIRE, actor=None, now=moment)
+        return [revision.job_id for revision in overdue]
 
     def status(self, job_id: str, *, actor: str, revision: int | None = None) -> ReviewView:
         """Give the review of a revision (the latest by default) to a member of the workspace.
@@ -80,8 +207,119 @@ class Reviews:
         Raises:
             NotFoundError: No such job or revision, or the actor may not know of it.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            access = access_to_job(session, job_id, actor)
+            number = access.job.next_revision - 1 if revision is None else revision
+            return _view(session, job_rows.revision(session, job_id, number))
 
     def bundle(self, job_id: str, revision: int) -> ApprovalBundle:
-        """Give everything that proves consent to a revision: what agent and brokers verify."""
-        raise NotImplementedError
+        """Give everything that proves consent to a revision: what agent and brokers verify.
+
+        Raises:
+            NotFoundError: No such revision.
+        """
+        with self._context.store.read() as session:
+            return bundle_of(session, job_rows.revision(session, job_id, revision))
+
+
+def _check_terms(reason: str | None, test_run_id: str | None, deadline: datetime | None, now: datetime) -> None:
+    if (reason is None) == (test_run_id is None) or (reason is not None and not reason.strip()):
+        raise InvalidInputError(
+            "a submission needs a successful test run, or the reason why there is none", hint="test the job first"
+        )
+    check_text(reason or "", what="reason", limit=_MAX_REASON)
+    if deadline is not None and (deadline.tzinfo is None or deadline <= now):
+        raise InvalidInputError("the deadline is not in the future", hint="write it as 2026-12-31T00:00:00+00:00")
+
+
+def _check_test(session: Session, job_id: str, test_run_id: str, spec: JobSpec) -> None:
+    run = run_rows.run(session, test_run_id)
+    facts = (run.job_id, run.kind, run.state, run.job_digest)
+    if facts != (job_id, RunKind.TEST, RunState.SUCCEEDED, spec.digest):
+        raise InvalidInputError(
+            "the test run is not a successful one of exactly this revision", hint="test the job as it is now", run_id=test_run_id
+        )
+
+
+def _check_comment(comment: str | None, signed: str | None, decision: Decision) -> None:
+    check_text(comment or "", what="comment", limit=_MAX_COMMENT)
+    if decision is Decision.REJECT and not (comment or "").strip():
+        raise InvalidInputError("a rejection needs a comment", hint="say what should change")
+    if signed != (None if comment is None else digest(comment.encode())):
+        raise InvalidInputError("the comment is not the one that was signed", hint="sign the vote with this comment")
+
+
+def _vote(
+    revision: RevisionRecord, member: str, decision: Decision, *, comment: str | None, envelope: bytes, now: datetime
+) -> VoteRecord:
+    return VoteRecord(
+        job_id=revision.job_id,
+        revision=revision.revision,
+        member_id=member,
+        decision=decision,
+        comment=comment,
+        envelope=envelope,
+        voted_at=now,
+    )
+
+
+def _under_review(session: Session, job_id: str) -> tuple[JobRecord, RevisionRecord]:
+    job = job_rows.job(session, job_id)
+    revisions = job_rows.revisions(session, job_id)
+    if job.status is not JobStatus.UNDER_REVIEW or revisions[-1].status is not JobStatus.UNDER_REVIEW:
+        raise ConflictError("the job is not under review", hint="see 'opaque-jobs job show'", status=job.status.value)
+    return job, revisions[-1]
+
+
+def _settle(session: Session, revision: RevisionRecord, actor: str, now: datetime) -> None:
+    """Accept the revision if its envelopes prove unanimity; the one accepted before gives way."""
+    if not stands(session, revision):
+        return
+    before = job_rows.accepted_revision(session, revision.job_id)
+    if before is not None:
+        job_rows.apply_revision_event(session, before, JobEvent.SUPERSEDE, actor=None, now=now)
+    job_rows.apply_revision_event(session, revision, JobEvent.ACCEPT, actor=actor, now=now)
+    job_rows.apply_job_event(session, job_rows.job(session, revision.job_id), JobEvent.ACCEPT, actor=actor, now=now)
+
+
+def _withdrawn_revision(session: Session, job_id: str, envelope: bytes) -> tuple[RevisionRecord, Roster, Withdrawal]:
+    """Find the standing revision whose digest a withdrawal names."""
+    problem: TrustError | None = None
+    for revision in reversed(job_rows.revisions(session, job_id)):
+        if revision.status not in (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED):
+            continue
+        roster = roster_of(session, revision)
+        try:
+            return revision, roster, verify_withdrawal(envelope, job_digest=revision.digest, roster=roster)
+        except TrustError as error:
+            problem = error
+    if problem is not None:
+        raise problem
+    raise ConflictError("no revision of this job is under review or accepted", hint="see 'opaque-jobs job show'")
+
+
+def _view(session: Session, revision: RevisionRecord, *, push: BrokerPush | None = None) -> ReviewView:
+    votes = rows.votes(session, revision.job_id, revision.revision)
+    voted = {vote.member_id for vote in votes}
+    return ReviewView(
+        job_id=revision.job_id,
+        revision=revision.revision,
+        status=revision.status,
+        digest=revision.digest,
+        spec_bytes=revision.spec,
+        votes=tuple(
+            VoteView(
+                member_id=vote.member_id,
+                decision=vote.decision,
+                comment=vote.comment,
+                voted_at=vote.voted_at,
+                envelope=vote.envelope,
+            )
+            for vote in votes
+        ),
+        waiting_for=tuple(member.id for member in roster_of(session, revision).members if member.id not in voted),
+        deadline=revision.deadline,
+        test_run_id=revision.test_run_id,
+        no_test_reason=revision.no_test_reason,
+        push=push,
+    )

@@ -1,14 +1,37 @@
 """Runs: who may start one, what state it is in, and the gate in front of it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from opaque_jobs.domain.run import Trigger
+from sqlalchemy.orm import Session
+
+from opaque_jobs.domain.canonical import canonical_bytes, digest
+from opaque_jobs.domain.dataset import TestDataKind
+from opaque_jobs.domain.ids import new_id
+from opaque_jobs.domain.inputs import parse_datetime
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.lifecycle import RUN, JobStatus, RunEvent, RunState
+from opaque_jobs.domain.roles import Action
+from opaque_jobs.domain.run import RunKind, Trigger
+from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.services.access import access_to_job, require, roster_in_force
 from opaque_jobs.services.context import Context
+from opaque_jobs.services.jobs import spec_of_draft
+from opaque_jobs.services.reconciling import close_abandoned
+from opaque_jobs.services.run_rules import check_lease, check_runner, checked_inputs
 from opaque_jobs.services.views import ClosedRun, DagFacts, DeployableRevision, ReceiptContext, RunView
+from opaque_jobs.store import datasets as dataset_rows
+from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import runs as rows
+from opaque_jobs.store.gate import gate_query, revision_key, words_of
+from opaque_jobs.store.records import RunRecord
+from opaque_jobs.store.words import CloseReason, GateWord
 
 __all__ = ["Runs"]
+
+_ASKS_FOR_KEYS: Final = "fetching-keys"
 
 
 class Runs:
@@ -42,21 +65,79 @@ class Runs:
         Raises:
             DeniedError: The run policy does not name the actor, or nobody asked and no schedule was approved.
             InvalidInputError: An unknown or fixed variable, or a value outside its constraints.
-            ConflictError: The revision cannot run, or its lease is used up.
+            ConflictError: The revision cannot run, its lease is used up, or the attempt was opened for another revision.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            known = rows.run_of_attempt(session, job_id, dag_run_id, attempt)
+            if known is not None:
+                if known.revision != revision:
+                    raise ConflictError("this attempt belongs to another revision", hint="trigger a new run", run_id=known.id)
+                return _view(known)
+            job = job_rows.job(session, job_id)
+            submitted = job_rows.revision(session, job_id, revision)
+            spec = parse_job_spec(submitted.spec)
+            word = _gate(session, [revision_key(job_id, revision)], now)[revision_key(job_id, revision)]
+            roster = roster_in_force(session, job.workspace_id)
+            if word not in (GateWord.OPEN, GateWord.WAITING) or roster is None:
+                raise ConflictError(
+                    "this revision cannot run", hint="see 'opaque-jobs job show' for its status", word=word, revision=revision
+                )
+            check_runner(spec, roster, actor=actor, trigger=trigger)
+            values = checked_inputs(spec, inputs)
+            check_lease(spec, rows.runs_of_revisions(session, [(job_id, revision)]), now=now)
+            record = _new_run(
+                session,
+                spec,
+                kind=RunKind.REAL,
+                trigger=trigger,
+                actor=actor,
+                inputs=values,
+                dag_run=(dag_run_id, attempt),
+                now=now,
+            )
+            return _view(record)
 
     def start(self, run_id: str, *, lease_s: int = 60) -> RunView:
         """Begin a queued run whose gate is open; it is abandoned if the lease is not renewed in time.
 
         Raises:
-            ConflictError: Not queued, or the gate is not open (`facts["word"]` says why).
+            ConflictError: Not queued, the gate is not open, or the lease is used up (`facts["word"]` says why).
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            record = rows.run(session, run_id)
+            if record.kind is RunKind.REAL and record.state is RunState.QUEUED:
+                word = _gate(session, [run_id], now)[run_id]
+                if word != GateWord.OPEN:
+                    raise ConflictError("the gate of this run is not open", hint="see 'opaque-jobs job show'", word=word)
+                others = rows.runs_of_revisions(session, [(record.job_id, record.revision)])
+                check_lease(parse_job_spec(record.spec), others, now=now)
+            until = now + timedelta(seconds=lease_s)
+            rows.apply_event(session, record, RunEvent.START, actor=record.actor, now=now, lease_until=until)
+            return _view(rows.run(session, run_id))
 
     def renew_lease(self, run_id: str, *, lease_s: int = 60, progress: str | None = None) -> bool:
         """Prolong the lease; False if the run is closed, and then the enclave must end."""
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            record = rows.run(session, run_id)
+            if record.state is not RunState.RUNNING:
+                return False
+            asked = record.keys_asked_at or (now if progress == _ASKS_FOR_KEYS else None)
+            rows.set_lease(
+                session,
+                run_id,
+                until=now + timedelta(seconds=lease_s),
+                progress=progress or record.progress,
+                keys_asked_at=asked,
+            )
+            return True
+
+    def is_open(self, run_id: str) -> bool:
+        """Tell whether the run is queued or running still."""
+        with self._context.store.read() as session:
+            return not RUN.terminal(rows.run(session, run_id).state)
 
     def fail(self, run_id: str, *, reason: str, reasons: Sequence[str] = ()) -> RunView:
         """Close an open run as failed. Success comes from `execution.execute` alone, with its receipt.
@@ -68,33 +149,80 @@ class Runs:
 
         Raises:
             ConflictError: It is closed already.
+            InvalidInputError: Not a known word.
         """
-        raise NotImplementedError
+        if reason not in tuple(CloseReason):
+            raise InvalidInputError("not a known reason for a failure", hint="use a word of CloseReason")
+        with self._context.store.write() as session:
+            record = rows.run(session, run_id)
+            rows.apply_event(
+                session,
+                record,
+                RunEvent.FAIL,
+                actor=None,
+                now=self._context.now(),
+                reason=CloseReason(reason),
+                reasons=sorted(set(reasons)),
+            )
+            return _view(rows.run(session, run_id))
 
     def cancel(self, run_id: str, *, actor: str) -> RunView:
         """Cancel a queued or running run.
 
         Raises:
             DeniedError: The actor may not run this job.
+            ConflictError: It is closed already.
         """
-        raise NotImplementedError
+        with self._context.store.write() as session:
+            record = rows.run(session, run_id)
+            access = access_to_job(session, record.job_id, actor)
+            spec = parse_job_spec(record.spec)
+            if record.kind is RunKind.TEST:
+                if actor not in (record.actor, spec.author_id):
+                    require(access.role, Action.EDIT)
+            else:
+                check_runner(spec, access.roster, actor=actor, trigger=Trigger.MANUAL)
+            rows.apply_event(session, record, RunEvent.CANCEL, actor=actor, now=self._context.now(), reason=CloseReason.CANCELLED)
+            return _view(rows.run(session, run_id))
 
     def show(self, run_id: str, *, actor: str) -> RunView:
-        """Give a run to a member of its workspace."""
-        raise NotImplementedError
-
-    def history(self, job_id: str, *, actor: str) -> list[RunView]:
-        """Give a job's runs, newest first."""
-        raise NotImplementedError
-
-    def result_folder(self, run_id: str, *, actor: str) -> Path:
-        """Give the folder of the sealed result (real) or of the test result (test).
+        """Give a run to a member of its workspace.
 
         Raises:
-            DeniedError: A real result, and the actor is not of the author's organisation.
-            ConflictError: The run has not succeeded.
+            NotFoundError: None, or the actor may not know of it.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            record = rows.run(session, run_id)
+            access_to_job(session, record.job_id, actor)
+            return _view(record)
+
+    def history(self, job_id: str, *, actor: str) -> list[RunView]:
+        """Give a job's runs, newest first.
+
+        Raises:
+            NotFoundError: No such job, or the actor may not know of it.
+        """
+        with self._context.store.read() as session:
+            access_to_job(session, job_id, actor)
+            return [_view(record) for record in rows.runs_of_job(session, job_id)]
+
+    def result_folder(self, run_id: str, *, actor: str) -> Path:
+        """Give the folder of the sealed result (real) or of the test result (test); of a failed run, with its log only.
+
+        Raises:
+            DeniedError: A real run, and the actor is not of the author's organisation.
+            ConflictError: The run has left nothing.
+        """
+        with self._context.store.read() as session:
+            record = rows.run(session, run_id)
+            access = access_to_job(session, record.job_id, actor)
+            if record.kind is RunKind.REAL:
+                require(access.role, Action.READ_RESULT)
+        settings = self._context.settings
+        folder = settings.result_dir(run_id) if record.kind is RunKind.REAL else settings.test_dir(run_id)
+        if not RUN.terminal(record.state) or not folder.is_dir():
+            raise ConflictError("the run has left no result", hint="see 'opaque-jobs run show'", state=record.state.value)
+        return folder
 
     def receipt(self, run_id: str, *, actor: str) -> ReceiptContext:
         """Give a succeeded run's receipt with all that is needed to verify it, to any member of the workspace.
@@ -102,23 +230,68 @@ class Runs:
         Raises:
             ConflictError: There is no receipt.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            record = rows.run(session, run_id)
+            access_to_job(session, record.job_id, actor, Action.VERIFY_RECEIPT)
+            if record.state is not RunState.SUCCEEDED or record.receipt is None or record.bundle is None:
+                raise ConflictError("the run has no receipt", hint="only real runs that succeeded have one")
+            return ReceiptContext(
+                run_id=run_id,
+                receipt=record.receipt,
+                spec_bytes=record.spec,
+                bundle_bytes=record.bundle,
+                inputs=record.inputs,
+                folder=self._context.settings.result_dir(run_id),
+            )
 
     def start_test(self, *, actor: str, job_id: str, inputs: Mapping[str, Any]) -> RunView:
         """Make a queued test run of the draft (author) or of the revision under review (any member); then `execute_test`.
 
         Raises:
-            ConflictError: A data set has no test data.
+            ConflictError: The job is in another state, or a data set has no test data.
+            DeniedError: The actor may not test it now.
+            InvalidInputError: The draft is not complete, or a value is outside its constraints.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        measurement = self._context.measurement()
+        with self._context.store.write() as session:
+            access = access_to_job(session, job_id, actor)
+            if access.job.status is JobStatus.UNDER_REVIEW:
+                require(access.role, Action.TEST_UNDER_REVIEW)
+                spec = parse_job_spec(job_rows.revisions(session, job_id)[-1].spec)
+            else:
+                require(access.role, Action.TEST_DRAFT)
+                spec = spec_of_draft(session, access, measurement)
+            for use in spec.datasets:
+                if dataset_rows.dataset(session, use.dataset_id).test_data_kind is TestDataKind.NONE:
+                    raise ConflictError(
+                        f"the data set '{use.alias}' has no test data", hint="ask its owner to attach some", alias=use.alias
+                    )
+            values = checked_inputs(spec, inputs, test=True)
+            record = _new_run(
+                session, spec, kind=RunKind.TEST, trigger=Trigger.MANUAL, actor=actor, inputs=values, dag_run=None, now=now
+            )
+            return _view(record)
 
     def gate_states(self, ids: Sequence[str]) -> dict[str, str]:
         """Tell for run ids or revision ids (`<job id>@<revision>`) whether the gate is `waiting`, `open`, or why it refuses."""
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return _gate(session, ids, self._context.now())
 
     def deployable(self) -> list[DeployableRevision]:
         """Give the revisions that need a DAG: under review or accepted, not archived; by job and revision."""
-        raise NotImplementedError
+        standing = (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED)
+        with self._context.store.read() as session:
+            found = job_rows.revisions_in(session, standing, unarchived=True)
+        return [
+            DeployableRevision(
+                job_id=each.job_id,
+                revision=each.revision,
+                status=each.status,
+                marker=digest(canonical_bytes([each.digest, each.status.value])),
+            )
+            for each in found
+        ]
 
     def dag_facts(self, job_id: str, revision: int) -> DagFacts:
         """Give what the DAG of a revision is made of.
@@ -126,10 +299,28 @@ class Runs:
         Raises:
             NotFoundError: No such revision.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            record = job_rows.revision(session, job_id, revision)
+        spec = parse_job_spec(record.spec)
+        terms = spec.rerun_terms
+        return DagFacts(
+            job_id=job_id,
+            revision=revision,
+            digest=record.digest,
+            workspace_id=spec.workspace_id,
+            status=record.status,
+            display_name=spec.name,
+            tags=tuple(sorted(["opaque-jobs", record.status.value.replace("_", "-"), f"workspace:{spec.workspace_id}"])),
+            inputs=tuple(each for each in spec.inputs if each.name in terms.variable_inputs),
+            schedule=terms.schedule,
+            not_before=parse_datetime(terms.not_before) if terms.not_before else None,
+            not_after=parse_datetime(terms.not_after) if terms.not_after else None,
+            max_runs=terms.max_runs,
+            timeout_s=spec.limits.timeout_s,
+        )
 
     def reconcile(self, airflow_states: Mapping[tuple[str, str], str]) -> list[ClosedRun]:
-        """Close real runs that nobody carries on.
+        """Close real runs that nobody carries on, and tests whose lease is over.
 
         Args:
             airflow_states: (job id, DAG run id) -> Airflow's DAG run state (`queued`, `running`, `success`, `failed`).
@@ -137,4 +328,81 @@ class Runs:
         Returns:
             What was closed: Airflow has ended and the run has not, or its lease is over.
         """
-        raise NotImplementedError
+        return close_abandoned(self._context, airflow_states)
+
+
+def _gate(session: Session, ids: Sequence[str], now: datetime) -> dict[str, str]:
+    found = session.execute(gate_query(list(ids))).mappings()
+    return words_of(ids, (dict(row) for row in found), now=now)
+
+
+def _new_run(
+    session: Session,
+    spec: JobSpec,
+    *,
+    kind: RunKind,
+    trigger: Trigger,
+    actor: str | None,
+    inputs: dict[str, Any],
+    dag_run: tuple[str, int] | None,
+    now: datetime,
+) -> RunRecord:
+    run_id = new_id("run")
+    name, attempt = dag_run or (run_id, 1)
+    record = RunRecord(
+        id=run_id,
+        job_id=spec.job_id,
+        revision=spec.revision,
+        number=rows.next_number(session, spec.job_id),
+        kind=kind,
+        trigger=trigger,
+        actor=actor,
+        state=RunState.QUEUED,
+        reason=None,
+        reasons=[],
+        progress=None,
+        job_digest=spec.digest,
+        spec=spec.to_bytes(),
+        bundle=None,
+        inputs=inputs,
+        dag_run_id=name,
+        attempt=attempt,
+        keys_asked_at=None,
+        receipt=None,
+        trust_label=None,
+        lease_until=None,
+        version=1,
+        created_at=now,
+        started_at=None,
+        finished_at=None,
+    )
+    rows.add_run(session, record)
+    return record
+
+
+def _view(record: RunRecord) -> RunView:
+    spec = parse_job_spec(record.spec)
+    duration = record.finished_at - record.started_at if record.started_at and record.finished_at else None
+    return RunView(
+        id=record.id,
+        job_id=record.job_id,
+        revision=record.revision,
+        number=record.number,
+        kind=record.kind,
+        trigger=record.trigger,
+        actor=record.actor,
+        state=record.state,
+        reason=record.reason.value if record.reason else None,
+        reasons=tuple(record.reasons),
+        progress=record.progress,
+        job_digest=record.job_digest,
+        inputs=record.inputs,
+        dataset_versions={use.dataset_id: use.dataset_version for use in spec.datasets},
+        dag_run_id=record.dag_run_id if record.kind is RunKind.REAL else "",
+        attempt=record.attempt,
+        trust_label=record.trust_label,
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        duration_s=duration.total_seconds() if duration is not None else None,
+    )

@@ -354,6 +354,7 @@ class DagFacts:
     Args:
         job_id: The job.
         revision: The revision.
+        digest: The job digest, which the operator compares.
         workspace_id: The workspace.
         status: `under_review` or `accepted`.
         display_name: The job's name.
@@ -368,6 +369,7 @@ class DagFacts:
 
     job_id: str
     revision: int
+    digest: str
     workspace_id: str
     status: JobStatus
     display_name: str

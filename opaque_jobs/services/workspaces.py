@@ -1,12 +1,33 @@
 """Organisations, members and workspaces: who may take part, and the rosters that they sign."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import urlsplit
 
-from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, RunPolicy
+from sqlalchemy.orm import Session
+
+from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
+from opaque_jobs.domain.ids import check_name, check_text, new_id
+from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError
+from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.views import BrokerPush, OrganisationView, RosterProposal, WorkspaceView
+from opaque_jobs.services.views import BrokerPush, BrokerTarget, OrganisationView, RosterProposal, WorkspaceView
+from opaque_jobs.store import datasets as dataset_rows
+from opaque_jobs.store import events, people
+from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import workspaces as rows
+from opaque_jobs.store.records import (
+    AcceptanceRecord,
+    MemberRecord,
+    OrganisationRecord,
+    RosterRecord,
+    WorkspaceRecord,
+)
+from opaque_jobs.store.words import RosterState
 
-__all__ = ["Workspaces"]
+__all__ = ["Workspaces", "broker_push"]
 
 
 class Workspaces:
@@ -22,11 +43,37 @@ class Workspaces:
             ConflictError: The id or name is taken.
             InvalidInputError: The address is no http(s) address.
         """
-        raise NotImplementedError
+        _check_address(broker_address)
+        now = self._context.now()
+        record = OrganisationRecord(
+            id=entry.id,
+            name=entry.name,
+            sealing_key=entry.sealing_key,
+            broker_deposit_key=entry.broker_deposit_key,
+            broker_signing_key=entry.broker_signing_key,
+            broker_address=broker_address,
+            created_at=now,
+        )
+        with self._context.store.write() as session:
+            people.add_organisation(session, record)
+            events.append(session, noun="organisation", subject_id=entry.id, event="register", actor=None, now=now)
+        return _organisation_view(record)
 
     def move_broker(self, organisation_id: str, *, broker_address: str) -> OrganisationView:
-        """Change the address at which an organisation's broker answers (its keys stay)."""
-        raise NotImplementedError
+        """Change the address at which an organisation's broker answers (its keys stay).
+
+        Raises:
+            InvalidInputError: The address is no http(s) address.
+            NotFoundError: No such organisation.
+        """
+        _check_address(broker_address)
+        with self._context.store.write() as session:
+            record = people.organisation(session, organisation_id)
+            people.set_address(session, record.id, broker_address)
+            events.append(
+                session, noun="organisation", subject_id=record.id, event="move-broker", actor=None, now=self._context.now()
+            )
+            return _organisation_view(people.organisation(session, record.id))
 
     def register_member(self, entry: MemberEntry) -> MemberEntry:
         """Make a member known; their public key counts in a workspace only once they sign its roster.
@@ -35,15 +82,40 @@ class Workspaces:
             ConflictError: The id, name or key is taken.
             NotFoundError: The organisation is not registered.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            people.organisation(session, entry.organisation_id)
+            people.add_member(
+                session,
+                MemberRecord(
+                    id=entry.id,
+                    name=entry.name,
+                    organisation_id=entry.organisation_id,
+                    public_key=entry.public_key,
+                    created_at=now,
+                ),
+            )
+            events.append(session, noun="member", subject_id=entry.id, event="register", actor=None, now=now)
+        return entry
 
     def change_member_key(self, member_id: str, *, public_key: str) -> MemberEntry:
-        """Replace a member's registered key; workspaces take it over by `propose_change` (a new epoch)."""
-        raise NotImplementedError
+        """Replace a member's registered key; workspaces take it over by `propose_change` (a new epoch).
+
+        Raises:
+            ConflictError: The key is another member's.
+            InvalidInputError: It is no Ed25519 key.
+        """
+        with self._context.store.write() as session:
+            record = people.member(session, member_id)
+            entry = MemberEntry(id=record.id, name=record.name, organisation_id=record.organisation_id, public_key=public_key)
+            people.set_key(session, member_id, public_key)
+            events.append(session, noun="member", subject_id=member_id, event="change-key", actor=None, now=self._context.now())
+        return entry
 
     def organisations(self) -> list[OrganisationView]:
         """Give all organisations, by name."""
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return [_organisation_view(record) for record in people.list_organisations(session)]
 
     def organisation(self, organisation_id: str) -> OrganisationView:
         """Give one organisation, by id or name.
@@ -51,11 +123,13 @@ class Workspaces:
         Raises:
             NotFoundError: None by that id or name.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return _organisation_view(people.organisation(session, organisation_id))
 
     def members(self, *, organisation_id: str | None = None) -> list[MemberEntry]:
         """Give registered members, by name."""
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return [member_entry(record) for record in people.list_members(session, organisation_id)]
 
     def member(self, member_id: str) -> MemberEntry:
         """Give one member by id.
@@ -63,7 +137,8 @@ class Workspaces:
         Raises:
             NotFoundError: Nobody by that id.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return member_entry(people.member(session, member_id))
 
     def member_for_login(self, name: str) -> MemberEntry:
         """Give the member with this log-in name.
@@ -71,7 +146,8 @@ class Workspaces:
         Raises:
             NotFoundError: Nobody by that name.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return member_entry(people.member_by_name(session, name))
 
     def create(
         self,
@@ -89,7 +165,20 @@ class Workspaces:
             InvalidInputError: Name, description or members are not valid.
             NotFoundError: A member is not registered.
         """
-        raise NotImplementedError
+        check_name(name, what="workspace")
+        check_text(description, what="workspace's description", limit=150)
+        now = self._context.now()
+        record = WorkspaceRecord(
+            id=new_id("ws"), name=name, description=description, status=WorkspaceStatus.PENDING, version=1, created_at=now
+        )
+        with self._context.store.write() as session:
+            roster = _roster(
+                session, record, member_ids=[actor, *member_ids], run_policy=run_policy, runners=runners, before=None
+            )
+            rows.add_workspace(session, record)
+            _propose(session, roster, now)
+            events.append(session, noun="workspace", subject_id=record.id, event="create", actor=actor, now=now)
+            return _proposal(session, record.id, roster)
 
     def accept(self, *, workspace_id: str, envelope: bytes) -> WorkspaceView:
         """Take one signed acceptance of the proposed roster; with the last the roster is in force.
@@ -100,7 +189,27 @@ class Workspaces:
             ConflictError: No roster waits, or this member has accepted already.
             TrustError: The acceptance does not hold.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            workspace = rows.workspace(session, workspace_id)
+            proposed = rows.roster_in_state(session, workspace_id, RosterState.PROPOSED)
+            if proposed is None:
+                raise ConflictError("no member list waits for acceptance", hint="see 'opaque-jobs workspace show'")
+            roster = parse_roster(proposed.body)
+            member = verify_acceptance(envelope, roster)
+            known = rows.acceptances(session, proposed.digest)
+            if member.id in {each.member_id for each in known}:
+                raise ConflictError("you have accepted this member list already", hint="wait for the other members")
+            rows.add_acceptance(
+                session,
+                AcceptanceRecord(roster_digest=proposed.digest, member_id=member.id, envelope=envelope, accepted_at=now),
+            )
+            events.append(
+                session, noun="workspace", subject_id=workspace_id, event="accept", actor=member.id, now=now, epoch=roster.epoch
+            )
+            if not roster_refusals(roster, [*(each.envelope for each in known), envelope]):
+                _put_in_force(session, workspace, proposed, now)
+            return _view(session, rows.workspace(session, workspace_id))
 
     def propose_change(
         self,
@@ -115,34 +224,205 @@ class Workspaces:
 
         Raises:
             ConflictError: The workspace is not active, or nothing changes.
-            DeniedError: The actor is not a member.
+            NotFoundError: The actor is not a member, or a new member is not registered.
         """
-        raise NotImplementedError
+        now = self._context.now()
+        with self._context.store.write() as session:
+            workspace, current = member_workspace(session, workspace_id, actor)
+            check_active(workspace)
+            policy = current.run_policy if run_policy is None else run_policy
+            kept = current.runners if policy is RunPolicy.NAMED_MEMBERS else ()
+            roster = _roster(
+                session,
+                workspace,
+                member_ids=[member.id for member in current.members] if member_ids is None else member_ids,
+                run_policy=policy,
+                runners=kept if runners is None else runners,
+                before=current,
+            )
+            if (roster.members, roster.organisations, roster.run_policy, roster.runners) == (
+                current.members,
+                current.organisations,
+                current.run_policy,
+                current.runners,
+            ):
+                raise ConflictError("the member list would not change", hint="name other members, or change a key first")
+            _propose(session, roster, now)
+            events.append(
+                session, noun="workspace", subject_id=workspace_id, event="propose", actor=actor, now=now, epoch=roster.epoch
+            )
+            return _proposal(session, workspace_id, roster)
 
     def show(self, workspace_id: str, *, actor: str) -> WorkspaceView:
         """Give a workspace, by id or name, to one of its (proposed) members.
 
         Raises:
             NotFoundError: None, or the actor may not know of it.
+            ConflictError: Two of the actor's workspaces have this name.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            mine = rows.workspaces_of(session, actor)
+            found = [each for each in mine if each.id == workspace_id] or [each for each in mine if each.name == workspace_id]
+            if not found:
+                raise NotFoundError("no such workspace", hint="list yours with 'opaque-jobs workspace list'")
+            if len(found) > 1:
+                raise ConflictError("two of your workspaces have this name", hint="name it by its id")
+            return _view(session, found[0])
 
     def list(self, *, actor: str, archived: bool = False) -> list[WorkspaceView]:
         """Give the actor's workspaces, by name."""
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            return [
+                _view(session, each)
+                for each in rows.workspaces_of(session, actor)
+                if archived or each.status is not WorkspaceStatus.ARCHIVED
+            ]
 
     def archive(self, workspace_id: str, *, actor: str) -> WorkspaceView:
-        """Archive: nothing in it may run any more."""
-        raise NotImplementedError
+        """Archive: nothing in it may run any more.
+
+        Raises:
+            NotFoundError: None, or the actor is not a member.
+            ConflictError: It is not active.
+        """
+        return self._apply(workspace_id, WorkspaceEvent.ARCHIVE, actor)
 
     def unarchive(self, workspace_id: str, *, actor: str) -> WorkspaceView:
-        """Make it active again."""
-        raise NotImplementedError
+        """Make it active again.
+
+        Raises:
+            NotFoundError: None, or the actor is not a member.
+            ConflictError: It is not archived.
+        """
+        return self._apply(workspace_id, WorkspaceEvent.UNARCHIVE, actor)
+
+    def _apply(self, workspace_id: str, event: WorkspaceEvent, actor: str) -> WorkspaceView:
+        with self._context.store.write() as session:
+            workspace, _ = member_workspace(session, workspace_id, actor)
+            rows.apply_event(session, workspace, event, actor=actor, now=self._context.now())
+            return _view(session, rows.workspace(session, workspace_id))
 
     def broker_push(self, workspace_id: str, *, actor: str) -> BrokerPush:
         """Give the roster in force with its acceptances, and the brokers that must learn it.
 
         Raises:
-            ConflictError: No roster is in force yet.
+            NotFoundError: None, or no roster that names the actor is in force yet.
         """
-        raise NotImplementedError
+        with self._context.store.read() as session:
+            _, roster = member_workspace(session, workspace_id, actor)
+            return broker_push(session, roster)
+
+
+def broker_push(session: Session, roster: Roster, withdrawals: Sequence[bytes] = ()) -> BrokerPush:
+    """Give what the brokers of a roster's organisations must learn."""
+    return BrokerPush(
+        targets=tuple(
+            BrokerTarget(organisation_id=each.id, address=people.organisation(session, each.id).broker_address)
+            for each in roster.organisations
+        ),
+        roster=roster.to_bytes(),
+        acceptances=tuple(each.envelope for each in rows.acceptances(session, roster.digest)),
+        withdrawals=tuple(withdrawals),
+    )
+
+
+def _check_address(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        raise InvalidInputError("the broker's address is not valid", hint="write it as http://127.0.0.1:8701")
+
+
+def _organisation_view(record: OrganisationRecord) -> OrganisationView:
+    return OrganisationView(entry=_organisation_entry(record), broker_address=record.broker_address)
+
+
+def _organisation_entry(record: OrganisationRecord) -> OrganisationEntry:
+    return OrganisationEntry(
+        id=record.id,
+        name=record.name,
+        sealing_key=record.sealing_key,
+        broker_deposit_key=record.broker_deposit_key,
+        broker_signing_key=record.broker_signing_key,
+    )
+
+
+def _roster(
+    session: Session,
+    workspace: WorkspaceRecord,
+    *,
+    member_ids: Sequence[str],
+    run_policy: RunPolicy,
+    runners: Sequence[str],
+    before: Roster | None,
+) -> Roster:
+    members = [member_entry(people.member(session, each)) for each in sorted(set(member_ids))]
+    owners = sorted({member.organisation_id for member in members})
+    return Roster(
+        v=1,
+        workspace_id=workspace.id,
+        name=workspace.name,
+        epoch=1 if before is None else before.epoch + 1,
+        genesis=None if before is None else before.genesis_digest,
+        previous=None if before is None else before.digest,
+        members=tuple(members),
+        organisations=tuple(_organisation_entry(people.organisation(session, each)) for each in owners),
+        run_policy=run_policy,
+        runners=tuple(sorted(set(runners))),
+    )
+
+
+def _propose(session: Session, roster: Roster, now: datetime) -> None:
+    record = RosterRecord(
+        digest=roster.digest,
+        workspace_id=roster.workspace_id,
+        epoch=roster.epoch,
+        state=RosterState.PROPOSED,
+        body=roster.to_bytes(),
+        created_at=now,
+    )
+    rows.propose(session, record, [member.id for member in roster.members])
+
+
+def _put_in_force(session: Session, workspace: WorkspaceRecord, proposed: RosterRecord, now: datetime) -> None:
+    before = rows.roster_in_state(session, workspace.id, RosterState.IN_FORCE)
+    if before is not None:
+        rows.set_roster_state(session, before, RosterState.PAST)
+    rows.set_roster_state(session, proposed, RosterState.IN_FORCE)
+    if workspace.status is WorkspaceStatus.PENDING:
+        rows.apply_event(session, workspace, WorkspaceEvent.ACTIVATE, actor=None, now=now)
+    events.append(session, noun="workspace", subject_id=workspace.id, event="epoch", actor=None, now=now, epoch=proposed.epoch)
+    _supersede_all(session, workspace.id, now)
+
+
+def _supersede_all(session: Session, workspace_id: str, now: datetime) -> None:
+    """Take back every consent of the epoch before: it was given among other members."""
+    standing = (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED)
+    for revision in job_rows.revisions_in(session, standing, workspace_id=workspace_id):
+        job_rows.apply_revision_event(session, revision, JobEvent.SUPERSEDE, actor=None, now=now)
+    for job in job_rows.jobs_in(session, [workspace_id]):
+        if JobEvent.SUPERSEDE in JOB.events(job.status):
+            job_rows.apply_job_event(session, job, JobEvent.SUPERSEDE, actor=None, now=now)
+
+
+def _proposal(session: Session, workspace_id: str, roster: Roster) -> RosterProposal:
+    accepted = {each.member_id for each in rows.acceptances(session, roster.digest)}
+    return RosterProposal(
+        workspace_id=workspace_id,
+        roster=roster,
+        roster_bytes=roster.to_bytes(),
+        waiting_for=tuple(member.id for member in roster.members if member.id not in accepted),
+    )
+
+
+def _view(session: Session, record: WorkspaceRecord) -> WorkspaceView:
+    proposed = rows.roster_in_state(session, record.id, RosterState.PROPOSED)
+    return WorkspaceView(
+        id=record.id,
+        name=record.name,
+        description=record.description,
+        status=record.status,
+        roster=roster_in_force(session, record.id),
+        proposal=_proposal(session, record.id, parse_roster(proposed.body)) if proposed else None,
+        dataset_ids=tuple(each.id for each in dataset_rows.shared_into(session, record.id)),
+        created_at=record.created_at,
+    )

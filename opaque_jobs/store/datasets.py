@@ -3,7 +3,7 @@
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from opaque_jobs.domain.dataset import TestDataKind
+from opaque_jobs.domain.dataset import DatasetManifest, TestDataKind
 from opaque_jobs.errors import ConflictError, NotFoundError
 from opaque_jobs.store.records import (
     DatasetRecord,
@@ -25,6 +25,7 @@ __all__ = [
     "of_organisation",
     "remove_dataset",
     "remove_share",
+    "set_envelope",
     "set_test_data",
     "shared_into",
     "shares",
@@ -88,6 +89,22 @@ def versions(session: Session, dataset_id: str) -> list[DatasetVersionRecord]:
     """Give the versions of a data set, ascending."""
     where = DatasetVersionRow.dataset_id == dataset_id
     return fetch(session, DatasetVersionRecord, DatasetVersionRow, where, order=DatasetVersionRow.version)
+
+
+def set_envelope(session: Session, manifest: DatasetManifest, envelope: bytes) -> None:
+    """Replace the signature over an unchanged manifest.
+
+    Raises:
+        ConflictError: No version has this manifest.
+    """
+    compare_and_set(
+        session,
+        DatasetVersionRow,
+        DatasetVersionRow.dataset_id == manifest.dataset_id,
+        DatasetVersionRow.version == manifest.dataset_version,
+        DatasetVersionRow.manifest_digest == manifest.digest,
+        envelope=envelope,
+    )
 
 
 def version(session: Session, dataset_id: str, number: int) -> DatasetVersionRecord:

@@ -143,11 +143,15 @@ def accepted_revision(session: Session, job_id: str) -> RevisionRecord | None:
     return fetch_one(session, RevisionRecord, RevisionRow, *where)
 
 
-def revisions_in(session: Session, statuses: Sequence[JobStatus], *, workspace_id: str | None = None) -> list[RevisionRecord]:
-    """Give the revisions with one of these statuses, in one workspace or all; by job and number."""
+def revisions_in(
+    session: Session, statuses: Sequence[JobStatus], *, workspace_id: str | None = None, unarchived: bool = False
+) -> list[RevisionRecord]:
+    """Give the revisions with one of these statuses, in one workspace or all, of all jobs or those not archived."""
     where = [RevisionRow.status.in_(statuses)]
     if workspace_id is not None:
         where.append(RevisionRow.job_id.in_(_ids_in(workspace_id)))
+    if unarchived:
+        where.append(RevisionRow.job_id.in_(select(JobRow.id).where(JobRow.archived.is_(False))))
     return fetch(session, RevisionRecord, RevisionRow, *where, order=(RevisionRow.job_id, RevisionRow.revision))
 
 

@@ -26,7 +26,7 @@ __all__ = [
     "add_acceptance",
     "add_workspace",
     "apply_event",
-    "named_in",
+    "member_of",
     "propose",
     "roster",
     "roster_in_state",
@@ -61,6 +61,17 @@ def workspaces_of(session: Session, member_id: str) -> list[WorkspaceRecord]:
         .where(RosterMemberRow.member_id == member_id, RosterRow.state.in_([RosterState.PROPOSED, RosterState.IN_FORCE]))
     )
     return fetch(session, WorkspaceRecord, WorkspaceRow, WorkspaceRow.id.in_(rosters), order=(WorkspaceRow.name, WorkspaceRow.id))
+
+
+def member_of(session: Session, member_id: str) -> list[str]:
+    """Give the ids of the workspaces whose roster in force names somebody."""
+    rosters = (
+        select(RosterRow.workspace_id)
+        .join(RosterMemberRow, RosterMemberRow.roster_digest == RosterRow.digest)
+        .where(RosterMemberRow.member_id == member_id, RosterRow.state == RosterState.IN_FORCE)
+        .order_by(RosterRow.workspace_id)
+    )
+    return list(session.scalars(rosters))
 
 
 def apply_event(session: Session, record: WorkspaceRecord, event: WorkspaceEvent, *, actor: str | None, now: datetime) -> None:
@@ -111,12 +122,6 @@ def set_roster_state(session: Session, record: RosterRecord, state: RosterState)
         ConflictError: It changed meanwhile.
     """
     compare_and_set(session, RosterRow, RosterRow.digest == record.digest, RosterRow.state == record.state, state=state)
-
-
-def named_in(session: Session, roster_digest: str, member_id: str) -> bool:
-    """Tell whether a roster names somebody."""
-    where = (RosterMemberRow.roster_digest == roster_digest, RosterMemberRow.member_id == member_id)
-    return fetch_one(session, RosterMemberRecord, RosterMemberRow, *where) is not None
 
 
 def add_acceptance(session: Session, record: AcceptanceRecord) -> None:
