@@ -146,9 +146,10 @@ def run_session(
     conversation = _Conversation(running, request, relay=relay, attester=attester, on_status=on_status)
     lease = _Lease(running, conversation.send, keep_open)
     try:
+        conversation.send(request.start)  # the agent's first message, so before the first heartbeat
         lease.begin()
         finished = conversation.hold()
-        ending = running.wait(_EXIT_S if finished else 0)
+        ending = running.wait(_EXIT_S if finished else _GRACE_S)
     finally:
         lease.end()
         running.kill()
@@ -195,7 +196,6 @@ class _Conversation:
 
     def hold(self) -> Finished | None:
         """Talk until the agent has finished; None if it went without saying so or broke the protocol."""
-        self.send(self._request.start)
         while True:
             try:
                 message = self._channel.receive()

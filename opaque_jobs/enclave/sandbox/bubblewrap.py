@@ -145,7 +145,7 @@ class RunningBubblewrap:
             process.wait()
             self._cgroups.kill()
             _wait_for(first)
-            if self._ending is Ending.EXITED and self._cgroups.ran_out_of_memory():
+            if self._ending in {Ending.EXITED, Ending.KILLED} and self._cgroups.ran_out_of_memory():
                 self._ending = Ending.MEMORY_LIMIT
             self._clean_up()
             self._gone.set()
