@@ -16,7 +16,7 @@ from opaque_jobs.crypto.keys import Signer, VerifyKey, decode_base64
 from opaque_jobs.domain.canonical import canonical_bytes, parse_canonical, require_fields
 from opaque_jobs.errors import InvalidInputError, TrustError
 
-__all__ = ["PAYLOAD_TYPE", "Statement", "claimed_key_id", "sign_statement", "verify_statement"]
+__all__ = ["PAYLOAD_TYPE", "Statement", "claimed_key_id", "claimed_subject", "sign_statement", "verify_statement"]
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -83,6 +83,17 @@ def claimed_key_id(envelope: bytes) -> str:
     return str(next(iter(_parse_envelope(envelope).signatures)))
 
 
+def claimed_subject(envelope: bytes) -> str:
+    """Say which digest an envelope claims to be about, to look up what it must be verified against.
+
+    Trust: nothing is verified.
+
+    Raises:
+        InvalidInputError: It is not an envelope around a statement.
+    """
+    return _subject_of(_parse_statement(_parse_envelope(envelope).payload))[1]
+
+
 def verify_statement(envelope: bytes, key: VerifyKey, *, predicate_type: str) -> Statement:
     """Verify an envelope against a key from trusted context.
 
@@ -98,23 +109,33 @@ def verify_statement(envelope: bytes, key: VerifyKey, *, predicate_type: str) ->
         raise TrustError("a statement is signed with another key", hint="its signer is not who it should be")
     key.verify(bytes.fromhex(signature.signature), parsed.pae())
     # 3. The payload is a canonical statement of the expected kind about one digest.
-    body = parse_canonical(parsed.payload, fields=("_type", "subject", "predicateType", "predicate"), what=_WHAT)
+    body = _parse_statement(parsed.payload)
     if body["_type"] != _STATEMENT_TYPE or body["predicateType"] != predicate_type:
         raise TrustError("a statement is of another kind", hint="it was made for another purpose")
+    name, subject_digest = _subject_of(body)
+    return Statement(
+        key_id=key.key_id,
+        predicate_type=predicate_type,
+        subject_name=name,
+        subject_digest=subject_digest,
+        predicate=body["predicate"],
+    )
+
+
+def _parse_statement(payload: bytes) -> dict[str, Any]:
+    body = parse_canonical(payload, fields=("_type", "subject", "predicateType", "predicate"), what=_WHAT)
     if not isinstance(body["subject"], list) or len(body["subject"]) != 1 or not isinstance(body["predicate"], dict):
         raise InvalidInputError(f"{_WHAT} has not exactly one subject and a predicate", hint="was it made by this program?")
+    return body
+
+
+def _subject_of(body: dict[str, Any]) -> tuple[str, str]:
     subject = require_fields(body["subject"][0], ("name", "digest"), what=_WHAT)
     subject_digest = _DIGEST_PREFIX + str(require_fields(subject["digest"], ("sha256",), what=_WHAT)["sha256"])
     _hex_of(subject_digest)
     if not isinstance(subject["name"], str):
         raise InvalidInputError(f"{_WHAT} has a subject without a name", hint="was it made by this program?")
-    return Statement(
-        key_id=key.key_id,
-        predicate_type=predicate_type,
-        subject_name=subject["name"],
-        subject_digest=subject_digest,
-        predicate=body["predicate"],
-    )
+    return subject["name"], subject_digest
 
 
 def _hex_of(subject_digest: str) -> str:

@@ -1,0 +1,192 @@
+"""The broker over HTTP: a subset of Trustee's KBS protocol for enclaves, and `/opaque/v1` for owners and members.
+
+Bodies are read as bytes and parsed by our own strict parsers. No page loads anything from elsewhere.
+"""
+
+import html
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from opaque_jobs.attestation.kbs import (
+    ATTEST_PATH,
+    AUTH_PATH,
+    attest_answer,
+    auth_answer,
+    parse_auth,
+    problem_body,
+)
+from opaque_jobs.broker.policy import Refused
+from opaque_jobs.broker.release import Broker, Token
+from opaque_jobs.broker.statements import accept_deposit, accept_statements, parse_statements
+from opaque_jobs.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidInputError,
+    NotFoundError,
+    OpaqueJobsError,
+    TrustError,
+)
+
+__all__ = ["COOKIE", "create_app"]
+
+COOKIE: Final = "kbs-session-id"
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+_PROBLEM: Final = "application/problem+json"
+_STATUS: Final = {InvalidInputError: 400, DeniedError: 403, TrustError: 403, NotFoundError: 404, ConflictError: 409}
+_REFUSAL: Final[dict[int | str, dict[str, Any]]] = {
+    403: {"description": "Refused; `reasons` lists fixed codes", "content": {_PROBLEM: {}}},
+}
+
+
+def _body(description: str) -> dict[str, Any]:
+    return {
+        "requestBody": {
+            "required": True,
+            "description": description,
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    }
+
+
+class _TooLongError(InvalidInputError):
+    """A body beyond the limit."""
+
+
+async def _read(request: Request) -> bytes:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BODY_BYTES:
+            raise _TooLongError("the request is too long", hint="was the right thing sent?", limit_bytes=MAX_BODY_BYTES)
+    return bytes(data)
+
+
+def _problem(status: int, title: str, **more: Any) -> JSONResponse:
+    body = {"type": "about:blank", "title": title, "status": status, **more}
+    return JSONResponse(body, status_code=status, media_type=_PROBLEM)
+
+
+def _refusal(refused: Refused) -> Response:
+    body = problem_body(status=403, title="release refused", reasons=refused.reasons)
+    return Response(body, status_code=403, media_type=_PROBLEM)
+
+
+def create_app(broker: Broker) -> FastAPI:
+    """Give the web application of one broker."""
+    app = FastAPI(
+        title="opaque-jobs key broker",
+        version="1",
+        description="The key broker of one organisation. It decides alone, and releases nothing by default.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+
+    @app.exception_handler(OpaqueJobsError)
+    async def on_error(_request: Request, error: Exception) -> Response:
+        known = error if isinstance(error, OpaqueJobsError) else OpaqueJobsError("internal")
+        status = next((code for kind, code in _STATUS.items() if isinstance(known, kind)), 500)
+        reasons = [word for word in str(known.facts.get("reasons", "")).split(",") if word]
+        return _problem(status, known.message, hint=known.hint, reasons=reasons)
+
+    @app.exception_handler(Exception)
+    async def on_defect(_request: Request, _error: Exception) -> Response:
+        return _problem(500, "internal error", reasons=["internal"])
+
+    _add_enclave_side(app, broker)
+    _add_owner_side(app, broker)
+    return app
+
+
+def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
+    @app.post(AUTH_PATH, summary="Get a nonce", tags=["enclave"], openapi_extra=_body("version, tee, extra-params"))
+    async def auth(request: Request) -> Response:
+        session_id, nonce = broker.begin(parse_auth(await _read(request)))
+        response = Response(auth_answer(nonce), media_type="application/json")
+        response.set_cookie(COOKIE, session_id, httponly=True, samesite="strict")
+        return response
+
+    @app.post(
+        ATTEST_PATH,
+        summary="Show evidence, get an attestation result",
+        tags=["enclave"],
+        responses=_REFUSAL,
+        openapi_extra=_body("runtime-data, init-data, tee-evidence"),
+    )
+    async def attest(request: Request) -> Response:
+        body = await _read(request)
+        answer = await run_in_threadpool(broker.attest, request.cookies.get(COOKIE, ""), body)
+        if isinstance(answer, Token):
+            return Response(attest_answer(answer.text), media_type="application/json")
+        return _refusal(answer)
+
+    @app.get(
+        "/kbs/v0/resource/{workspace_id}/{dataset_id}/{version}",
+        summary="Fetch a dataset's keys, sealed to the attested enclave",
+        tags=["enclave"],
+        responses=_REFUSAL,
+    )
+    async def resource(request: Request, workspace_id: str, dataset_id: str, version: int) -> Response:
+        def release() -> Any:
+            return broker.release(
+                request.cookies.get(COOKIE, ""), workspace_id=workspace_id, dataset_id=dataset_id, version=version
+            )
+
+        answer = await run_in_threadpool(release)
+        return _refusal(answer) if isinstance(answer, Refused) else Response(answer.envelope, media_type="application/json")
+
+
+def _add_owner_side(app: FastAPI, broker: Broker) -> None:
+    async def accepted(accept: Callable[[bytes], None], request: Request) -> Response:
+        await run_in_threadpool(accept, await _read(request))
+        return JSONResponse({"accepted": True})
+
+    @app.post(
+        "/opaque/v1/deposits",
+        summary="Deposit a dataset's key and release policy",
+        tags=["owner"],
+        openapi_extra=_body("deposit and manifest: DSSE envelopes as texts"),
+    )
+    async def deposits(request: Request) -> Response:
+        return await accepted(lambda body: accept_deposit(broker, body), request)
+
+    @app.post(
+        "/opaque/v1/statements",
+        summary="Tell of member lists, withdrawals and sharing",
+        tags=["owner"],
+        openapi_extra=_body("roster, acceptances, withdrawals, sharings: texts"),
+    )
+    async def statements(request: Request) -> Response:
+        return await accepted(lambda body: accept_statements(broker, parse_statements(body)), request)
+
+    @app.get("/opaque/v1/health", summary="Is it there, whose is it, which keys", tags=["owner"])
+    async def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "organisation_id": broker.config.organisation_id,
+            "deposit_key": broker.keys.sealing.public.text,
+            "signing_key": broker.keys.signing.public.text,
+        }
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(_page(app.openapi()))
+
+
+def _page(schema: dict[str, Any]) -> str:
+    """Show the OpenAPI document as a plain table."""
+    rows = "".join(
+        f"<tr><td>{method.upper()}</td><td><code>{html.escape(path)}</code></td><td>{html.escape(operation['summary'])}</td></tr>"
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
+    )
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(schema['info']['title'])}</title>"
+        f"<h1>{html.escape(schema['info']['title'])}</h1><p>{html.escape(schema['info']['description'])}</p>"
+        f"<table>{rows}</table><p><a href=/openapi.json>openapi.json</a></p></html>"
+    )

@@ -1,0 +1,134 @@
+"""A broker's own folder: its key file, what its organisation pinned by hand, and its database.
+
+What is pinned here (own members' keys, development keys) is the root of all that the broker believes. It comes from the
+organisation itself, never from the other side of the wire. It is read again at each decision, so a change needs no restart.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from opaque_jobs.crypto.key_files import KeyKind, PublicKeys, create_key_file, write_new_private_file
+from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.domain.document import from_bytes, to_bytes
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
+
+__all__ = ["BrokerConfig", "config_path", "database_path", "key_path", "load_config", "pin_member", "set_up_broker"]
+
+_MAX_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """What an organisation tells its broker by hand.
+
+    Args:
+        v: Format version, 1.
+        organisation_id: Whose broker it is.
+        port: Loopback port.
+        members: The organisation's own members with their true keys.
+        simulated_keys: Public development keys (base64) whose simulated evidence is believed; empty believes none.
+    """
+
+    v: int
+    organisation_id: str
+    port: int
+    members: tuple[MemberEntry, ...]
+    simulated_keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        strangers = [member for member in self.members if member.organisation_id != self.organisation_id]
+        if self.v != 1 or strangers or not 0 <= self.port < 1 << 16:
+            raise InvalidInputError(
+                "the broker's settings are not valid", hint="only own members can be pinned; a port is below 65536"
+            )
+        for text in self.simulated_keys:
+            VerifyKey.parse(text)
+
+    @property
+    def member_keys(self) -> dict[str, VerifyKey]:
+        """Key id -> key of the pinned members."""
+        return {member.key_id: VerifyKey.parse(member.public_key) for member in self.members}
+
+
+def config_path(folder: Path) -> Path:
+    """Give the path of the settings."""
+    return folder / "broker.json"
+
+
+def key_path(folder: Path) -> Path:
+    """Give the path of the key file."""
+    return folder / "key.json"
+
+
+def database_path(folder: Path) -> Path:
+    """Give the path of the database."""
+    return folder / "broker.db"
+
+
+def set_up_broker(
+    folder: Path,
+    *,
+    organisation_id: str,
+    passphrase: str,
+    port: int,
+    members: Sequence[MemberEntry] = (),
+    simulated_keys: Sequence[VerifyKey] = (),
+) -> PublicKeys:
+    """Make a broker's folder with fresh keys.
+
+    Returns:
+        Its public keys, for the roster.
+
+    Raises:
+        ConflictError: There is one already.
+        InvalidInputError: The passphrase is too short, or a member is not of this organisation.
+    """
+    config = BrokerConfig(
+        v=1,
+        organisation_id=organisation_id,
+        port=port,
+        members=tuple(members),
+        simulated_keys=tuple(key.text for key in simulated_keys),
+    )
+    public = create_key_file(key_path(folder), kind=KeyKind.BROKER, owner_id=organisation_id, passphrase=passphrase)
+    write_new_private_file(config_path(folder), to_bytes(config))
+    return public
+
+
+def load_config(folder: Path) -> BrokerConfig:
+    """Read the settings.
+
+    Raises:
+        NotFoundError: There is no broker in this folder.
+        InvalidInputError: They do not parse.
+    """
+    try:
+        with config_path(folder).open("rb") as file:
+            data = file.read(_MAX_BYTES)
+    except FileNotFoundError:
+        raise NotFoundError("there is no broker here", hint="make one with `opaque-jobs broker create`") from None
+    except OSError as error:
+        raise ConfigurationError(f"the broker's settings cannot be read: {error.strerror}", hint="check who owns them") from None
+    return from_bytes(BrokerConfig, data, what="the broker's settings")
+
+
+def pin_member(folder: Path, member: MemberEntry) -> None:
+    """Pin a member of the own organisation, or a member's new key in place of the old one.
+
+    Raises:
+        InvalidInputError: The member is of another organisation.
+        NotFoundError: There is no broker in this folder.
+    """
+    config = load_config(folder)
+    others = tuple(each for each in config.members if each.id != member.id)
+    _replace(folder, replace(config, members=(*others, member)))
+
+
+def _replace(folder: Path, config: BrokerConfig) -> None:
+    fresh = config_path(folder).with_name(f".broker.json.{os.urandom(8).hex()}")
+    write_new_private_file(fresh, to_bytes(config))
+    fresh.replace(config_path(folder))

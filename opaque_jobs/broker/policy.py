@@ -1,0 +1,248 @@
+"""The broker's decision, pure: given what was shown and what this broker knows, release or say every reason against it.
+
+Closed by default: each thing that must hold is checked, and what is unknown counts against. Reasons are fixed codes that
+say nothing about data; they travel through the untrusted relay to the agent and on to people.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
+from opaque_jobs.attestation.evidence import Evidence
+from opaque_jobs.crypto.consent import consent_refusals
+from opaque_jobs.domain.dataset import ReleasePolicy
+from opaque_jobs.domain.inputs import effective_inputs
+from opaque_jobs.domain.job import DatasetUse, JobSpec
+from opaque_jobs.domain.rerun_terms import lease_refusals
+from opaque_jobs.domain.review import ApprovalBundle
+from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
+from opaque_jobs.errors import InvalidInputError
+
+__all__ = [
+    "NONCE_LIFETIME_S",
+    "Case",
+    "Granted",
+    "Holding",
+    "Knowledge",
+    "KnownRoster",
+    "Refused",
+    "decide",
+    "roster_reasons",
+]
+
+NONCE_LIFETIME_S: Final = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What an enclave showed.
+
+    Args:
+        spec: The job.
+        bundle: Proof of consent.
+        run_id: The run.
+        inputs: Input values as shown.
+        keys: The enclave's public keys.
+        nonce: This broker's own nonce for it.
+        evidence: The verified evidence.
+    """
+
+    spec: JobSpec
+    bundle: ApprovalBundle
+    run_id: str
+    inputs: Mapping[str, Any]
+    keys: TeePublicKeys
+    nonce: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRoster:
+    """The newest member list of a workspace that this broker has seen in force."""
+
+    epoch: int
+    digest: str
+    genesis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """A dataset version whose key this broker holds."""
+
+    manifest_digest: str
+    policy: ReleasePolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What this broker knows of its own, about the case at hand.
+
+    Args:
+        organisation_id: Whose broker it is.
+        deposit_key: Its own public deposit key (base64).
+        signing_key: Its own public signing key (base64).
+        members: Pinned members of the organisation.
+        roster: Newest known member list of the workspace; None if it never saw one.
+        withdrawn: Somebody withdrew consent to this job.
+        holdings: (dataset id, version) -> holding.
+        shared: Ids of the datasets shared into this workspace (with this first roster) now.
+        releases: When keys were released for other runs of this job.
+        released_to: Id of the enclave keys that this run's keys went to; None if they went nowhere.
+    """
+
+    organisation_id: str
+    deposit_key: str
+    signing_key: str
+    members: tuple[MemberEntry, ...]
+    roster: KnownRoster | None
+    withdrawn: bool
+    holdings: Mapping[tuple[str, int], Holding]
+    shared: frozenset[str]
+    releases: tuple[datetime, ...]
+    released_to: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """Release.
+
+    Args:
+        roster: The member list to remember.
+        columns: (dataset id, version) -> columns whose keys may go out: the job's, and those of the owner's row conditions.
+    """
+
+    roster: Roster
+    columns: Mapping[tuple[str, int], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Do not release; at least one fixed code."""
+
+    reasons: tuple[str, ...]
+
+
+def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refused:
+    """Decide about a case.
+
+    Trust: the evidence's own signature was verified before. Everything else is verified here, from bytes.
+    """
+    spec = case.spec
+    # 1. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run.
+    reasons = _evidence_reasons(case)
+    # 2. Every member consents to exactly this job, at this epoch.
+    reasons += consent_refusals(case.bundle, spec)
+    if knowledge.withdrawn:
+        reasons.append("consent-withdrawn")
+    # 3. The member list is the workspace's, as this broker knows it, and names its own people and keys truly.
+    roster = _parsed_roster(case.bundle)
+    if roster is None:
+        return Refused(reasons=_unique([*reasons, "roster-invalid"]))
+    reasons += roster_reasons(roster, knowledge)
+    if (spec.workspace_id, spec.workspace_genesis, spec.epoch, spec.roster_digest) != (
+        roster.workspace_id,
+        roster.genesis_digest,
+        roster.epoch,
+        roster.digest,
+    ):
+        reasons.append("roster-not-the-jobs")
+    # 4. The lease has a run left, now, and this run has not had its keys in another enclave.
+    reasons += lease_refusals(spec.rerun_terms, now=now, releases=knowledge.releases)
+    if knowledge.released_to not in {None, case.keys.key_id}:
+        reasons.append("already-released")
+    # 5. The datasets are ours, as deposited, shared here, and asked for within their policy.
+    columns: dict[tuple[str, int], tuple[str, ...]] = {}
+    for use in spec.datasets:
+        if use.organisation_id == knowledge.organisation_id:
+            reasons += _dataset_reasons(use, knowledge, columns)
+    if not any(use.organisation_id == knowledge.organisation_id for use in spec.datasets):
+        reasons.append("no-dataset-here")
+    return Refused(reasons=_unique(reasons)) if reasons else Granted(roster=roster, columns=columns)
+
+
+def _unique(reasons: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reasons))
+
+
+def _evidence_reasons(case: Case) -> list[str]:
+    spec, evidence = case.spec, case.evidence
+    reasons = []
+    if evidence.kind not in spec.tee_kinds:
+        reasons.append("tee-kind-not-approved")
+    if evidence.measurement != spec.measurement:
+        reasons.append("measurement-not-approved")
+    if evidence.report_data != report_data(nonce=case.nonce, keys=case.keys):
+        reasons.append("keys-not-bound")
+    try:
+        effective = effective_inputs(spec.inputs, case.inputs, aliases=spec.aliases)
+    except InvalidInputError:
+        return [*reasons, "inputs-invalid"]
+    fixed = effective_inputs(
+        spec.inputs, {name: case.inputs.get(name) for name in spec.rerun_terms.variable_inputs}, aliases=spec.aliases
+    )
+    if effective != fixed:
+        reasons.append("input-not-variable")
+    bound = init_data(
+        job_digest=spec.digest,
+        run_id=case.run_id,
+        bundle_digest=case.bundle.digest,
+        inputs=effective,
+        log_checkpoint=None,
+    )
+    if evidence.init_data != bound:
+        reasons.append("run-not-bound")
+    return reasons
+
+
+def _parsed_roster(bundle: ApprovalBundle) -> Roster | None:
+    try:
+        return parse_roster(bundle.roster.encode())
+    except InvalidInputError:
+        return None
+
+
+def roster_reasons(roster: Roster, knowledge: Knowledge) -> list[str]:
+    """Give the reasons why a member list cannot be the workspace's as this broker knows it; acceptances are not looked at."""
+    reasons = []
+    # 1. Our own people stand in it with the keys that we pinned, and nobody else stands in it as ours.
+    pinned = {(member.id, member.public_key) for member in knowledge.members}
+    ours = {(member.id, member.public_key) for member in roster.members if member.organisation_id == knowledge.organisation_id}
+    if not ours or not ours <= pinned:
+        reasons.append("own-members-not-pinned")
+    # 2. It names this very broker.
+    entries = [each for each in roster.organisations if each.id == knowledge.organisation_id]
+    if [(each.broker_deposit_key, each.broker_signing_key) for each in entries] != [
+        (knowledge.deposit_key, knowledge.signing_key)
+    ]:
+        reasons.append("roster-names-another-broker")
+    # 3. It is not older than, beside, or unrelated to the newest one known.
+    known = knowledge.roster
+    if known is not None:
+        if roster.genesis_digest != known.genesis:
+            reasons.append("roster-of-another-workspace")
+        elif roster.epoch < known.epoch:
+            reasons.append("roster-outdated")
+        elif (roster.epoch == known.epoch and roster.digest != known.digest) or (
+            roster.epoch == known.epoch + 1 and roster.previous != known.digest
+        ):
+            reasons.append("roster-conflict")
+    return reasons
+
+
+def _dataset_reasons(use: DatasetUse, knowledge: Knowledge, columns: dict[tuple[str, int], tuple[str, ...]]) -> list[str]:
+    key = (use.dataset_id, use.dataset_version)
+    holding = knowledge.holdings.get(key)
+    if holding is None:
+        return ["dataset-unknown"]
+    reasons = []
+    if holding.manifest_digest != use.manifest_digest:
+        reasons.append("manifest-mismatch")
+    if use.dataset_id not in knowledge.shared:
+        reasons.append("dataset-not-shared")
+    if not set(use.columns) <= set(holding.policy.columns):
+        reasons.append("columns-not-released")
+    needed = [condition.column for condition in holding.policy.row_conditions]
+    columns[key] = tuple(dict.fromkeys([*columns.get(key, ()), *use.columns, *needed]))
+    return reasons

@@ -1,0 +1,204 @@
+"""The broker itself: it verifies, decides by `policy`, records the release, and only then answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from opaque_jobs.attestation.evidence import Evidence, EvidenceVerifier
+from opaque_jobs.attestation.kbs import AttestRequest, parse_attest
+from opaque_jobs.attestation.result import AttestationResult, issue_result
+from opaque_jobs.attestation.simulated import SimulatedVerifier
+from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
+from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide
+from opaque_jobs.broker.sessions import Session, Sessions
+from opaque_jobs.broker.store import Store, Transaction
+from opaque_jobs.crypto.custody import KeyRelease, open_deposit, release_info, seal_release
+from opaque_jobs.crypto.keys import BrokerKeys, VerifyKey
+from opaque_jobs.crypto.parquet import released_keys
+from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.review import parse_bundle
+from opaque_jobs.errors import InvalidInputError, TrustError
+
+__all__ = ["Broker", "Sealed", "Token"]
+
+_NO_SESSION: Final = Refused(reasons=("session-unknown-or-expired",))
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """The attestation result."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Released keys, sealed to the enclave."""
+
+    envelope: bytes
+
+
+class Broker:
+    """The key broker of one organisation.
+
+    Args:
+        folder: Its folder, see `config`.
+        keys: Its opened keys.
+        clock: Gives the aware time.
+    """
+
+    def __init__(self, folder: Path, keys: BrokerKeys, *, clock: Callable[[], datetime]) -> None:
+        self.folder = folder
+        self.keys = keys
+        self.clock = clock
+        self.store = Store(database_path(folder))
+        self._sessions = Sessions()
+
+    @property
+    def config(self) -> BrokerConfig:
+        """The settings as they are now."""
+        return load_config(self.folder)
+
+    def begin(self, kind: TeeKind) -> tuple[str, str]:
+        """Open a conversation: its id, and the nonce for the evidence."""
+        session_id, session = self._sessions.begin(kind, now=self.clock())
+        return session_id, session.nonce
+
+    def attest(self, session_id: str, body: bytes) -> Token | Refused:
+        """Verify evidence and all that it is about; nothing is released yet.
+
+        Raises:
+            InvalidInputError: The body does not parse. The nonce is spent all the same.
+        """
+        now = self.clock()
+        session = self._sessions.take(session_id, now=now)
+        if session is None:
+            return _NO_SESSION
+        request = parse_attest(body)
+        case = self._case(session, request, now)
+        if isinstance(case, Refused):
+            return case
+        with self.store.transaction() as memory:
+            decision = decide(case, self._knowledge(memory, case), now=now)
+        if isinstance(decision, Refused):
+            return decision
+        self._sessions.prove(session_id, session, case, now=now)
+        return Token(issue_result(self._result(case, now), self.keys.signing))
+
+    def release(self, session_id: str, *, workspace_id: str, dataset_id: str, version: int) -> Sealed | Refused:
+        """Release a dataset's keys to a proven enclave: decide again, record, then answer."""
+        now = self.clock()
+        case = self._sessions.proven(session_id, now=now)
+        if case is None:
+            return _NO_SESSION
+        spec, wanted = case.spec, (dataset_id, version)
+        with self.store.transaction() as memory:
+            decision = decide(case, self._knowledge(memory, case), now=now)
+            if isinstance(decision, Refused):
+                return decision
+            if workspace_id != spec.workspace_id or wanted not in decision.columns:
+                return Refused(reasons=("dataset-not-in-job",))
+            sealed = self._seal(memory, case, decision, wanted)
+            if isinstance(sealed, Refused):
+                return sealed
+            memory.put_roster(decision.roster)
+            recorded = memory.record_release(
+                job_digest=spec.digest,
+                run_id=case.run_id,
+                tee_key_id=case.keys.key_id,
+                dataset_id=dataset_id,
+                version=version,
+                now=now,
+            )
+        return sealed if recorded else Refused(reasons=("already-released",))
+
+    def _case(self, session: Session, request: AttestRequest, now: datetime) -> Case | Refused:
+        if request.nonce != session.nonce:
+            return Refused(reasons=("nonce-mismatch",))
+        evidence = self._evidence(session.kind, request.evidence, now)
+        if isinstance(evidence, Refused):
+            return evidence
+        try:
+            spec = parse_job_spec(request.job_spec)
+        except InvalidInputError:
+            return Refused(reasons=("job-spec-invalid",))
+        try:
+            bundle = parse_bundle(request.bundle)
+        except InvalidInputError:
+            return Refused(reasons=("bundle-invalid",))
+        return Case(
+            spec=spec,
+            bundle=bundle,
+            run_id=request.run_id,
+            inputs=request.inputs,
+            keys=request.keys,
+            nonce=session.nonce,
+            evidence=evidence,
+        )
+
+    def _evidence(self, kind: TeeKind, evidence: bytes, now: datetime) -> Evidence | Refused:
+        verifier = self._verifiers().get(kind)
+        if verifier is None:
+            return Refused(reasons=("tee-kind-not-accepted",))
+        try:
+            return verifier.verify(evidence, now=now)
+        except (TrustError, InvalidInputError):
+            return Refused(reasons=("evidence-invalid",))
+
+    def _verifiers(self) -> Mapping[TeeKind, EvidenceVerifier]:
+        pinned = [VerifyKey.parse(text) for text in self.config.simulated_keys]
+        return {TeeKind.SIMULATED: SimulatedVerifier(pinned)} if pinned else {}
+
+    def _knowledge(self, memory: Transaction, case: Case) -> Knowledge:
+        spec, config = case.spec, self.config
+        return Knowledge(
+            organisation_id=config.organisation_id,
+            deposit_key=self.keys.sealing.public.text,
+            signing_key=self.keys.signing.public.text,
+            members=config.members,
+            roster=memory.known_roster(spec.workspace_id),
+            withdrawn=memory.withdrawn(spec.digest),
+            holdings=self._holdings(memory, spec),
+            shared=memory.shared(spec.workspace_id, spec.workspace_genesis),
+            releases=memory.releases(spec.digest, but_run=case.run_id),
+            released_to=memory.released_to(spec.digest, case.run_id),
+        )
+
+    def _holdings(self, memory: Transaction, spec: JobSpec) -> dict[tuple[str, int], Holding]:
+        holdings = {}
+        for use in spec.datasets:
+            deposit = memory.deposit(use.dataset_id, use.dataset_version)
+            if deposit is not None:
+                _, policy = open_deposit(deposit, self.keys.sealing)
+                holdings[use.dataset_id, use.dataset_version] = Holding(manifest_digest=deposit.manifest_digest, policy=policy)
+        return holdings
+
+    def _seal(self, memory: Transaction, case: Case, granted: Granted, wanted: tuple[str, int]) -> Sealed | Refused:
+        deposit = memory.deposit(*wanted)
+        if deposit is None:
+            return Refused(reasons=("dataset-unknown",))
+        root, policy = open_deposit(deposit, self.keys.sealing)
+        info = release_info(
+            workspace_id=case.spec.workspace_id,
+            dataset_id=deposit.dataset_id,
+            version=deposit.dataset_version,
+            job_digest=case.spec.digest,
+            run_id=case.run_id,
+            organisation_id=deposit.organisation_id,
+        )
+        release = KeyRelease(keys=released_keys(root, granted.columns[wanted]), row_conditions=policy.row_conditions)
+        return Sealed(seal_release(release, case.keys.sealing, info))
+
+    def _result(self, case: Case, now: datetime) -> AttestationResult:
+        return AttestationResult(
+            verifier=self.config.organisation_id,
+            kind=case.evidence.kind,
+            measurement=case.evidence.measurement,
+            nonce=case.nonce,
+            tee_key_id=case.keys.key_id,
+            job_digest=case.spec.digest,
+            run_id=case.run_id,
+            issued_at=now,
+        )

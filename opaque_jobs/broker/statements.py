@@ -1,0 +1,136 @@
+"""The broker's administrative side: deposits and sharing by its own members, member lists and withdrawals by all.
+
+Everything is verified before it is kept, and only what is signed by the right people changes anything; so these need no log-in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from opaque_jobs.broker.policy import Knowledge, roster_reasons
+from opaque_jobs.broker.release import Broker
+from opaque_jobs.broker.store import Transaction
+from opaque_jobs.crypto.consent import roster_refusals, verify_manifest, verify_withdrawal
+from opaque_jobs.crypto.custody import check_policy, open_deposit, verify_deposit, verify_sharing
+from opaque_jobs.crypto.signing import claimed_subject
+from opaque_jobs.domain.canonical import parse_json, require_fields
+from opaque_jobs.domain.document import from_json
+from opaque_jobs.domain.inputs import parse_datetime
+from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
+
+__all__ = ["Statements", "accept_deposit", "accept_statements", "parse_statements"]
+
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statements:
+    """What one request tells a broker. All envelopes are JSON texts.
+
+    Args:
+        roster: Canonical JSON text of a workspace's member list; None with sharings alone.
+        acceptances: One by each member in it.
+        withdrawals: Withdrawals of consent to jobs of this workspace, by members in it.
+        sharings: By members of the broker's organisation.
+    """
+
+    roster: str | None
+    acceptances: tuple[str, ...]
+    withdrawals: tuple[str, ...]
+    sharings: tuple[str, ...]
+
+
+def parse_statements(body: bytes) -> Statements:
+    """Parse an untrusted request.
+
+    Raises:
+        InvalidInputError: Another form.
+    """
+    return from_json(Statements, parse_json(body, what="statements"), what="statements")
+
+
+def accept_statements(broker: Broker, statements: Statements) -> None:
+    """Verify and remember; all or nothing.
+
+    Raises:
+        InvalidInputError: Something does not parse.
+        TrustError: Something does not hold, is by a stranger, or is older than what is known.
+    """
+    config, now = broker.config, broker.clock()
+    with broker.store.transaction() as memory:
+        roster = None
+        if statements.roster is not None:
+            roster = _accept_roster(broker, memory, statements.roster, statements.acceptances)
+        for text in statements.withdrawals:
+            if roster is None:
+                raise InvalidInputError("a withdrawal came without member list", hint="send the workspace's member list with it")
+            job_digest = claimed_subject(text.encode())
+            verify_withdrawal(text.encode(), job_digest=job_digest, roster=roster)
+            memory.put_withdrawal(job_digest, text.encode())
+        for text in statements.sharings:
+            sharing = verify_sharing(text.encode(), config.member_keys, organisation_id=config.organisation_id)
+            _check_not_from_the_future(sharing.issued_at, now)
+            if not memory.put_sharing(sharing):
+                raise TrustError("a sharing statement is older than the one known", hint="sign it again")
+
+
+def _accept_roster(broker: Broker, memory: Transaction, text: str, acceptances: Sequence[str]) -> Roster:
+    roster = parse_roster(text.encode())
+    known = Knowledge(
+        organisation_id=broker.config.organisation_id,
+        deposit_key=broker.keys.sealing.public.text,
+        signing_key=broker.keys.signing.public.text,
+        members=broker.config.members,
+        roster=memory.known_roster(roster.workspace_id),
+        withdrawn=False,
+        holdings={},
+        shared=frozenset(),
+        releases=(),
+        released_to=None,
+    )
+    reasons = [*roster_refusals(roster, [each.encode() for each in acceptances]), *roster_reasons(roster, known)]
+    if reasons:
+        raise TrustError(
+            "this broker does not believe the member list",
+            hint="every member must accept it, and own members' keys must be pinned here first",
+            reasons=",".join(reasons),
+        )
+    memory.put_roster(roster)
+    return roster
+
+
+def accept_deposit(broker: Broker, body: bytes) -> None:
+    """Take a dataset version's key and policy from its owner. The same key again, with a later policy, replaces the policy.
+
+    Raises:
+        InvalidInputError: Something does not parse.
+        TrustError: It is by a stranger, for another organisation, dataset or broker.
+        ConflictError: Another key or manifest is held for this version, or a later deposit is.
+    """
+    config, now = broker.config, broker.clock()
+    fields = require_fields(parse_json(body, what="deposit"), ("deposit", "manifest"), what="deposit")
+    texts = {name: value if isinstance(value, str) else "" for name, value in fields.items()}
+    deposit = verify_deposit(texts["deposit"].encode(), config.member_keys, organisation_id=config.organisation_id)
+    _check_not_from_the_future(deposit.issued_at, now)
+    manifest = verify_manifest(texts["manifest"].encode(), config.members)
+    described = (deposit.dataset_id, deposit.dataset_version, deposit.manifest_digest)
+    if described != (manifest.dataset_id, manifest.dataset_version, manifest.digest):
+        raise TrustError("a deposit does not belong to its manifest", hint="deposit again with the signed manifest")
+    root, policy = open_deposit(deposit, broker.keys.sealing)
+    check_policy(manifest, policy)
+    with broker.store.transaction() as memory:
+        held = memory.deposit(deposit.dataset_id, deposit.dataset_version)
+        if held is not None and held != deposit:
+            held_root, _ = open_deposit(held, broker.keys.sealing)
+            if held.manifest_digest != deposit.manifest_digest or held_root != root:
+                raise ConflictError("another key is held for this dataset version", hint="versions are never replaced")
+            if parse_datetime(held.issued_at) >= parse_datetime(deposit.issued_at):
+                raise ConflictError("a later deposit is held for this dataset version", hint="sign it again")
+        memory.put_deposit(deposit)
+
+
+def _check_not_from_the_future(issued_at: str, now: datetime) -> None:
+    if parse_datetime(issued_at) > now + _CLOCK_SKEW:
+        raise TrustError("a statement is dated in the future", hint="check the clocks")

@@ -1,0 +1,303 @@
+"""A small world for tests: organisations with members and brokers, a workspace, a job, its approvals, an enclave.
+
+Everything is real (keys, signatures, seals); only the clock stands still and the hardware is the simulated attester.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
+from opaque_jobs.attestation.kbs import AttestRequest
+from opaque_jobs.attestation.simulated import SimulatedAttester
+from opaque_jobs.broker.config import BrokerConfig, config_path
+from opaque_jobs.broker.release import Broker
+from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote, sign_withdrawal
+from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
+from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, SigningKey
+from opaque_jobs.crypto.parquet import RootKey
+from opaque_jobs.domain.custody import Sharing
+from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePolicy, RowCondition, RowOperator
+from opaque_jobs.domain.document import to_bytes
+from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, effective_inputs
+from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Language, Limits, Recipient, TeeKind
+from opaque_jobs.domain.output_policy import OutputPolicy
+from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.review import ApprovalBundle, Decision
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy
+
+NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+MEASUREMENT = "sha256:" + "11" * 32
+
+
+class Clock:
+    """A clock that moves only when told."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass
+class Member:
+    """A person with their key."""
+
+    id: str
+    organisation_id: str
+    key: SigningKey = field(default_factory=SigningKey.generate)
+
+    @property
+    def entry(self) -> MemberEntry:
+        return MemberEntry(id=self.id, name=self.id, organisation_id=self.organisation_id, public_key=self.key.public.text)
+
+
+@dataclass
+class Organisation:
+    """An organisation with all its keys and one dataset."""
+
+    id: str
+    members: list[Member]
+    sealing: SealingKey = field(default_factory=SealingKey.generate)
+    broker: BrokerKeys = field(default_factory=lambda: BrokerKeys(sealing=SealingKey.generate(), signing=SigningKey.generate()))
+
+    @property
+    def entry(self) -> OrganisationEntry:
+        return OrganisationEntry(
+            id=self.id,
+            name=self.id,
+            sealing_key=self.sealing.public.text,
+            broker_deposit_key=self.broker.sealing.public.text,
+            broker_signing_key=self.broker.signing.public.text,
+        )
+
+    @property
+    def dataset_id(self) -> str:
+        return f"ds-{self.id}"
+
+    @property
+    def root(self) -> RootKey:
+        return RootKey(dataset_id=self.dataset_id, version=1, secret=self.id.encode().ljust(32, b"."))
+
+    def manifest(self, **over: Any) -> DatasetManifest:
+        part = Part(name="part-00000.parquet", size_bytes=10, sha256="sha256:" + "22" * 32, rows=3)
+        fields: dict[str, Any] = {
+            "v": 1,
+            "dataset_id": self.dataset_id,
+            "dataset_version": 1,
+            "organisation_id": self.id,
+            "name": f"data_{self.id.replace('-', '_')}",
+            "columns": tuple(Column(name=name, type="int64") for name in ("id", "value", "site", "hidden")),
+            "parts": (part,),
+            "rows": 3,
+            "created_at": NOW.isoformat(),
+        }
+        return DatasetManifest(**(fields | over))
+
+    def policy(self) -> ReleasePolicy:
+        condition = RowCondition(column="site", operator=RowOperator.EQUAL, value="A")
+        return ReleasePolicy(columns=("id", "value"), row_conditions=(condition,))
+
+    def use(self, **over: Any) -> DatasetUse:
+        fields: dict[str, Any] = {
+            "alias": f"data_{self.id.replace('-', '_')}",
+            "dataset_id": self.dataset_id,
+            "dataset_version": 1,
+            "manifest_digest": self.manifest().digest,
+            "organisation_id": self.id,
+            "columns": ("id", "value"),
+        }
+        return DatasetUse(**(fields | over))
+
+
+class World:
+    """Hospital (anna, ben) and laboratory (carl) share a workspace; anna is the author."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.development_key = SigningKey.generate()
+        self.anna, self.ben = Member("member-anna", "org-hospital"), Member("member-ben", "org-hospital")
+        self.carl = Member("member-carl", "org-laboratory")
+        self.hospital = Organisation("org-hospital", [self.anna, self.ben])
+        self.laboratory = Organisation("org-laboratory", [self.carl])
+        self.organisations = [self.hospital, self.laboratory]
+
+    @property
+    def members(self) -> list[Member]:
+        return sorted((m for each in self.organisations for m in each.members), key=lambda member: member.id)
+
+    def make_roster(self, **over: Any) -> Roster:
+        fields: dict[str, Any] = {
+            "v": 1,
+            "workspace_id": "ws-1",
+            "name": "Study",
+            "epoch": 1,
+            "genesis": None,
+            "previous": None,
+            "members": tuple(member.entry for member in self.members),
+            "organisations": tuple(each.entry for each in sorted(self.organisations, key=lambda each: each.id)),
+            "run_policy": RunPolicy.AUTHOR,
+            "runners": (),
+        }
+        return Roster(**(fields | over))
+
+    def next_roster(self, roster: Roster, **over: Any) -> Roster:
+        fields = {"epoch": roster.epoch + 1, "genesis": roster.genesis_digest, "previous": roster.digest}
+        return self.make_roster(**(fields | over))
+
+    def acceptances(self, roster: Roster, members: Sequence[Member] | None = None) -> tuple[bytes, ...]:
+        signers = self.members if members is None else members
+        return tuple(sign_acceptance(roster, m.entry, m.key, now=NOW) for m in signers)
+
+    def make_spec(self, roster: Roster | None = None, **over: Any) -> JobSpec:
+        roster = roster or self.make_roster()
+        home = self.hospital
+        fields: dict[str, Any] = {
+            "v": 1,
+            "workspace_id": roster.workspace_id,
+            "workspace_genesis": roster.genesis_digest,
+            "epoch": roster.epoch,
+            "roster_digest": roster.digest,
+            "job_id": "job-1",
+            "revision": 1,
+            "author_id": self.anna.id,
+            "name": "Count",
+            "description": "",
+            "kind": JobKind.NOTEBOOK,
+            "code": Code(language=Language.SQL, text="select count(*) from data_org_hospital"),
+            "template": None,
+            "inputs": (make_variable("threshold", 5), make_variable("fixed", 7)),
+            "datasets": tuple(each.use() for each in self.organisations),
+            "output_policy": OutputPolicy(max_rows=10, max_columns=10, max_bytes=1 << 20, preview_rows=10),
+            "recipients": (
+                Recipient(
+                    organisation_id=home.id,
+                    sealing_key=home.sealing.public.text,
+                    sealing_key_id=home.sealing.public.key_id,
+                ),
+            ),
+            "rerun_terms": RerunTerms(
+                max_runs=2,
+                not_before=(NOW - timedelta(days=1)).isoformat(),
+                not_after=(NOW + timedelta(days=30)).isoformat(),
+                min_interval_s=60,
+                schedule=None,
+                variable_inputs=("threshold",),
+            ),
+            "measurement": MEASUREMENT,
+            "tee_kinds": (TeeKind.SIMULATED,),
+            "spark_conf": {},
+            "limits": Limits(memory_bytes=4 << 30, cores=2, pids=512, timeout_s=600, scratch_bytes=1 << 30),
+        }
+        return JobSpec(**(fields | over))
+
+    def votes(
+        self, spec: JobSpec, members: Sequence[Member] | None = None, *, decision: Decision = Decision.APPROVE
+    ) -> tuple[str, ...]:
+        signers = self.members if members is None else members
+        return tuple(sign_vote(spec, m.entry, m.key, decision=decision, comment=None, now=NOW).decode() for m in signers)
+
+    def make_bundle(self, spec: JobSpec, roster: Roster | None = None, **over: Any) -> ApprovalBundle:
+        roster = roster or self.make_roster()
+        fields: dict[str, Any] = {
+            "v": 1,
+            "roster": roster.to_bytes().decode(),
+            "acceptances": tuple(each.decode() for each in self.acceptances(roster)),
+            "approvals": self.votes(spec),
+            "withdrawals": (),
+        }
+        return ApprovalBundle(**(fields | over))
+
+    def withdrawal(self, spec: JobSpec, member: Member) -> bytes:
+        return sign_withdrawal(spec, member.entry, member.key, now=NOW)
+
+    def sharing(self, organisation: Organisation, roster: Roster | None = None, **over: Any) -> bytes:
+        roster = roster or self.make_roster()
+        fields: dict[str, Any] = {
+            "v": 1,
+            "dataset_id": organisation.dataset_id,
+            "organisation_id": organisation.id,
+            "workspace_id": roster.workspace_id,
+            "workspace_genesis": roster.genesis_digest,
+            "shared": True,
+            "issued_at": self.clock().isoformat(),
+        }
+        signer = over.pop("signer", organisation.members[0].key)
+        return sign_sharing(Sharing(**(fields | over)), signer)
+
+    def manifest_envelope(self, organisation: Organisation, **over: Any) -> bytes:
+        return sign_manifest(organisation.manifest(**over), organisation.members[0].key)
+
+    def deposit(self, organisation: Organisation, **over: Any) -> bytes:
+        fields: dict[str, Any] = {"broker": organisation.broker.sealing.public, "now": self.clock()}
+        manifest = over.pop("manifest", organisation.manifest())
+        root = over.pop("root", organisation.root)
+        policy = over.pop("policy", organisation.policy())
+        signer = over.pop("signer", organisation.members[0].key)
+        return sign_deposit(manifest, root, policy, signer, **(fields | over))
+
+    def make_broker(self, organisation: Organisation, folder: Path, **over: Any) -> Broker:
+        """Give a broker with nothing in it but what was pinned by hand."""
+        fields: dict[str, Any] = {
+            "v": 1,
+            "organisation_id": organisation.id,
+            "port": 0,
+            "members": tuple(member.entry for member in organisation.members),
+            "simulated_keys": (self.development_key.public.text,),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        config_path(folder).write_bytes(to_bytes(BrokerConfig(**(fields | over))))
+        return Broker(folder, organisation.broker, clock=self.clock)
+
+
+def make_variable(name: str, default: int) -> InputVariable:
+    within = (Constraint(kind=ConstraintKind.MIN, value=0), Constraint(kind=ConstraintKind.MAX, value=100))
+    return InputVariable(
+        name=name, type=InputType.INTEGER, description="", default=default, constraints=(within,), sensitive=False
+    )
+
+
+class Enclave:
+    """The agent's side of attestation, honest unless told otherwise."""
+
+    def __init__(self, world: World, spec: JobSpec, bundle: ApprovalBundle, *, run_id: str = "run-1", **inputs: Any) -> None:
+        self.world, self.spec, self.bundle, self.run_id = world, spec, bundle, run_id
+        self.inputs = effective_inputs(spec.inputs, inputs, aliases=spec.aliases)
+        self.sealing, self.signing = SealingKey.generate(), SigningKey.generate()
+        self.measurement = MEASUREMENT
+        self.attester_key = world.development_key
+
+    @property
+    def keys(self) -> TeePublicKeys:
+        return TeePublicKeys(sealing=self.sealing.public, signing=self.signing.public)
+
+    def evidence(self, nonce: str) -> bytes:
+        return SimulatedAttester(self.attester_key).evidence(
+            measurement=self.measurement,
+            report_data=report_data(nonce=nonce, keys=self.keys),
+            init_data=init_data(
+                job_digest=self.spec.digest,
+                run_id=self.run_id,
+                bundle_digest=self.bundle.digest,
+                inputs=self.inputs,
+                log_checkpoint=None,
+            ),
+        )
+
+    def request(self, nonce: str, **over: Any) -> AttestRequest:
+        request = AttestRequest(
+            nonce=nonce,
+            keys=self.keys,
+            job_spec=self.spec.to_bytes(),
+            bundle=self.bundle.to_bytes(),
+            run_id=self.run_id,
+            inputs=self.inputs,
+            evidence=self.evidence(nonce),
+        )
+        return replace(request, **over)
