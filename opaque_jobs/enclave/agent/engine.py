@@ -1,0 +1,348 @@
+"""The engine: a JVM with Spark, started directly, which only the agent speaks to in full.
+
+The agent's own way in is a py4j gateway on loopback with a secret; keys go in there and stay in Java. The author's side is
+one isolated Connect session, whose port and token the gate alone knows. Everything that could write plaintext is off.
+"""
+
+import json
+import os
+import secrets
+import struct
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Self
+
+from py4j.java_gateway import GatewayParameters, JavaGateway
+from py4j.protocol import Py4JError, Py4JJavaError
+
+from opaque_jobs.enclave.agent.functions import REFUSED_FUNCTIONS
+from opaque_jobs.enclave.agent.places import JARS, JAVA, SCRATCH, SITE, UDF_LAUNCHER, UDF_SOCKETS
+from opaque_jobs.errors import SandboxError
+
+__all__ = ["SESSION_ID", "USER_ID", "Engine", "EngineError", "EngineSettings"]
+
+SESSION_ID: Final = "00000000-0000-4000-8000-000000000001"
+"""The author's only session; a constant, because the gate admits no other and the JVM lives for one run."""
+USER_ID: Final = "author"
+_START_S: Final = 120.0
+_OPENED: Final = (
+    "java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.util java.util.concurrent "
+    "java.util.concurrent.atomic jdk.internal.ref sun.nio.ch sun.nio.cs sun.util.calendar"
+).split()
+_FLAGS: Final = (
+    "-XX:-UsePerfData",  # no hsperfdata files
+    "-XX:+DisableAttachMechanism",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-HeapDumpOnOutOfMemoryError",
+    "-XX:+SuppressFatalErrorMessage",  # no hs_err files: they hold memory
+    "-XX:-CreateCoredumpOnCrash",
+    "-Xshare:auto",
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dio.netty.tryReflectionSetAccessible=true",
+    "-Duser.timezone=UTC",
+    f"-Djava.io.tmpdir={SCRATCH}",
+)
+_SERIAL_CORES: Final = 2
+_CONF: Final = {
+    "spark.app.name": "job",
+    "spark.ui.enabled": "false",
+    "spark.eventLog.enabled": "false",
+    "spark.sql.catalogImplementation": "in-memory",
+    "spark.sql.warehouse.dir": f"{SCRATCH}/warehouse",
+    "spark.local.dir": str(SCRATCH),
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.io.encryption.enabled": "true",
+    "spark.io.encryption.keySizeBits": "256",
+    "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+    "spark.connect.grpc.binding.address": "127.0.0.1",
+    "spark.connect.grpc.binding.port": "0",
+    "spark.connect.session.planCompression.threshold": "-1",
+    "spark.connect.session.manager.defaultSessionTimeout": "30d",
+    "spark.connect.execute.manager.detachedTimeout": "30d",
+    "spark.sql.runSQLOnFiles": "false",
+    "spark.sql.artifact.isolation.enabled": "false",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.sources.useV1SourceList": "parquet",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.python.unix.domain.socket.enabled": "true",
+    "spark.python.unix.domain.socket.dir": str(UDF_SOCKETS),
+    "spark.pyspark.python": str(UDF_LAUNCHER),
+    "spark.hadoop.parquet.crypto.factory.class": "opaquejobs.FileCrypto",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+_OPERATORS: Final = {"=": "equalTo", "!=": "notEqual", "<": "lt", "<=": "leq", ">": "gt", ">=": "geq"}
+
+
+class EngineError(Exception):
+    """The engine refused or failed while doing what the author's code asked for.
+
+    Args:
+        error: What py4j raised.
+    """
+
+    def __init__(self, error: Py4JJavaError) -> None:
+        super().__init__()
+        self._error = error
+
+    @property
+    def causes(self) -> list[str]:
+        """Class names of the exception and its causes, outermost first."""
+        names, cause = [], self._error.java_exception
+        while cause is not None and len(names) < 16:  # noqa: PLR2004 - chains are short; a loop must not hang us
+            names.append(str(cause.getClass().getName()))
+            cause = cause.getCause()
+        return names
+
+    @property
+    def condition(self) -> str:
+        """Spark's error condition, such as `UNRESOLVED_COLUMN.WITH_SUGGESTION`; empty if it has none."""
+        cause = self._error.java_exception
+        try:
+            return str(cause.getCondition() or "")
+        except Py4JError:
+            return ""
+
+    @property
+    def message(self) -> str:
+        """The whole message: may hold values from data and the owners' row conditions."""
+        return str(self._error.java_exception.getMessage())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How the engine runs.
+
+    Args:
+        heap_bytes: Of the JVM.
+        cores: Threads.
+        conf: The author's approved settings, already checked.
+    """
+
+    heap_bytes: int
+    cores: int
+    conf: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One row condition: column (logical name), operator, value."""
+
+    column: str
+    operator: str
+    value: bool | int | float | str
+
+
+class Engine:
+    """A running engine.
+
+    Args:
+        process: The JVM.
+        gateway: The agent's way in.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], gateway: JavaGateway, settings: EngineSettings) -> None:
+        self._process = process
+        self._gateway = gateway
+        self._jvm = gateway.jvm
+        self.token: Final = secrets.token_hex(32)
+        builder = self._jvm.org.apache.spark.sql.classic.SparkSession.builder()
+        partitions = {"spark.sql.shuffle.partitions": str(4 * settings.cores), "spark.master": f"local[{settings.cores}]"}
+        for key, value in {**_CONF, **partitions, **settings.conf, "spark.connect.authenticate.token": self.token}.items():
+            builder.config(key, value)
+        builder.getOrCreate()
+        self._calls = self._jvm.opaquejobs.EngineCalls
+        self._calls.forget(set(REFUSED_FUNCTIONS))
+        service = _module(self._jvm.org.apache.spark.sql.connect.service, "SparkConnectService")
+        self.port: Final = int(service.localPort())
+        self._session = service.getOrCreateIsolatedSession(USER_ID, SESSION_ID, _module(self._jvm.scala, "None")).session()
+
+    @classmethod
+    def start(cls, settings: EngineSettings, *, output: IO[bytes]) -> Self:
+        """Start the JVM and Spark in it.
+
+        Args:
+            settings: How it runs.
+            output: Takes what the JVM prints.
+
+        Raises:
+            SandboxError: It did not start.
+        """
+        UDF_SOCKETS.mkdir(parents=True, exist_ok=True)
+        contact = SCRATCH / "engine-contact"
+        process = subprocess.Popen(
+            _command(settings),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env={
+                "HOME": "/tmp",  # noqa: S108 - the enclave's own tmpfs
+                "LANG": "C.UTF-8",
+                "PATH": "/usr/bin",
+                "PYSPARK_DRIVER_PYTHON": "/none",  # else Spark starts Python once to look for data sources written in it
+                "PYSPARK_PYTHON": str(UDF_LAUNCHER),
+                "SPARK_LOCAL_IP": "127.0.0.1",
+                "_PYSPARK_DRIVER_CONN_INFO_PATH": str(contact),
+            },
+            cwd=SCRATCH,
+        )
+        try:
+            port, secret = _contact(contact, process)
+            parameters = GatewayParameters(port=port, auth_token=secret, auto_convert=True)
+            return cls(process, JavaGateway(gateway_parameters=parameters), settings)
+        except (Py4JError, OSError) as error:
+            process.kill()
+            raise SandboxError("the engine did not start", hint="give the job more memory") from error
+
+    def allow_file(self, path: Path, *, dataset_id: str, version: int, part: str) -> None:
+        """Name a file that may be read, and what it has to be."""
+        self._jvm.opaquejobs.KeyTable.addFile(str(path), dataset_id, version, part)
+
+    def add_key(self, *, dataset_id: str, version: int, column: str | None, key: bytes) -> None:
+        """Give the engine the key of a column, or of the footer for None."""
+        self._jvm.opaquejobs.KeyTable.addKey(dataset_id, version, column, key)
+
+    def allow_plaintext(self, root: Path) -> None:
+        """Test runs only: let files below a folder be plaintext."""
+        self._jvm.opaquejobs.KeyTable.allowPlaintext(f"{root}/")
+
+    def set_result(self, folder: Path, *, run_id: str, key: bytes | None) -> None:
+        """Name the only folder that may be written, and its key; None in test runs only."""
+        self._jvm.opaquejobs.KeyTable.setResult(f"{folder}/", run_id, key)
+
+    def freeze_keys(self) -> None:
+        """Close the key table; until then nothing can be read or written."""
+        self._jvm.opaquejobs.KeyTable.freeze()
+
+    def schema(self, path: Path) -> dict[str, Any]:
+        """Give a file's schema in Spark's JSON form.
+
+        Raises:
+            EngineError: It is not what it has to be.
+        """
+        return dict(json.loads(self._try(lambda: self._calls.schema(self._session, str(path)))))
+
+    def define(
+        self, name: str, folder: Path, *, schema: dict[str, Any], columns: Sequence[tuple[str, str, Any]],
+        conditions: Sequence[Condition] = (), physical: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        """Make a data set known to the author's session by name, with approved columns and rows only.
+
+        A temporary view keeps the analysed plan, and Spark resolves no column below a view, so what is cut off here stays
+        out of reach. With row conditions an expression that Spark neither folds nor moves filters past them: author's
+        predicates and functions see no row that the owner holds back.
+
+        Args:
+            name: Alias.
+            folder: Its files.
+            schema: Of the files, in Spark's JSON form.
+            columns: Physical name, logical name, and the logical type's JSON if names inside it differ (else None).
+            conditions: The owner's row conditions.
+            physical: Logical name -> physical name, of conditions' columns too.
+        """
+        functions = self._jvm.org.apache.spark.sql.functions
+        types = self._jvm.org.apache.spark.sql.types.DataType
+        frame = self._session.read().schema(types.fromJson(json.dumps(schema))).parquet(str(folder))
+        for condition in conditions:
+            column = functions.col(_quoted(physical[condition.column]))
+            frame = frame.filter(getattr(column, _OPERATORS[condition.operator])(functions.lit(condition.value)))
+        if conditions:
+            frame = frame.filter(functions.spark_partition_id().geq(functions.lit(0)))
+        chosen = self._gateway.new_array(self._jvm.org.apache.spark.sql.Column, len(columns))
+        for place, (stored, logical, inner) in enumerate(columns):
+            column = functions.col(_quoted(stored))
+            chosen[place] = (column if inner is None else column.cast(types.fromJson(json.dumps(inner)))).alias(logical)
+        frame.select(chosen).createOrReplaceTempView(name)
+
+    def alias(self, name: str, of: str) -> None:
+        """Let a second name stand for a data set."""
+        self._session.table(of).createOrReplaceTempView(name)
+
+    def outline(self, text: str, statement: bool) -> Any:
+        """Parse SQL with the author's session's parser, and give the plan's outline.
+
+        Raises:
+            EngineError: It does not parse.
+        """
+        return json.loads(self._try(lambda: self._calls.outline(self._session, text, statement)))
+
+    def sql(self, text: str) -> Any:
+        """Run a statement in the author's session; it must have been judged.
+
+        Raises:
+            EngineError: The engine refuses it.
+        """
+        return self._try(lambda: self._session.sql(text))
+
+    def view(self, name: str) -> Any:
+        """Give a view of the author's session.
+
+        Raises:
+            EngineError: There is none by that name.
+        """
+        return self._try(lambda: self._session.table(name))
+
+    def column_count(self, frame: Any) -> int:
+        """Give the number of a frame's top-level columns."""
+        return len(self._try(frame.columns))
+
+    def write(self, frame: Any, folder: Path) -> None:
+        """Write a frame as Parquet, encrypted by the key table.
+
+        Raises:
+            EngineError: Computing or writing it failed.
+        """
+        self._try(lambda: frame.write().mode("errorifexists").parquet(str(folder)))
+
+    def stop(self) -> None:
+        """End the JVM at once: it has nothing to tidy up that lives on."""
+        self._process.kill()
+        self._process.wait()
+
+    def _try(self, call: Any) -> Any:
+        try:
+            return call()
+        except Py4JJavaError as error:
+            raise EngineError(error) from None
+
+
+def _module(package: Any, name: str) -> Any:
+    """Give a Scala object."""
+    return getattr(getattr(package, name + "$"), "MODULE$")
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _command(settings: EngineSettings) -> list[str]:
+    archive = JARS / "engine.jsa"
+    jars = [*sorted(JARS.glob("*.jar")), *sorted((SITE / "pyspark/jars").glob("*.jar"))]
+    return [
+        str(JAVA),
+        f"-Xmx{settings.heap_bytes}",
+        "-XX:+UseSerialGC" if settings.cores <= _SERIAL_CORES else "-XX:+UseParallelGC",
+        *_FLAGS,
+        *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []),
+        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
+        "-cp",
+        ":".join(map(str, jars)),
+        "org.apache.spark.api.python.PythonGatewayServer",
+    ]
+
+
+def _contact(path: Path, process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    """Wait for the port and secret that the gateway leaves for us in our scratch."""
+    deadline = time.monotonic() + _START_S
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise OSError("no gateway")
+        time.sleep(0.01)
+    data = path.read_bytes()
+    os.unlink(path)
+    port, length = struct.unpack_from(">ii", data)
+    return port, data[8 : 8 + length].decode("ascii")

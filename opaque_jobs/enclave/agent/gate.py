@@ -1,0 +1,156 @@
+"""The gate between the author's process and the engine: a gRPC server on a unix socket in front of Spark Connect.
+
+Each request is parsed, judged by `Rules`, and only then sent on, written anew from what was judged. In real runs the engine's
+error texts are cut to their first line, because Spark prints plans into them, and the owners' row conditions stand in plans.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from pyspark.sql.connect.proto import base_pb2
+
+from opaque_jobs.enclave.agent.gate_rules import Rules
+from opaque_jobs.enclave.agent.sql_rules import RefusedError
+
+__all__ = ["Gate"]
+
+_SERVICE: Final = "/spark.connect.SparkConnectService/"
+_UNARY: Final[dict[str, type[Message]]] = {
+    "AnalyzePlan": base_pb2.AnalyzePlanRequest,
+    "Config": base_pb2.ConfigRequest,
+    "Interrupt": base_pb2.InterruptRequest,
+    "ReleaseExecute": base_pb2.ReleaseExecuteRequest,
+}
+_STREAM: Final[dict[str, type[Message]]] = {
+    "ExecutePlan": base_pb2.ExecutePlanRequest,
+    "ReattachExecute": base_pb2.ReattachExecuteRequest,
+}
+_WORDS: Final = {
+    "AddArtifacts": "sending files to the engine is not allowed in a job",
+    "ReleaseSession": "the session ends with the job",
+}
+_MAX_MESSAGE: Final = 128 * 1024 * 1024
+_OPTIONS: Final = (("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.max_send_message_length", _MAX_MESSAGE))
+_METADATA_KEPT: Final = ("classes", "errorClass", "sqlState")
+_ANALYSIS: Final = '["org.apache.spark.sql.AnalysisException"]'
+_STATUS_KEY: Final = "grpc-status-details-bin"
+
+
+class Gate:
+    """A running gate.
+
+    Args:
+        socket_path: Where the author's process finds it.
+        engine_port: Connect's port on loopback.
+        token: Connect's token, which the author's process never sees.
+        rules: What is allowed.
+        show_details: Whether the engine's errors pass whole: test runs only.
+    """
+
+    def __init__(self, *, socket_path: Path, engine_port: int, token: str, rules: Rules, show_details: bool) -> None:
+        self._rules = rules
+        self._show_details = show_details
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{engine_port}", options=_OPTIONS)
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=16, thread_name_prefix="gate"), options=_OPTIONS)
+        self._server.add_generic_rpc_handlers((_Methods(self),))
+        self._server.add_insecure_port(f"unix:{socket_path}")
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop at once; whoever is connected is cut off."""
+        self._server.stop(grace=None)
+        self._channel.close()
+
+    def handler(self, path: str) -> Any:
+        """Give gRPC's handler for a method."""
+        name = path.removeprefix(_SERVICE)
+        if name in _STREAM:
+            return grpc.unary_stream_rpc_method_handler(self._streaming(name, path))
+        if name in _UNARY:
+            return grpc.unary_unary_rpc_method_handler(self._unary(name, path))
+        words = _WORDS.get(name, "this call is not allowed in a job")
+        if name == "AddArtifacts":
+            return grpc.stream_unary_rpc_method_handler(lambda _requests, context: _refuse(context, words))
+        return grpc.unary_unary_rpc_method_handler(lambda _request, context: _refuse(context, words))
+
+    def _unary(self, name: str, path: str) -> Callable[[bytes, Any], bytes]:
+        call = self._channel.unary_unary(path)
+
+        def answer(data: bytes, context: Any) -> bytes:
+            request = self._judged(_UNARY[name], data, context)
+            try:
+                return bytes(call(request, metadata=self._metadata))
+            except grpc.RpcError as error:
+                self._pass_on(error, context)
+
+        return answer
+
+    def _streaming(self, name: str, path: str) -> Callable[[bytes, Any], Iterator[bytes]]:
+        call = self._channel.unary_stream(path)
+
+        def answer(data: bytes, context: Any) -> Iterator[bytes]:
+            request = self._judged(_STREAM[name], data, context)
+            try:
+                yield from call(request, metadata=self._metadata)
+            except grpc.RpcError as error:
+                self._pass_on(error, context)
+
+        return answer
+
+    def _judged(self, kind: type[Message], data: bytes, context: Any) -> bytes:
+        request = kind()
+        try:
+            request.ParseFromString(data)
+            self._rules.check(request)
+        except DecodeError:
+            _refuse(context, "the request does not parse, or is nested too deeply")
+        except RefusedError as refusal:
+            _refuse(context, str(refusal))
+        return bytes(request.SerializeToString())
+
+    def _pass_on(self, error: Any, context: Any) -> NoReturn:
+        status = None if self._show_details else rpc_status.from_call(error)
+        if self._show_details:
+            context.set_trailing_metadata([item for item in error.trailing_metadata() or () if item[0] == _STATUS_KEY])
+            context.abort(error.code(), error.details() or "")
+        info = error_details_pb2.ErrorInfo(reason="the engine refused")
+        for detail in status.details if status else ():
+            found = error_details_pb2.ErrorInfo()
+            if detail.Is(found.DESCRIPTOR) and detail.Unpack(found):
+                info.metadata.update({key: found.metadata[key] for key in _METADATA_KEPT if key in found.metadata})
+        _abort(context, error.code(), first_line(error.details() or ""), info)
+
+
+def first_line(text: str) -> str:
+    """Cut an engine's message before the plan that follows it."""
+    return text.partition("\n")[0].rstrip(";").strip()[:1000]
+
+
+def _refuse(context: Any, words: str) -> NoReturn:
+    info = error_details_pb2.ErrorInfo(reason="org.apache.spark.sql.AnalysisException", metadata={"classes": _ANALYSIS})
+    _abort(context, grpc.StatusCode.PERMISSION_DENIED, words, info)
+
+
+def _abort(context: Any, code: grpc.StatusCode, words: str, info: error_details_pb2.ErrorInfo) -> NoReturn:
+    status = status_pb2.Status(code=code.value[0], message=words)
+    status.details.add().Pack(info)
+    context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the handler for each call, without Connect's generated server."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Give the handler of the method that is called."""
+        return self._gate.handler(handler_call_details.method)

@@ -1,0 +1,75 @@
+"""The sandbox inside the sandbox: where the author's process and its UDF workers run.
+
+Own user, process, network, mount, IPC and host-name namespaces, no capabilities, a system call filter without namespaces
+and with Unix sockets only. It sees Python, the libraries, and what is bound in by name: no data, no keys, no output folder.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from opaque_jobs.enclave.agent.places import AUTHOR_FILTER, PYTHON, SITE, UDF_LAUNCHER, UDF_SOCKETS
+
+__all__ = ["nested_command", "write_udf_launcher"]
+
+_ENVIRONMENT: Final = {
+    "HOME": "/tmp",  # noqa: S108 - its own tmpfs
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/opt/python/bin",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHOME": "/opt/python",
+    "PYTHONPATH": str(SITE),
+    "SPARK_HOME": str(SITE / "pyspark"),
+    "SPARK_LOCAL_DIRS": "/tmp",  # noqa: S108 - its own tmpfs
+    "TMPDIR": "/tmp",  # noqa: S108 - its own tmpfs
+    "TZ": "UTC",
+    "USER": "enclave",
+    "OMP_NUM_THREADS": "1",
+}
+_PASSED_ON: Final = ("PYTHON_", "PYTHONUNBUFFERED", "PYSPARK_", "SPARK_")
+"""Beginnings of the names of variables by which Spark speaks to its Python workers; none of them is a secret."""
+
+
+def nested_command(*, filter_fd: int, binds: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """Give bubblewrap's command line up to the program.
+
+    Args:
+        filter_fd: Open on the system call filter; must be passed to the child.
+        binds: More options of bubblewrap that bind something in.
+        environment: More variables.
+    """
+    variables = {**_ENVIRONMENT, **environment}
+    return [
+        "/usr/bin/bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--clearenv",
+        "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
+        "--symlink", "usr/lib", "/lib64", "--ro-bind", "/etc", "/etc",
+        "--ro-bind", "/opt/python", "/opt/python", "--ro-bind", str(SITE), str(SITE),
+        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",  # noqa: S108 - its own tmpfs
+        *binds,
+        "--chdir", "/tmp", "--seccomp", str(filter_fd),  # noqa: S108 - its own tmpfs
+        *(part for name, value in sorted(variables.items()) for part in ("--setenv", name, value)),
+        "--",
+    ]  # fmt: skip
+
+
+def write_udf_launcher(path: Path = UDF_LAUNCHER, sockets: Path = UDF_SOCKETS) -> None:
+    """Write the program that Spark takes for Python: it starts the real one in a nested sandbox.
+
+    Only the folder of the sockets over which Spark and its workers talk is bound in.
+    """
+    sockets.mkdir(parents=True, exist_ok=True)
+    filter_fd = 9
+    command = nested_command(filter_fd=filter_fd, binds=("--bind", str(sockets), str(sockets)), environment={})
+    path.write_text(
+        f"#!{PYTHON} -IS\n"
+        "import os, sys\n"
+        f"os.dup2(os.open({str(AUTHOR_FILTER)!r}, os.O_RDONLY), {filter_fd}, inheritable=True)\n"
+        f"command = {command!r}\n"
+        f"set_by_us = {sorted(_ENVIRONMENT)!r}\n"
+        f"passed_on = {_PASSED_ON!r}\n"
+        "more = [part for name, value in os.environ.items() if name.startswith(passed_on) and name not in set_by_us\n"
+        "        for part in ('--setenv', name, value)]\n"
+        f"os.execv(command[0], [*command[:-1], *more, '--', {str(PYTHON)!r}, *sys.argv[1:]])\n"
+    )
+    os.chmod(path, 0o500)

@@ -1,0 +1,255 @@
+"""One run, from the first message to the last: the order of things, and which word each failure gets."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from opaque_jobs.crypto.custody import KeyRelease
+from opaque_jobs.domain.job import Language
+from opaque_jobs.enclave.agent.admission import Admission, AdmissionError, admit
+from opaque_jobs.enclave.agent.attestation import Attested, Brokers
+from opaque_jobs.enclave.agent.author import RESULT_VIEW, gate_socket, run_author
+from opaque_jobs.enclave.agent.datasets import check_parts, define_real, define_test, give_keys
+from opaque_jobs.enclave.agent.engine import SESSION_ID, USER_ID, Engine, EngineError, EngineSettings
+from opaque_jobs.enclave.agent.gate import Gate
+from opaque_jobs.enclave.agent.gate_rules import Rules
+from opaque_jobs.enclave.agent.nesting import write_udf_launcher
+from opaque_jobs.enclave.agent.output import output_files, write_result
+from opaque_jobs.enclave.agent.places import DATA, OUT
+from opaque_jobs.enclave.agent.receipt import signed_receipt
+from opaque_jobs.enclave.agent.result_files import (
+    KEY_FILE,
+    LOG_FILE,
+    PREVIEW_FILE,
+    RECEIPT_FILE,
+    RESULT_FOLDER,
+    TEST_LOG_FILE,
+    TEST_PREVIEW_FILE,
+    Content,
+    seal_info,
+    sealed_file,
+)
+from opaque_jobs.enclave.agent.run_log import RunLog
+from opaque_jobs.enclave.agent.sql_job import SqlFailedError, literal, run_sql
+from opaque_jobs.enclave.agent.sql_rules import Names, RefusedError
+from opaque_jobs.enclave.agent.wire import Wire, clear_output
+from opaque_jobs.enclave.protocol import FailureWord, Mode, Start, StatusWord
+from opaque_jobs.errors import DeniedError, OpaqueJobsError, TrustError
+
+__all__ = ["Run"]
+
+_DATA_CAUSES: Final = ("org.apache.parquet.crypto.", "opaquejobs.")
+_MEMORY_CAUSES: Final = ("java.lang.OutOfMemoryError", "org.apache.spark.memory.SparkOutOfMemoryError")
+
+
+class AuthorError(Exception):
+    """The author's code failed; the log says how."""
+
+
+class Run:
+    """The agent's one run.
+
+    Args:
+        wire: To the host.
+        start: What the host started.
+    """
+
+    def __init__(self, wire: Wire, start: Start) -> None:
+        self._wire = wire
+        self._start = start
+        self._began = datetime.now(UTC)
+        self._log = RunLog(verbose=start.mode == Mode.TEST)
+        self._result_key = secrets.token_bytes(32)
+        self._attested: Attested | None = None
+
+    def carry_out(self) -> tuple[FailureWord | None, tuple[str, ...]]:
+        """Run to the end; give the failure's word (None on success) and a broker's reasons."""
+        try:
+            admission = admit(self._start)
+        except AdmissionError as error:
+            return error.word, error.reasons
+        self._wire.limit(admission.spec.limits.timeout_s)
+        try:
+            self._run(admission)
+        except AuthorError:
+            return self._failed(admission, FailureWord.AUTHOR_ERROR)
+        except DeniedError as error:
+            self._log.note(f"refused: {error.message} ({error.facts.get('limit')})")
+            return self._failed(admission, FailureWord.OUTPUT_REFUSED)
+        except AdmissionError as error:
+            clear_output()
+            return error.word, error.reasons
+        except (OpaqueJobsError, EngineError, OSError):
+            clear_output()
+            return FailureWord.ENGINE_FAILED, ()
+        return None, ()
+
+    def _run(self, admission: Admission) -> None:
+        self._wire.status(StatusWord.MEASURING)
+        write_udf_launcher()
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            starting = pool.submit(self._start_engine, admission)
+            releases = self._releases(admission, pool) if admission.mode is Mode.REAL else {}
+            self._wire.status(StatusWord.STARTING_ENGINE)
+            engine = starting.result()
+        self._prepare(engine, admission, releases)
+        self._wire.status(StatusWord.COMPUTING)
+        frame = self._compute(engine, admission)
+        try:
+            written = write_result(
+                engine, frame, admission.spec.output_policy, run_id=admission.run_id, key=self._key(admission)
+            )  # fmt: skip
+        except EngineError as error:
+            raise self._judged(error, admission) from None
+        self._wire.status(StatusWord.SEALING)
+        self._log.note("done")
+        self._leave(admission, preview=written.preview)
+
+    def _start_engine(self, admission: Admission) -> Engine:
+        settings = EngineSettings(
+            heap_bytes=self._start.heap_bytes, cores=self._start.cores, conf=dict(admission.spec.spark_conf)
+        )  # fmt: skip
+        return Engine.start(settings, output=self._log.pipe())
+
+    def _releases(self, admission: Admission, pool: ThreadPoolExecutor) -> Mapping[str, KeyRelease]:
+        """Check the files while keys are asked for; no key is used before both are done."""
+        checking: Future[None] = pool.submit(check_parts, admission.manifests)
+        self._wire.status(StatusWord.ATTESTING)
+        brokers = Brokers(self._wire, admission)
+        self._attested = brokers.attested
+        releases = brokers.release_all()
+        try:
+            checking.result()
+        except TrustError:
+            raise AdmissionError(FailureWord.DATA_REFUSED) from None
+        return releases
+
+    def _prepare(self, engine: Engine, admission: Admission, releases: Mapping[str, KeyRelease]) -> None:
+        """Give the engine its keys, close the table, and define the data sets."""
+        real = admission.mode is Mode.REAL
+        if real:
+            for use in admission.spec.datasets:
+                give_keys(engine, use, admission.manifests[use.alias], releases[use.alias])
+        else:
+            engine.allow_plaintext(DATA)
+        engine.set_result(OUT / RESULT_FOLDER, run_id=admission.run_id, key=self._key(admission))
+        engine.freeze_keys()
+        try:
+            for use in admission.spec.datasets:
+                if real:
+                    define_real(engine, use, admission.manifests[use.alias], releases[use.alias])
+                else:
+                    define_test(engine, use)
+            for name, alias in admission.dataset_inputs.items():
+                if name.lower() not in {each.lower() for each in admission.spec.aliases}:
+                    engine.alias(name, alias)
+        except (EngineError, TrustError):
+            raise AdmissionError(FailureWord.DATA_REFUSED) from None
+
+    def _key(self, admission: Admission) -> bytes | None:
+        return self._result_key if admission.mode is Mode.REAL else None
+
+    def _compute(self, engine: Engine, admission: Admission) -> Any:
+        names = Names((*admission.spec.aliases, *admission.dataset_inputs))
+        code = admission.spec.code
+        if code.language is Language.SQL:
+            return self._compute_sql(engine, admission, names)
+        rules = Rules(names, engine.outline, session_id=SESSION_ID, user_id=USER_ID)
+        gate = Gate(
+            socket_path=gate_socket(), engine_port=engine.port, token=engine.token, rules=rules, show_details=self._log.verbose
+        )  # fmt: skip
+        report = run_author(
+            code.text,
+            datasets=(*admission.spec.aliases, *admission.dataset_inputs),
+            params=admission.inputs,
+            datetimes=admission.datetimes,
+            log=self._log,
+        )
+        self._log.settle()
+        if report.error:
+            self._log.author_error(error=report.error, condition=report.condition, line=report.line, code=code.text)
+            raise AuthorError
+        try:
+            return engine.view(RESULT_VIEW)
+        except EngineError:
+            self._log.note("the code gave no result")
+            raise AuthorError from None
+        finally:
+            gate.close()
+
+    def _compute_sql(self, engine: Engine, admission: Admission, names: Names) -> Any:
+        literals = {each.name: literal(each.type, admission.inputs[each.name]) for each in admission.spec.inputs}
+        try:
+            return run_sql(engine, admission.spec.code.text, names=names, literals=literals)
+        except SqlFailedError as error:
+            cause = error.cause
+            if isinstance(cause, EngineError):
+                raise self._judged(cause, admission, line=error.line) from None
+            message = str(cause) if isinstance(cause, RefusedError) else ""
+            self._log.author_error(
+                error="AnalysisException", condition="", line=error.line, code=admission.spec.code.text, message=message
+            )  # fmt: skip
+            if message and not self._log.verbose:
+                self._log.note(message)
+            raise AuthorError from None
+
+    def _judged(self, error: EngineError, admission: Admission, *, line: int = 0) -> Exception:
+        """Tell whose fault an engine's failure is: the data's, the memory's, or else the author's code's."""
+        causes = error.causes
+        if any(cause.startswith(_DATA_CAUSES) for cause in causes):
+            return AdmissionError(FailureWord.DATA_REFUSED)
+        if any(cause in _MEMORY_CAUSES for cause in causes):
+            return AdmissionError(FailureWord.RESOURCE_LIMIT)
+        self._log.author_error(
+            error=causes[0].rpartition(".")[2], condition=error.condition, line=line, code=admission.spec.code.text,
+            message=error.message if self._log.verbose else "",
+        )  # fmt: skip
+        return AuthorError()
+
+    def _failed(self, admission: Admission, word: FailureWord) -> tuple[FailureWord, tuple[str, ...]]:
+        """Leave the log, and nothing else."""
+        clear_output()
+        self._leave_log(admission)
+        return word, ()
+
+    def _leave_log(self, admission: Admission) -> None:
+        if admission.mode is Mode.TEST:
+            (OUT / TEST_LOG_FILE).write_bytes(self._log.content())
+        else:
+            self._seal(admission, LOG_FILE, Content.LOG, self._log.content())
+
+    def _leave(self, admission: Admission, *, preview: bytes) -> None:
+        """Write everything that goes with the result; the receipt last, over all of it."""
+        self._leave_log(admission)
+        if admission.mode is Mode.TEST:
+            (OUT / TEST_PREVIEW_FILE).write_bytes(preview)
+            return
+        self._seal(admission, KEY_FILE, Content.RESULT_KEY, self._result_key)
+        self._seal(admission, PREVIEW_FILE, Content.PREVIEW, preview)
+        assert self._attested is not None  # noqa: S101 - set on the way here in every real run
+        receipt = signed_receipt(admission, self._attested, outputs=output_files(), began=self._began)
+        (OUT / RECEIPT_FILE).write_bytes(receipt)
+
+    def _seal(self, admission: Admission, name: str, content: Content, plaintext: bytes) -> None:
+        info = seal_info(
+            content, workspace_id=admission.spec.workspace_id, job_digest=admission.job_digest, run_id=admission.run_id
+        )  # fmt: skip
+        (OUT / name).write_bytes(sealed_file(plaintext, admission.recipients, info))
+
+
+def main() -> None:
+    """Carry out the run that the host starts, and end."""
+    os.umask(0o077)
+    wire = Wire()
+    start = wire.begin()
+    try:
+        failure, reasons = Run(wire, start).carry_out()
+    except Exception:  # noqa: BLE001 - nothing about it may reach the host
+        clear_output()
+        failure, reasons = FailureWord.INTERNAL, ()
+    if failure is None:
+        wire.status(StatusWord.DONE)
+    wire.finish(failure, reasons)

@@ -1,0 +1,63 @@
+package opaquejobs;
+
+import java.io.IOException;
+import java.util.Set;
+import org.apache.hadoop.conf.Configuration;
+import org.apache.hadoop.fs.Path;
+import org.apache.parquet.hadoop.ParquetFileReader;
+import org.apache.parquet.hadoop.util.HadoopInputFile;
+import org.apache.parquet.schema.MessageType;
+import org.apache.spark.sql.catalyst.FunctionIdentifier;
+import org.apache.spark.sql.catalyst.analysis.FunctionRegistry$;
+import org.apache.spark.sql.catalyst.analysis.FunctionRegistryBase;
+import org.apache.spark.sql.catalyst.analysis.TableFunctionRegistry$;
+import org.apache.spark.sql.catalyst.parser.ParseException;
+import org.apache.spark.sql.catalyst.parser.ParserInterface;
+import org.apache.spark.sql.classic.SparkSession;
+import org.apache.spark.sql.classic.SparkSession$;
+import org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter;
+import org.apache.spark.sql.types.StructType;
+
+/** What the agent asks of the engine that takes one call here and many over its gateway. */
+public final class EngineCalls {
+  private EngineCalls() {}
+
+  /** Parse SQL as the session would (its settings count) and give the outline of the plan or expression. */
+  public static String outline(SparkSession session, String text, boolean statement) throws ParseException {
+    SparkSession$.MODULE$.setActiveSession(session);
+    ParserInterface parser = session.sessionState().sqlParser();
+    return PlanOutline.of(statement ? (Object) parser.parsePlan(text) : (Object) parser.parseExpression(text));
+  }
+
+  /** The schema of a file from its footer, without a Spark job. */
+  public static String schema(SparkSession session, String path) throws IOException {
+    Configuration conf = session.sessionState().newHadoopConf();
+    ParquetFileReader reader = ParquetFileReader.open(HadoopInputFile.fromPath(new Path(path), conf));
+    try {
+      MessageType type = reader.getFooter().getFileMetaData().getSchema();
+      StructType schema = new ParquetToSparkSchemaConverter(session.sessionState().conf()).convert(type);
+      return schema.json();
+    } finally {
+      reader.close();
+    }
+  }
+
+  /** Take built-in functions away, before the first session copies the registry; gives how many went. */
+  public static int forget(Set names) {
+    return forget((FunctionRegistryBase) FunctionRegistry$.MODULE$.builtin(), names)
+        + forget((FunctionRegistryBase) FunctionRegistry$.MODULE$.internal(), names)
+        + forget((FunctionRegistryBase) TableFunctionRegistry$.MODULE$.builtin(), names);
+  }
+
+  private static int forget(FunctionRegistryBase registry, Set names) {
+    int gone = 0;
+    scala.collection.Iterator identifiers = registry.listFunction().iterator();
+    while (identifiers.hasNext()) {
+      FunctionIdentifier identifier = (FunctionIdentifier) identifiers.next();
+      if (names.contains(identifier.funcName()) && registry.dropFunction(identifier)) {
+        gone++;
+      }
+    }
+    return gone;
+  }
+}
