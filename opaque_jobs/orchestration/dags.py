@@ -106,7 +106,7 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
         tags=facts.tags,
         params={variable.name: _param(variable) for variable in facts.inputs},
         default_args={"owner": "opaque-jobs"},
-        doc_md=_DOC.format(job_id=job_id, revision=revision),
+        doc_md=_DOC.format(job_id=job_id, revision=revision, digest=facts.digest),
         is_paused_upon_creation=False,
     ) as dag:
         gate = ApprovalSensor(task_id=GATE_TASK, job_id=job_id, revision=revision)
@@ -114,6 +114,7 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
             task_id=RUN_TASK,
             job_id=job_id,
             revision=revision,
+            job_digest=facts.digest,
             execution_timeout=timedelta(seconds=facts.timeout_s + _MARGIN_S),
         )
         chain(*shape.before_gate(facts), gate, run, *shape.after_run(facts))
@@ -124,7 +125,7 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
     return dag
 
 
-_DOC: Final = """Job `{job_id}`, revision {revision}.
+_DOC: Final = """Job `{job_id}`, revision {revision}, digest `{digest}`.
 
 Airflow holds ids only. See what the job does with `opaque-jobs job show {job_id}`.
 """

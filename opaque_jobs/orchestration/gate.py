@@ -18,6 +18,7 @@ from opaque_jobs.orchestration.poller import OPEN, WAITING, Reader, shared_polle
 from opaque_jobs.orchestration.runs import open_run
 from opaque_jobs.settings import Settings
 from opaque_jobs.store.gate_reader import gate_reader
+from opaque_jobs.store.words import CloseReason
 
 __all__ = ["ApprovalSensor", "ApprovalTrigger"]
 
@@ -88,7 +89,8 @@ class ApprovalSensor(BaseSensorOperator):
             self.log.info("run %s waits for approvals", run_id)
             self.defer(trigger=ApprovalTrigger(run_id), method_name="resume")
         if state != OPEN:
-            with suppress(OpaqueJobsError):  # closed already, or closed by housekeeping later
-                services().runs.fail(run_id, reason=state)
+            if state in set(CloseReason):
+                with suppress(OpaqueJobsError):  # closed already, or closed by housekeeping later
+                    services().runs.fail(run_id, reason=state)
             raise AirflowFailException(f"run {run_id} may not start: {state}") from None
         self.log.info("run %s is approved", run_id)

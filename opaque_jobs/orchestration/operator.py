@@ -5,6 +5,7 @@ template fields, no XCom, nothing of the sandbox's output, and exception texts t
 """
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from opaque_jobs.errors import OpaqueJobsError
 from opaque_jobs.orchestration.access import services
 from opaque_jobs.orchestration.runs import open_run
 from opaque_jobs.orchestration.spark_connection import spark_settings
-from opaque_jobs.services.execution import execute
+from opaque_jobs.services.execution import RunOutcome, execute
 from opaque_jobs.services.views import RunView
 from opaque_jobs.store.words import CloseReason
 
@@ -33,17 +34,19 @@ class EnclaveSparkOperator(BaseOperator):
     Args:
         job_id: The job.
         revision: The revision that this DAG was made for.
+        job_digest: That revision's digest, which the members approved; a run of another is refused.
         conn_id: A connection of the Spark provider: where and with how much Spark runs.
     """
 
     template_fields = ()
     ui_color = "#dbe7f5"
 
-    def __init__(self, *, job_id: str, revision: int, conn_id: str = "spark_default", **kwargs: Any) -> None:
+    def __init__(self, *, job_id: str, revision: int, job_digest: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
         defaults: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=10), "do_xcom_push": False}
         super().__init__(**(defaults | kwargs))
         self.job_id = job_id
         self.revision = revision
+        self.job_digest = job_digest
         self.conn_id = conn_id
         self._go_on = True
 
@@ -55,6 +58,8 @@ class EnclaveSparkOperator(BaseOperator):
             AirflowException: The sandbox was not available; Airflow may retry.
         """
         run = self._open(context)
+        if run.job_digest != self.job_digest:
+            raise AirflowFailException(f"run {run.id} is of another digest than this DAG") from None
         self.log.info("run %s of %s", run.id, run.job_digest)
         started = time.monotonic()
 
@@ -62,15 +67,7 @@ class EnclaveSparkOperator(BaseOperator):
             self.log.info("run %s: %s after %.1f s", run.id, word, time.monotonic() - started)
 
         try:
-            spark = spark_settings(self.conn_id)
-            outcome = execute(
-                services(),
-                run.id,
-                cores=spark.cores,
-                memory_bytes=spark.memory_bytes,
-                keep_open=lambda: self._go_on,
-                on_status=tell,
-            )
+            outcome = self.carry_out(run.id, tell)
         except OpaqueJobsError as error:
             raise _airflow_error(f"run {run.id} failed: {error.message}", retryable=error.retryable) from None
         if outcome.state is not RunState.SUCCEEDED:
@@ -81,6 +78,18 @@ class EnclaveSparkOperator(BaseOperator):
     def on_kill(self) -> None:
         """End the sandbox's session. If this is never called, its lease ends it."""
         self._go_on = False
+
+    def carry_out(self, run_id: str, tell: Callable[[str], None]) -> RunOutcome:
+        """Run the sandbox's session to its end; `tell` is given each status word."""
+        spark = spark_settings(self.conn_id)
+        return execute(
+            services(),
+            run_id,
+            cores=spark.cores,
+            memory_bytes=spark.memory_bytes,
+            keep_open=lambda: self._go_on,
+            on_status=tell,
+        )
 
     def _open(self, context: Context) -> RunView:
         """Give this attempt's run; a further attempt only if the one before failed for want of a sandbox."""
