@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from opaque_jobs.enclave.runtime import find_runtime
+from opaque_jobs.enclave.runtime import Runtime, find_runtime
 from opaque_jobs.errors import ConfigurationError
 from opaque_jobs.services.context import Context, utc_now
 from opaque_jobs.services.datasets import Datasets
@@ -55,7 +55,7 @@ def open_services(
     *,
     migrate: bool = False,
     now: Callable[[], datetime] = utc_now,
-    measurement: Callable[[], str] | None = None,
+    runtime: Callable[[], Runtime] | None = None,
 ) -> Services:
     """Open the services of an installation.
 
@@ -63,7 +63,7 @@ def open_services(
         settings: The installation.
         migrate: Make or update the database's tables first (command line: yes; Airflow's tasks: no).
         now: The clock.
-        measurement: Gives the runtime's digest; None takes the runtime built in this home.
+        runtime: Gives the enclave's runtime; None takes the one built in this home.
 
     Raises:
         ConfigurationError: The database cannot be reached, or its tables are of another version.
@@ -73,7 +73,7 @@ def open_services(
         bring_up_to_date(settings.database_url)
     store = open_store(settings.database_url)
     store.check_version()
-    context = Context(settings=settings, store=store, now=now, measurement=measurement or (lambda: _built_measurement(settings)))
+    context = Context(settings=settings, store=store, now=now, runtime=runtime or (lambda: _built_runtime(settings)))
     return Services(
         context=context,
         workspaces=Workspaces(context),
@@ -89,11 +89,11 @@ def gate_reader(settings: Settings) -> GateReader:
     return GateReader(settings.database_url)
 
 
-def _built_measurement(settings: Settings) -> str:
+def _built_runtime(settings: Settings) -> Runtime:
     runtime = find_runtime(settings)
     if runtime is None:
         raise ConfigurationError("the enclave's runtime is not built", hint="run 'opaque-jobs runtime build'")
-    return runtime.measurement
+    return runtime
 
 
 def bring_up_to_date(database_url: str) -> None:

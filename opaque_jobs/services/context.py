@@ -1,10 +1,11 @@
-"""What every service works with: settings, the store, a clock, and the runtime's measurement."""
+"""What every service works with: settings, the store, a clock, and the enclave's runtime."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.settings import Settings
 from opaque_jobs.store.session import Store
 
@@ -24,13 +25,13 @@ class Context:
         settings: Where things are.
         store: The metadata store.
         now: The clock; read once per use case.
-        measurement: Gives the digest of the enclave runtime in use.
+        runtime: Gives the enclave's runtime in use, checked.
     """
 
     settings: Settings
     store: Store
     now: Callable[[], datetime]
-    measurement: Callable[[], str]
+    runtime: Callable[[], Runtime]
 
     def stored_path(self, path: Path) -> str:
         """Give a path as it is stored: relative to the home folder when inside it, so that a home can be moved."""

@@ -99,7 +99,7 @@ class Jobs:
             InvalidInputError: The draft is not complete or contradicts itself.
             ConfigurationError: No enclave runtime is built.
         """
-        measurement = self._context.measurement()
+        measurement = self._context.runtime().measurement
         with self._context.store.read() as session:
             return spec_of_draft(session, access_to_job(session, job_id, actor), measurement)
 
@@ -189,7 +189,7 @@ class Jobs:
             access = access_to_job(session, job_id, actor)
             revisions = rows.revisions(session, job_id)
             if access.job.status is JobStatus.DRAFT:
-                current = spec_of_draft(session, access, self._context.measurement())
+                current = spec_of_draft(session, access, self._context.runtime().measurement)
             else:
                 current = parse_job_spec(revisions[-1].spec)
             accepted = {each.facts["revision"] for each in events.events_of(session, job_id) if _is_acceptance(each)}

@@ -64,7 +64,7 @@ class Reviews:
         """
         now = self._context.now()
         proposed = parse_job_spec(spec)
-        measurement = self._context.measurement()
+        measurement = self._context.runtime().measurement
         _check_terms(no_test_reason, test_run_id, deadline, now)
         with self._context.store.write() as session:
             # 1. The author's document is what the draft gives, to the byte.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind, Trigger
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
+from opaque_jobs.services.consent_rules import bundle_of
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.reconciling import close_abandoned
@@ -30,8 +31,6 @@ from opaque_jobs.store.records import RunRecord
 from opaque_jobs.store.words import CloseReason, GateWord
 
 __all__ = ["Runs"]
-
-_ASKS_FOR_KEYS: Final = "fetching-keys"
 
 
 class Runs:
@@ -114,7 +113,15 @@ class Runs:
                 others = rows.runs_of_revisions(session, [(record.job_id, record.revision)])
                 check_lease(parse_job_spec(record.spec), others, now=now)
             until = now + timedelta(seconds=lease_s)
-            rows.apply_event(session, record, RunEvent.START, actor=record.actor, now=now, lease_until=until)
+            rows.apply_event(
+                session,
+                record,
+                RunEvent.START,
+                actor=record.actor,
+                now=now,
+                lease_until=until,
+                bundle=_bundle(session, record),
+            )
             return _view(rows.run(session, run_id))
 
     def renew_lease(self, run_id: str, *, lease_s: int = 60, progress: str | None = None) -> bool:
@@ -124,15 +131,20 @@ class Runs:
             record = rows.run(session, run_id)
             if record.state is not RunState.RUNNING:
                 return False
-            asked = record.keys_asked_at or (now if progress == _ASKS_FOR_KEYS else None)
-            rows.set_lease(
-                session,
-                run_id,
-                until=now + timedelta(seconds=lease_s),
-                progress=progress or record.progress,
-                keys_asked_at=asked,
-            )
+            until = now + timedelta(seconds=lease_s)
+            rows.set_lease(session, run_id, until=until, progress=progress or record.progress)
             return True
+
+    def note_key_request(self, run_id: str) -> None:
+        """Record that keys may be released from now on, so that the run counts towards the rerun terms.
+
+        Raises:
+            ConflictError: The run is not running: the request must not leave.
+        """
+        now = self._context.now()
+        with self._context.store.write() as session:
+            record = rows.run(session, run_id)
+            rows.set_lease(session, run_id, until=record.lease_until, keys_asked_at=record.keys_asked_at or now)
 
     def is_open(self, run_id: str) -> bool:
         """Tell whether the run is queued or running still."""
@@ -253,7 +265,7 @@ class Runs:
             InvalidInputError: The draft is not complete, or a value is outside its constraints.
         """
         now = self._context.now()
-        measurement = self._context.measurement()
+        measurement = self._context.runtime().measurement
         with self._context.store.write() as session:
             access = access_to_job(session, job_id, actor)
             if access.job.status is JobStatus.UNDER_REVIEW:
@@ -334,6 +346,12 @@ class Runs:
 def _gate(session: Session, ids: Sequence[str], now: datetime) -> dict[str, str]:
     found = session.execute(gate_query(list(ids))).mappings()
     return words_of(ids, (dict(row) for row in found), now=now)
+
+
+def _bundle(session: Session, record: RunRecord) -> bytes | None:
+    if record.kind is RunKind.TEST:
+        return None
+    return bundle_of(session, job_rows.revision(session, record.job_id, record.revision)).to_bytes()
 
 
 def _new_run(

@@ -108,7 +108,7 @@ def apply_event(session: Session, record: RunRecord, event: RunEvent, *, actor: 
     )
 
 
-def set_lease(session: Session, run_id: str, *, until: datetime, **values: Any) -> None:
+def set_lease(session: Session, run_id: str, *, until: datetime | None, **values: Any) -> None:
     """Prolong a running run's lease.
 
     Raises:

@@ -15,6 +15,7 @@ from opaque_jobs.domain.lifecycle import RunEvent
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, RunPolicy
+from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.services import DraftDataset, JobDraft, Services, open_services
 from opaque_jobs.services.views import JobView, ReviewView, RosterProposal, RunView, WorkspaceView
 from opaque_jobs.settings import Settings
@@ -74,9 +75,7 @@ def make_organisation(name: str) -> Organisation:
 def make_person(name: str, organisation_id: str) -> Person:
     key = SigningKey.generate()
     return Person(
-        entry=MemberEntry(
-            id=f"member-{name}", name=name, organisation_id=organisation_id, public_key=key.public.text
-        ),
+        entry=MemberEntry(id=f"member-{name}", name=name, organisation_id=organisation_id, public_key=key.public.text),
         key=key,
     )
 
@@ -132,9 +131,7 @@ class Consortium:
 
     def accept(self, proposal: RosterProposal, name: str) -> WorkspaceView:
         person = self.people[name]
-        envelope = sign_acceptance(
-            proposal.roster, proposal.roster.member(person.id), person.key, now=self.clock()
-        )
+        envelope = sign_acceptance(proposal.roster, proposal.roster.member(person.id), person.key, now=self.clock())
         return self.services.workspaces.accept(workspace_id=proposal.workspace_id, envelope=envelope)
 
     def make_workspace(self, *names: str, **over: Any) -> str:
@@ -182,9 +179,7 @@ class Consortium:
             mock = self.home / "mock" / name
             mock.mkdir(parents=True)
             (mock / "part-00000.parquet").write_bytes(b"test")
-            self.services.datasets.attach_test_data(
-                actor=self.id(owner), dataset_id=view.id, kind=TestDataKind.MOCK, path=mock
-            )
+            self.services.datasets.attach_test_data(actor=self.id(owner), dataset_id=view.id, kind=TestDataKind.MOCK, path=mock)
         if share:
             self.services.datasets.share(actor=self.id(owner), dataset_id=view.id, workspace_id=self.workspace_id)
         self.dataset_ids[name] = view.id
@@ -207,9 +202,7 @@ class Consortium:
         return JobDraft(**(given | over))
 
     def make_job(self, **over: Any) -> JobView:
-        return self.services.jobs.create_draft(
-            actor=self.id("anna"), workspace_id=self.workspace_id, draft=self.draft(**over)
-        )
+        return self.services.jobs.create_draft(actor=self.id("anna"), workspace_id=self.workspace_id, draft=self.draft(**over))
 
     def spec(self, job_id: str) -> JobSpec:
         revisions = self.services.jobs.show(job_id, actor=self.id("anna")).revisions
@@ -273,10 +266,8 @@ class Consortium:
 def open_consortium(home: Path, database_url: str | None = None) -> Consortium:
     """Open fresh services in a folder and enlist everybody."""
     clock = Clock()
-    settings = Settings(
-        home=home, database_url=database_url or f"sqlite:///{home / 'opaque-jobs.db'}", sandbox="bubblewrap"
-    )
-    services = open_services(settings, migrate=True, now=clock, measurement=lambda: MEASUREMENT)
+    settings = Settings(home=home, database_url=database_url or f"sqlite:///{home / 'opaque-jobs.db'}", sandbox="bubblewrap")
+    services = open_services(settings, migrate=True, now=clock, runtime=lambda: Runtime(root=home, measurement=MEASUREMENT))
     consortium = Consortium(services=services, clock=clock)
     consortium.enlist()
     return consortium

@@ -5,7 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
-from consortium import Consortium, open_consortium  # noqa: E402 - found by the line above
+from consortium import Consortium, open_consortium
 
 
 @pytest.fixture

@@ -1,0 +1,290 @@
+"""Verifying a run's receipt offline, in numbered steps: anyone who is given the public documents can, and learns no data.
+
+Trust: what has to be known beforehand is the workspace (digest of its first member list) and, for simulated runs, the public
+development key. Everything else is proved by the documents themselves.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
+from opaque_jobs.attestation.evidence import EvidenceVerifier
+from opaque_jobs.attestation.result import verify_result
+from opaque_jobs.attestation.simulated import SimulatedVerifier
+from opaque_jobs.crypto.consent import RECEIPT, consent_refusals
+from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey, decode_base64
+from opaque_jobs.crypto.signing import Statement, verify_statement
+from opaque_jobs.domain.canonical import digest, parse_json
+from opaque_jobs.domain.inputs import effective_inputs, parse_datetime
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.review import parse_bundle
+from opaque_jobs.domain.run import EvidenceRecord, Receipt, inputs_digest, parse_receipt
+from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
+
+__all__ = ["ReceiptReport", "Step", "inspect_receipt", "verify_receipt"]
+
+_RECEIPT_FILE: Final = "receipt.json"
+_SKEW: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of the verification; `problem` is empty if it holds."""
+
+    number: int
+    name: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptReport:
+    """What verification found.
+
+    Args:
+        receipt: What the receipt says; None if it does not parse. Believe it only if all steps hold.
+        steps: Those taken; it ends with the first that does not hold.
+    """
+
+    receipt: Receipt | None
+    steps: tuple[Step, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether everything held."""
+        return all(not step.problem for step in self.steps)
+
+
+def verify_receipt(
+    envelope: bytes,
+    *,
+    spec_bytes: bytes,
+    bundle_bytes: bytes,
+    inputs: Mapping[str, Any],
+    folder: Path | None,
+    simulated_keys: Collection[VerifyKey],
+    workspace_genesis: str | None = None,
+) -> Receipt:
+    """Verify a receipt and give it; see `inspect_receipt`.
+
+    Raises:
+        TrustError: A step does not hold.
+    """
+    report = inspect_receipt(
+        envelope,
+        spec_bytes=spec_bytes,
+        bundle_bytes=bundle_bytes,
+        inputs=inputs,
+        folder=folder,
+        simulated_keys=simulated_keys,
+        workspace_genesis=workspace_genesis,
+    )
+    if report.receipt is None or not report.holds:
+        raise TrustError("the receipt does not hold", hint=f"failed: {report.steps[-1].name}", step=report.steps[-1].number)
+    return report.receipt
+
+
+def inspect_receipt(
+    envelope: bytes,
+    *,
+    spec_bytes: bytes,
+    bundle_bytes: bytes,
+    inputs: Mapping[str, Any],
+    folder: Path | None,
+    simulated_keys: Collection[VerifyKey],
+    workspace_genesis: str | None = None,
+) -> ReceiptReport:
+    """Verify a receipt step by step.
+
+    Args:
+        envelope: The receipt.
+        spec_bytes: The approved job.
+        bundle_bytes: The approvals.
+        inputs: Effective input values of the run.
+        folder: Result folder (ciphertext); None leaves step 7 out.
+        simulated_keys: Development keys whose simulated evidence is believed.
+        workspace_genesis: Digest of the workspace's first member list, if known.
+    """
+    case = _Case(
+        envelope=envelope,
+        spec_bytes=spec_bytes,
+        bundle_bytes=bundle_bytes,
+        inputs=dict(inputs),
+        folder=folder,
+        verifier=SimulatedVerifier(simulated_keys),
+        genesis=workspace_genesis,
+    )
+    steps: list[Step] = []
+    checks: list[tuple[str, Callable[[], None]]] = [
+        ("the receipt is well-formed and signed by the key that it names", case.signature),
+        ("it is about exactly this job", case.job),
+        ("every member consented to this job", case.consent),
+        ("the input values are those of the run, and allowed", case.run_inputs),
+        ("evidence binds key, nonce, runtime and run", case.evidence),
+        ("each data owner's broker has attested it", case.tokens),
+    ]
+    if folder is not None:
+        checks.append(("the result's files are those of the receipt", case.outputs))
+    for number, (name, check) in enumerate(checks, 1):
+        try:
+            check()
+        except OpaqueJobsError as error:
+            steps.append(Step(number=number, name=name, problem=error.message))
+            break
+        steps.append(Step(number=number, name=name, problem=""))
+    return ReceiptReport(receipt=case.receipt, steps=tuple(steps))
+
+
+def _demand(holds: bool, problem: str) -> None:
+    if not holds:
+        raise TrustError(problem, hint="do not rely on this result")
+
+
+class _Case:
+    """The documents of one verification, believed step by step."""
+
+    def __init__(
+        self,
+        *,
+        envelope: bytes,
+        spec_bytes: bytes,
+        bundle_bytes: bytes,
+        inputs: dict[str, Any],
+        folder: Path | None,
+        verifier: EvidenceVerifier,
+        genesis: str | None,
+    ) -> None:
+        self._envelope = envelope
+        self._spec_bytes = spec_bytes
+        self._bundle_bytes = bundle_bytes
+        self._inputs = inputs
+        self._folder = folder
+        self._verifier = verifier
+        self._genesis = genesis
+        self.receipt: Receipt | None = None
+        self._statement: Statement
+        self._spec: JobSpec
+        self._roster: Roster
+
+    @property
+    def _said(self) -> Receipt:
+        if self.receipt is None:
+            raise TrustError("the receipt was not read", hint="take the steps in order")
+        return self.receipt
+
+    @property
+    def _keys(self) -> TeePublicKeys:
+        said = self._said
+        return TeePublicKeys(sealing=SealingPublicKey.parse(said.tee_sealing_key), signing=VerifyKey.parse(said.tee_signing_key))
+
+    def signature(self) -> None:
+        """(1) The key is only a claim here: step 5 shows that evidence vouches for it."""
+        claimed = _claimed_receipt(self._envelope)
+        self._statement = verify_statement(self._envelope, VerifyKey.parse(claimed.tee_signing_key), predicate_type=RECEIPT)
+        self.receipt = parse_receipt(self._statement.predicate)
+        _demand(self._statement.subject_name == self.receipt.run_id, "the receipt names two runs")
+
+    def job(self) -> None:
+        """(2) The job digest, and everything that the receipt repeats of the job."""
+        said, spec = self._said, parse_job_spec(self._spec_bytes)
+        _demand(self._statement.subject_digest == digest(self._spec_bytes), "the receipt is for another job")
+        repeated = (said.workspace_id, said.workspace_genesis, said.epoch, said.job_id, said.revision, said.code_digest)
+        approved = (spec.workspace_id, spec.workspace_genesis, spec.epoch, spec.job_id, spec.revision, spec.code_digest)
+        _demand(repeated == approved, "the receipt contradicts the job")
+        _demand(said.measurement == spec.measurement, "another runtime ran than was approved")
+        _demand(said.trust_label in spec.tee_kinds, "this kind of evidence was not approved")
+        _demand(said.manifests == {use.alias: use.manifest_digest for use in spec.datasets}, "other data was read")
+        _demand(
+            sorted(said.recipients) == sorted(each.sealing_key_id for each in spec.recipients),
+            "the result is sealed to somebody else",
+        )
+        _demand(self._genesis in (None, spec.workspace_genesis), "the job is of another workspace")
+        self._spec = spec
+
+    def consent(self) -> None:
+        """(3) The bundle is the one that the enclave saw, and proves unanimity."""
+        _demand(self._said.bundle_digest == digest(self._bundle_bytes), "the receipt is for other approvals")
+        bundle = parse_bundle(self._bundle_bytes)
+        _demand(not consent_refusals(bundle, self._spec), "not every member consented")
+        self._roster = parse_roster(bundle.roster.encode())
+
+    def run_inputs(self) -> None:
+        """(4) The values, and that the declarations allow them."""
+        values = effective_inputs(self._spec.inputs, self._inputs, aliases=self._spec.aliases)
+        _demand(self._said.inputs_digest == inputs_digest(values), "the run had other input values")
+
+    def evidence(self) -> None:
+        """(5) One record for each data owner, each over this owner's nonce, the enclave's keys and this run."""
+        said = self._said
+        owners = {use.organisation_id for use in self._spec.datasets}
+        shown = [record.organisation_id for record in said.evidence]
+        _demand(len(shown) == len(set(shown)) and set(shown) == owners, "evidence is not shown to every data owner once")
+        bound = init_data(
+            job_digest=digest(self._spec_bytes),
+            run_id=said.run_id,
+            bundle_digest=said.bundle_digest,
+            inputs=effective_inputs(self._spec.inputs, self._inputs, aliases=self._spec.aliases),
+            log_checkpoint=said.log_checkpoint,
+        )
+        finished = parse_datetime(said.finished_at)
+        for record in said.evidence:
+            found = self._verifier.verify(decode_base64(record.evidence, what="evidence"), now=finished)
+            _demand(found.kind is said.trust_label, "the evidence is of another kind")
+            _demand(found.measurement == self._spec.measurement, "the evidence is of another runtime")
+            _demand(found.report_data == report_data(nonce=record.nonce, keys=self._keys), "the evidence is for other keys")
+            _demand(found.init_data == bound, "the evidence is for another run")
+
+    def tokens(self) -> None:
+        """(6) Each broker says the same, signed with the key that the member list names, while the run went on."""
+        said = self._said
+        began, ended = parse_datetime(said.started_at), parse_datetime(said.finished_at)
+        for record in said.evidence:
+            key = VerifyKey.parse(self._roster.organisation(record.organisation_id).broker_signing_key)
+            result = verify_result(record.token, key, now=_claimed_issue(record))
+            says = (result.verifier, result.kind, result.measurement, result.nonce, result.tee_key_id)
+            expected = (record.organisation_id, said.trust_label, said.measurement, record.nonce, self._keys.key_id)
+            _demand(says == expected, "a broker attested something else")
+            _demand(
+                (result.job_digest, result.run_id) == (digest(self._spec_bytes), said.run_id), "a broker attested another run"
+            )
+            _demand(began - _SKEW <= result.issued_at <= ended + _SKEW, "a broker attested at another time")
+
+    def outputs(self) -> None:
+        """(7) Exactly the files of the receipt, with their sizes and digests."""
+        folder = self._folder
+        if folder is None:
+            return
+        found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+        names = {output.name for output in self._said.outputs}
+        _demand(found - {_RECEIPT_FILE} == names and len(names) == len(self._said.outputs), "files are missing or added")
+        for output in self._said.outputs:
+            path = folder / output.name
+            _demand(path.is_file() and not path.is_symlink(), "a file of the result is no plain file")
+            _demand(path.stat().st_size == output.size_bytes, "a file of the result has another size")
+            with path.open("rb") as file:
+                found_digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+            _demand(found_digest == output.sha256, "a file of the result was changed")
+
+
+def _claimed_receipt(envelope: bytes) -> Receipt:
+    """Read a receipt without believing it, to learn which key it says it is signed with."""
+    what = "receipt"
+    outer = parse_json(envelope, what=what)
+    payload = outer.get("payload") if isinstance(outer, dict) else None
+    inner = parse_json(decode_base64(payload, what=what), what=what)
+    return parse_receipt(inner.get("predicate") if isinstance(inner, dict) else None)
+
+
+def _claimed_issue(record: EvidenceRecord) -> datetime:
+    """Read when a token says it was issued: a receipt is verified long after its tokens have run out."""
+    try:
+        body = record.token.split(".")[1]
+        claims = parse_json(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), what="attestation result")
+        return datetime.fromtimestamp(int(claims["iat"]), UTC)
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError):
+        raise InvalidInputError("an attestation result does not parse", hint="fetch the receipt again") from None

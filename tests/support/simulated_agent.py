@@ -1,0 +1,153 @@
+"""Plays the enclave for the services: attests, asks the brokers, leaves files and a receipt, or fails as told."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from consortium import Consortium
+
+from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
+from opaque_jobs.attestation.result import AttestationResult, issue_result
+from opaque_jobs.crypto.consent import RECEIPT
+from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.signing import sign_statement
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.document import to_json
+from opaque_jobs.domain.inputs import effective_inputs
+from opaque_jobs.domain.job import TeeKind, parse_job_spec
+from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
+from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord, Mode, StatusWord
+from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
+
+Change = Callable[[Receipt], Receipt]
+
+
+@dataclass
+class SimulatedAgent:
+    """A session runner. Its knobs say how the enclave misbehaves."""
+
+    cast: Consortium
+    failure: FailureWord | None = None
+    reasons: tuple[str, ...] = ()
+    receipt: bool = True
+    change_receipt: Change = lambda receipt: receipt
+    signer: SigningKey | None = None
+    before_end: Callable[[SessionRequest], None] = lambda _request: None
+    raises: Exception | None = None
+    requests: list[SessionRequest] = field(default_factory=list)
+    kept: list[bool] = field(default_factory=list)
+
+    def __call__(self, request, *, relay, attester, keep_open, on_status) -> SessionOutcome:
+        self.requests.append(request)
+        if self.raises is not None:
+            raise self.raises
+        on_status(StatusWord.COMPUTING)
+        self.kept.append(keep_open())
+        out = request.out_dir
+        real = request.start.mode == Mode.REAL
+        if self.failure is not None:
+            (out / ("log.sealed.json" if real else "log.txt")).write_bytes(b"sealed log")
+            (out / "result.key.json").write_bytes(b"must not be published")
+        else:
+            (out / "result").mkdir()
+            (out / "result" / "part-00000.parquet").write_bytes(b"sealed rows")
+            if real:
+                self.ask_for_keys(request, relay)
+                if self.receipt:
+                    (out / "receipt.json").write_bytes(self.make_receipt(request, attester))
+        self.before_end(request)
+        return SessionOutcome(failure=self.failure, reasons=self.reasons, files=(), elapsed_s=0.1)
+
+    def ask_for_keys(self, request: SessionRequest, relay) -> None:
+        spec = parse_job_spec(base64.b64decode(request.start.job_spec))
+        for number, use in enumerate(spec.datasets):
+            path = f"/kbs/v0/resource/{spec.workspace_id}/{use.dataset_id}/{use.dataset_version}"
+            relay(BrokerRequest(request_id=number, org_id=use.organisation_id, method="GET", path=path, cookie="", body=""))
+
+    def make_receipt(self, request: SessionRequest, attester) -> bytes:
+        start = request.start
+        spec_bytes, bundle = base64.b64decode(start.job_spec), base64.b64decode(start.bundle)
+        spec = parse_job_spec(spec_bytes)
+        inputs = effective_inputs(spec.inputs, start.inputs, aliases=spec.aliases)
+        signing, sealing = SigningKey.generate(), SealingKey.generate()
+        keys = TeePublicKeys(sealing=sealing.public, signing=signing.public)
+        now = datetime.now(UTC).replace(microsecond=0)
+        records = []
+        for owner in sorted({use.organisation_id for use in spec.datasets}):
+            nonce = base64.b64encode(owner.encode().ljust(32, b"n")).decode()
+            evidence = attester.evidence(
+                measurement=request.runtime.measurement,
+                report_data=report_data(nonce=nonce, keys=keys),
+                init_data=init_data(
+                    job_digest=digest(spec_bytes),
+                    run_id=start.run_id,
+                    bundle_digest=digest(bundle),
+                    inputs=inputs,
+                    log_checkpoint=None,
+                ),
+            )
+            result = AttestationResult(
+                verifier=owner,
+                kind=TeeKind.SIMULATED,
+                measurement=request.runtime.measurement,
+                nonce=nonce,
+                tee_key_id=keys.key_id,
+                job_digest=digest(spec_bytes),
+                run_id=start.run_id,
+                issued_at=now,
+            )
+            broker = self.cast.organisations[owner.removeprefix("org-")]
+            records.append(
+                EvidenceRecord(
+                    organisation_id=owner,
+                    nonce=nonce,
+                    evidence=base64.b64encode(evidence).decode(),
+                    token=issue_result(result, broker.signing),
+                )
+            )
+        receipt = Receipt(
+            v=1,
+            run_id=start.run_id,
+            workspace_id=spec.workspace_id,
+            workspace_genesis=spec.workspace_genesis,
+            epoch=spec.epoch,
+            job_id=spec.job_id,
+            revision=spec.revision,
+            code_digest=spec.code_digest,
+            bundle_digest=digest(bundle),
+            inputs_digest=inputs_digest(inputs),
+            manifests={use.alias: use.manifest_digest for use in spec.datasets},
+            outputs=_outputs(request.out_dir),
+            recipients=tuple(each.sealing_key_id for each in spec.recipients),
+            measurement=spec.measurement,
+            trust_label=TeeKind.SIMULATED,
+            tee_signing_key=signing.public.text,
+            tee_sealing_key=sealing.public.text,
+            evidence=tuple(records),
+            log_checkpoint=None,
+            started_at=now.isoformat(),
+            finished_at=now.isoformat(),
+        )
+        receipt = self.change_receipt(receipt)
+        return sign_statement(
+            self.signer or signing,
+            predicate_type=RECEIPT,
+            subject_name=receipt.run_id,
+            subject_digest=digest(spec_bytes),
+            predicate=to_json(receipt),
+        )
+
+
+def _outputs(folder: Path) -> tuple[OutputFile, ...]:
+    return tuple(
+        OutputFile(name=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=digest(path.read_bytes()))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )
+
+
+def changed_record(receipt: Receipt, **over: str) -> Receipt:
+    """Change the first evidence record of a receipt."""
+    return replace(receipt, evidence=(replace(receipt.evidence[0], **over), *receipt.evidence[1:]))
