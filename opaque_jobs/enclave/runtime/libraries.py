@@ -16,8 +16,8 @@ from opaque_jobs.errors import ConfigurationError
 
 __all__ = ["PROGRAMS", "add_libraries", "add_programs", "lay_out"]
 
-PROGRAMS: Final = ("bwrap", "sh", "ls", "chmod")
-"""Nested sandboxes need the first, Hadoop's local file system the others."""
+PROGRAMS: Final = ("bwrap", "sh", "ls", "chmod", "rm")
+"""Nested sandboxes need the first; Hadoop's and Spark's local file systems call the others."""
 _ALWAYS: Final = ("libdl.so.2", "libgcc_s.so.1", "libpthread.so.0", "librt.so.1", "libstdc++.so.6")
 """Opened by name at run time: native code in jars, thread cancellation."""
 _LINE: Final = re.compile(rb"^\s+(?:(\S+) => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
