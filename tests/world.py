@@ -203,8 +203,8 @@ class World:
         signers = self.members if members is None else members
         return tuple(sign_vote(spec, m.entry, m.key, decision=decision, comment=None, now=NOW).decode() for m in signers)
 
-    def make_bundle(self, spec: JobSpec, roster: Roster | None = None, **over: Any) -> ApprovalBundle:
-        roster = roster or self.make_roster()
+    def make_bundle(self, spec: JobSpec, in_force: Roster | None = None, **over: Any) -> ApprovalBundle:
+        roster = in_force or self.make_roster()
         fields: dict[str, Any] = {
             "v": 1,
             "roster": roster.to_bytes().decode(),

@@ -30,9 +30,8 @@ TIMEOUT_S: Final = 20.0
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _COOKIE_NAME: Final = "kbs-session-id"
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_RELAYED: Final = re.compile(
-    r"POST /kbs/v0/(auth|attest)|GET /kbs/v0/resource/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}/[0-9]{1,9}"
-)
+_SEGMENT: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+_RELAYED: Final = re.compile(rf"POST /kbs/v0/(auth|attest)|GET /kbs/v0/resource/{_SEGMENT}/{_SEGMENT}/[0-9]{{1,9}}")
 _ERRORS: Final[dict[int, type[OpaqueJobsError]]] = {
     400: InvalidInputError,
     403: TrustError,

@@ -1,0 +1,143 @@
+"""Attestation results: one algorithm, one key, five minutes, and never affirming for a simulation."""
+
+import base64
+import hashlib
+import hmac
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+
+from opaque_jobs.attestation.result import AttestationResult, EarStatus, ear_status, issue_result, verify_result
+from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
+
+NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+KEY = SigningKey(b"\x01" * 32)
+RESULT = AttestationResult(
+    verifier="org-1",
+    kind=TeeKind.SIMULATED,
+    measurement="sha256:" + "11" * 32,
+    nonce="bm9uY2U=",
+    tee_key_id="sha256:" + "22" * 32,
+    job_digest="sha256:" + "33" * 32,
+    run_id="run-1",
+    issued_at=NOW,
+)
+
+
+def part(document) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
+
+
+def claims_of(token: str) -> dict:
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+
+
+def signed(claims: dict, header: dict | None = None) -> str:
+    jwk = {"kty": "OKP", "crv": "Ed25519"} | {
+        name: base64.urlsafe_b64encode(raw).decode().rstrip("=") for name, raw in (("x", KEY.public.raw), ("d", KEY.seed))
+    }
+    return jwt.encode(header or {"alg": "Ed25519", "typ": "eat+jwt"}, claims, OKPKey.import_key(jwk), algorithms=["Ed25519"])
+
+
+def test_result_survives_signing_and_verifying():
+    assert verify_result(issue_result(RESULT, KEY), KEY.public, now=NOW) == RESULT
+
+
+def test_result_of_a_simulation_is_never_affirming():
+    assert ear_status(TeeKind.SIMULATED) is EarStatus.CONTRAINDICATED
+    claims = claims_of(issue_result(RESULT, KEY))
+    assert claims["submods"]["enclave"]["ear.status"] == "contraindicated"
+    claims["submods"]["enclave"]["ear.status"] = "affirming"
+    with pytest.raises(TrustError, match="status"):
+        verify_result(signed(claims), KEY.public, now=NOW)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TeeKind if kind is not TeeKind.SIMULATED])
+def test_result_about_a_kind_without_verifier_is_not_issued(kind):
+    with pytest.raises(TrustError):
+        issue_result(replace(RESULT, kind=kind), KEY)
+
+
+@pytest.mark.parametrize(("shift_s", "valid"), [(-31, False), (-30, True), (0, True), (300, True), (301, False)])
+def test_result_holds_for_five_minutes(shift_s, valid):
+    token = issue_result(RESULT, KEY)
+    if valid:
+        verify_result(token, KEY.public, now=NOW + timedelta(seconds=shift_s))
+    else:
+        with pytest.raises(TrustError, match="out of date"):
+            verify_result(token, KEY.public, now=NOW + timedelta(seconds=shift_s))
+
+
+def test_result_that_gives_itself_longer_is_refused():
+    claims = claims_of(issue_result(RESULT, KEY))
+    claims["exp"] += 1
+    with pytest.raises(TrustError):
+        verify_result(signed(claims), KEY.public, now=NOW)
+
+
+def test_result_of_another_key_is_refused():
+    with pytest.raises(TrustError):
+        verify_result(issue_result(RESULT, SigningKey.generate()), KEY.public, now=NOW)
+
+
+def test_result_with_any_character_changed_is_refused():
+    token = issue_result(RESULT, KEY)
+    for position in range(0, len(token), 3):
+        other = "A" if token[position] != "A" else "Q"
+        with pytest.raises(OpaqueJobsError):
+            verify_result(token[:position] + other + token[position + 1 :], KEY.public, now=NOW)
+
+
+def test_unsigned_result_is_refused():
+    _, body, _ = issue_result(RESULT, KEY).split(".")
+    with pytest.raises(TrustError):
+        verify_result(f"{part({'alg': 'none', 'typ': 'eat+jwt'})}.{body}.", KEY.public, now=NOW)
+
+
+def test_result_signed_with_the_public_key_as_a_shared_secret_is_refused():
+    _, body, _ = issue_result(RESULT, KEY).split(".")
+    head = part({"alg": "HS256", "typ": "eat+jwt"})
+    mac = hmac.new(KEY.public.raw, f"{head}.{body}".encode(), hashlib.sha256).digest()
+    with pytest.raises(TrustError):
+        verify_result(f"{head}.{body}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}", KEY.public, now=NOW)
+
+
+def test_result_with_a_key_in_its_header_is_refused():
+    other = SigningKey.generate()
+    token = issue_result(RESULT, other)
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(other.public.raw).decode().rstrip("=")}
+    _, body, signature = token.split(".")
+    with pytest.raises(TrustError):
+        verify_result(f"{part({'alg': 'Ed25519', 'typ': 'eat+jwt', 'jwk': jwk})}.{body}.{signature}", KEY.public, now=NOW)
+
+
+def test_validly_signed_result_with_another_header_is_refused():
+    claims = claims_of(issue_result(RESULT, KEY))
+    with pytest.raises(TrustError, match="header"):
+        verify_result(signed(claims, {"alg": "Ed25519", "typ": "JWT"}), KEY.public, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"eat_profile": "other"}, {"iat": 1.5}, {"exp": "x"}, {"iss": 1}, {"submods": {}}, {"extra": 1},
+        {"opaque-jobs.trust-label": "sgx"}, {"opaque-jobs.run-id": None},
+    ],
+)  # fmt: skip
+def test_validly_signed_result_of_another_form_is_refused(change):
+    claims = claims_of(issue_result(RESULT, KEY)) | change
+    with pytest.raises((InvalidInputError, TrustError)):
+        verify_result(signed(claims), KEY.public, now=NOW)
+
+
+@pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "....", "ü.b.c"])
+def test_something_else_than_a_result_is_refused(token):
+    with pytest.raises(TrustError):
+        verify_result(token, KEY.public, now=NOW)

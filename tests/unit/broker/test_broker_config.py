@@ -1,0 +1,110 @@
+"""A broker's folder: made once, pinned by hand, read strictly."""
+
+import pytest
+
+from opaque_jobs.broker.config import BrokerConfig, config_path, key_path, load_config, pin_member, set_up_broker
+from opaque_jobs.broker.server import open_broker
+from opaque_jobs.broker.store import Store
+from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
+from tests.world import Member
+
+PASSPHRASE = "a passphrase"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broker") / "org-1"
+    key = SigningKey.generate().public
+    set_up_broker(
+        folder,
+        organisation_id="org-1",
+        passphrase=PASSPHRASE,
+        port=0,
+        members=[Member("member-a", "org-1").entry],
+        simulated_keys=[key],
+    )
+    return folder
+
+
+def test_set_up_broker_opens_with_its_passphrase_only(folder):
+    broker = open_broker(folder, passphrase=PASSPHRASE)
+    assert broker.config.organisation_id == "org-1"
+    assert len(broker.config.simulated_keys) == 1
+    with pytest.raises(TrustError):
+        open_broker(folder, passphrase="another one")
+
+
+def test_set_up_twice_is_refused_and_changes_nothing(folder):
+    before = key_path(folder).read_bytes()
+    with pytest.raises(ConflictError):
+        set_up_broker(folder, organisation_id="org-1", passphrase=PASSPHRASE, port=0)
+    assert key_path(folder).read_bytes() == before
+
+
+def test_member_of_another_organisation_cannot_be_pinned(folder):
+    with pytest.raises(InvalidInputError):
+        pin_member(folder, Member("member-x", "org-2").entry)
+    assert [member.id for member in load_config(folder).members] == ["member-a"]
+
+
+def test_pinned_member_takes_the_place_of_their_old_key(tmp_path, folder):
+    config_path(tmp_path).write_bytes(config_path(folder).read_bytes())
+    fresh = Member("member-a", "org-1").entry
+    pin_member(tmp_path, fresh)
+    pin_member(tmp_path, Member("member-b", "org-1").entry)
+    config = load_config(tmp_path)
+    assert {member.id for member in config.members} == {"member-a", "member-b"}
+    assert fresh.key_id in config.member_keys
+    assert [path.name for path in tmp_path.iterdir()] == ["broker.json"]
+
+
+def test_folder_without_a_broker_is_not_found(tmp_path):
+    with pytest.raises(NotFoundError):
+        load_config(tmp_path)
+    with pytest.raises(NotFoundError):
+        open_broker(tmp_path, passphrase=PASSPHRASE)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff"])
+def test_settings_of_another_form_are_refused(tmp_path, data):
+    config_path(tmp_path).write_bytes(data)
+    with pytest.raises(InvalidInputError):
+        load_config(tmp_path)
+
+
+@pytest.mark.parametrize("over", [{"port": 65536}, {"port": -1}, {"simulated_keys": ("x",)}, {"v": 2}])
+def test_settings_that_are_not_valid_are_refused(over):
+    fields = {"v": 1, "organisation_id": "org-1", "port": 0, "members": (), "simulated_keys": ()}
+    with pytest.raises(InvalidInputError):
+        BrokerConfig(**(fields | over))
+
+
+def test_database_that_is_none_is_refused(tmp_path):
+    (tmp_path / "broker.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ConfigurationError):
+        Store(tmp_path / "broker.db")
+
+
+def test_database_of_a_newer_version_is_refused(tmp_path):
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(tmp_path / "broker.db")) as connection:
+        connection.execute("PRAGMA user_version = 9")
+    with pytest.raises(ConfigurationError, match="version"):
+        Store(tmp_path / "broker.db")
+
+
+def test_transaction_that_fails_leaves_nothing(tmp_path):
+    store = Store(tmp_path / "broker.db")
+
+    def fail() -> None:
+        with store.transaction() as memory:
+            memory.put_withdrawal("sha256:x", b"e")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with store.transaction() as memory:
+        assert not memory.withdrawn("sha256:x")
