@@ -4,13 +4,16 @@ Airflow keeps the bundle version with each run, so clearing an old run executes 
 convenience: what may run is checked by digest in the operator, at each broker and in the enclave.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
 from opaque_jobs.orchestration.access import services
+from opaque_jobs.orchestration.retirement import Retirement
 from opaque_jobs.orchestration.stubs import Journal, Stub, deployable_stubs, sync_folder
+from opaque_jobs.store.runs import open_runs
 
 __all__ = ["OpaqueJobsBundle"]
 
@@ -29,6 +32,7 @@ class OpaqueJobsBundle(BaseDagBundle):
         super().__init__(**kwargs)
         self._journal_path = self.base_dir / "journal.jsonl"
         self._seen: tuple[Stub, ...] | None = None
+        self._retirement = Retirement()
 
     @property
     def path(self) -> Path:
@@ -38,7 +42,7 @@ class OpaqueJobsBundle(BaseDagBundle):
     @property
     def refresh_interval(self) -> int:
         """Seconds between refreshes: none when the database holds another set of jobs than the files."""
-        if self._seen is not None and deployable_stubs(services().runs.deployable()) != self._seen:
+        if self._seen is not None and self._wanted(self._seen) != self._seen:
             return 0
         return self._regular_interval_s
 
@@ -65,13 +69,21 @@ class OpaqueJobsBundle(BaseDagBundle):
 
     def refresh(self) -> None:
         """Bring the newest files in line with the database."""
-        stubs = deployable_stubs(services().runs.deployable())
         with self.lock():
             self.base_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            Journal.read(self._journal_path).advance(stubs)
+            journal = Journal.read(self._journal_path)
+            stubs = self._wanted(journal.stubs.values())
+            journal.advance(stubs)
             sync_folder(self.base_dir / "current", stubs)
         self._seen = stubs
 
     def get_current_version(self) -> BundleVersion:
         """Give the version asked for, or the newest."""
         return BundleVersion(version=self.version or Journal.read(self._journal_path).version)
+
+    def _wanted(self, present: Iterable[Stub]) -> tuple[Stub, ...]:
+        stubs = deployable_stubs(services().runs.deployable())
+        with services().context.store.read() as session:
+            busy = {run.job_id for run in open_runs(session)}
+        retiring = self._retirement.kept(present, deployable={stub.job_id for stub in stubs}, with_open_runs=busy)
+        return tuple(sorted((*stubs, *retiring), key=lambda stub: stub.job_id))

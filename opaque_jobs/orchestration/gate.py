@@ -86,11 +86,11 @@ class ApprovalSensor(BaseSensorOperator):
         except OpaqueJobsError:
             raise AirflowFailException("the approval state of this run cannot be read") from None
         if state == WAITING:
-            self.log.info("run %s waits for approvals", run_id)
+            self.log.info("run %s of revision %d waits for approvals", run_id, self.revision)
             self.defer(trigger=ApprovalTrigger(run_id), method_name="resume")
         if state != OPEN:
             if state in set(CloseReason):
                 with suppress(OpaqueJobsError):  # closed already, or closed by housekeeping later
                     services().runs.fail(run_id, reason=state)
             raise AirflowFailException(f"run {run_id} may not start: {state}") from None
-        self.log.info("run %s is approved", run_id)
+        self.log.info("run %s of revision %d is approved", run_id, self.revision)

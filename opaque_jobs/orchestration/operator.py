@@ -70,6 +70,8 @@ class EnclaveSparkOperator(BaseOperator):
             outcome = self.carry_out(run.id, tell)
         except OpaqueJobsError as error:
             raise _airflow_error(f"run {run.id} failed: {error.message}", retryable=error.retryable) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a value and must not reach Airflow's log
+            raise AirflowFailException(f"run {run.id} failed: {type(error).__name__} in this program") from None
         if outcome.state is not RunState.SUCCEEDED:
             words = " ".join([outcome.reason or "", *outcome.reasons]).strip()
             raise _airflow_error(f"run {run.id} {outcome.state}: {words}", retryable=outcome.retryable) from None

@@ -62,4 +62,6 @@ def open_run(context: Context, *, job_id: str, revision: int, retry: int = 1) ->
             inputs=dict(dag_run.conf or {}),
         )
     except OpaqueJobsError as error:
-        raise AirflowFailException(f"the run is refused: {error.message} ({error.hint})") from None
+        raise AirflowFailException(f"a run of revision {revision} is refused: {error.message} ({error.hint})") from None
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a value and must not reach Airflow's log
+        raise AirflowFailException(f"a run of revision {revision} is refused: {type(error).__name__} in this program") from None

@@ -126,6 +126,20 @@ def test_operator_error_carries_no_cause_that_could_hold_a_value(runs):
     assert CANARY not in str(caught.value)
 
 
+def test_operator_with_an_unforeseen_error_hides_its_text_and_is_not_retried(runs):
+    with pytest.raises(AirflowFailException, match="KeyError in this program") as caught:
+        operator(failing(KeyError(CANARY))).execute(context())
+    assert CANARY not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_sensor_with_an_unforeseen_error_hides_its_text(runs):
+    runs.refusal = KeyError(CANARY)
+    with pytest.raises(AirflowFailException, match="KeyError in this program") as caught:
+        sensor().execute(context())
+    assert CANARY not in str(caught.value)
+
+
 def test_operator_log_holds_ids_and_status_words_only(runs, caplog):
     with caplog.at_level(logging.INFO):
         operator(ended()).execute(context(conf={"name": CANARY}))
@@ -207,12 +221,12 @@ def test_sensor_closes_the_run_that_is_refused(runs):
 )
 def test_sensor_whose_run_the_services_refuse_fails_without_retry(runs, refusal):
     runs.refusal = refusal
-    with pytest.raises(AirflowFailException, match="the run is refused"):
+    with pytest.raises(AirflowFailException, match="is refused"):
         sensor().execute(context())
 
 
 def test_sensor_of_a_run_asked_for_by_a_stranger_fails(runs):
-    with pytest.raises(AirflowFailException, match="the run is refused"):
+    with pytest.raises(AirflowFailException, match="is refused"):
         sensor().execute(context(name="root"))
 
 

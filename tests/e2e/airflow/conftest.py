@@ -1,0 +1,85 @@
+"""One real Airflow for all tests of this folder, and two organisations whose jobs it knows."""
+
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+
+from consortium import open_consortium
+
+from opaque_jobs.domain.inputs import InputType
+from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.orchestration.airflow_home import AirflowHome
+from opaque_jobs.orchestration.launcher import AirflowStack
+from opaque_jobs.orchestration.logins import ensure_logins
+from opaque_jobs.orchestration.rest import AirflowRest
+
+TERMS = RerunTerms(
+    max_runs=50,
+    not_before=None,
+    not_after="2100-01-01T00:00:00+00:00",
+    min_interval_s=0,
+    schedule=None,
+    variable_inputs=("floor", "label"),
+)
+
+
+@pytest.fixture(scope="session")
+def cast(tmp_path_factory):
+    consortium = open_consortium(tmp_path_factory.mktemp("installation") / "home")
+    consortium.clock.moment = datetime.now(UTC)
+    consortium.settle_in()
+    yield consortium
+    consortium.services.close()
+
+
+@pytest.fixture(scope="session")
+def stack(cast):
+    ensure_logins(cast.services.context.settings, cast.people)
+    with AirflowStack(home=AirflowHome(settings=cast.services.context.settings), port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def as_person(cast, stack):
+    """Give a logged-in client by name."""
+    clients = {}
+
+    def client(name):
+        if name not in clients:
+            clients[name] = AirflowRest.as_login(cast.services.context.settings, stack.address, name)
+        return clients[name]
+
+    yield client
+    for each in clients.values():
+        with suppress(Exception):
+            each.close()
+
+
+@pytest.fixture(scope="session")
+def new_job(cast):
+    """Make a job with two input variables, submitted by anna."""
+    from consortium import make_input
+
+    def make(**over):
+        inputs = (make_input(), make_input(name="label", type=InputType.STRING, default="plain"))
+        job = cast.make_job(**({"inputs": inputs, "rerun_terms": TERMS} | over))
+        cast.submit(job.id)
+        return job
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def approve(cast):
+    """Give the votes that are still out."""
+
+    def vote(job_id):
+        for name in ("ben", "lea"):
+            cast.vote(job_id, name)
+
+    return vote
