@@ -90,8 +90,8 @@ def admit(start: Start) -> Admission:
         AdmissionError: Something does not hold.
     """
     # 1. The mode is one of two, and a test run brings nothing of a real one.
-    sound = start.mode in tuple(Mode) and _RUN_ID.fullmatch(start.run_id) and 0 < start.cores <= _MAX_CORES and start.heap_bytes > 0
-    if not sound or (start.mode == Mode.TEST and (start.bundle or start.manifests)):
+    sound = start.mode in tuple(Mode) and _RUN_ID.fullmatch(start.run_id) and 0 < start.cores <= _MAX_CORES
+    if not sound or start.heap_bytes <= 0 or (start.mode == Mode.TEST and (start.bundle or start.manifests)):
         raise AdmissionError(FailureWord.DIGEST_MISMATCH, ("start-invalid",))
     mode = Mode(start.mode)
     # 2. The job is one canonical document; its digest is what everything else is compared with.
@@ -120,9 +120,9 @@ def admit(start: Start) -> Admission:
 
 
 def _inputs(start: Start, spec: JobSpec, mode: Mode) -> dict[str, Any]:
+    if mode is Mode.REAL and not set(start.inputs) <= set(spec.rerun_terms.variable_inputs):
+        raise AdmissionError(FailureWord.INPUTS_REFUSED)
     try:
-        if mode is Mode.REAL and not set(start.inputs) <= set(spec.rerun_terms.variable_inputs):
-            raise InvalidInputError("an input is set that the terms do not let be set", hint="see the rerun terms")
         return effective_inputs(spec.inputs, start.inputs, aliases=spec.aliases)
     except InvalidInputError:
         raise AdmissionError(FailureWord.INPUTS_REFUSED) from None
@@ -133,11 +133,12 @@ def _consent(start: Start, spec: JobSpec) -> tuple[bytes, Roster]:
         bundle_bytes = decode_base64(start.bundle, what="approval bundle")
         bundle = parse_bundle(bundle_bytes)
         reasons = consent_refusals(bundle, spec)
-        if reasons:
-            raise AdmissionError(FailureWord.DIGEST_MISMATCH, tuple(reasons))
-        return bundle_bytes, parse_roster(bundle.roster.encode())
+        roster = parse_roster(bundle.roster.encode())
     except OpaqueJobsError:
         raise AdmissionError(FailureWord.DIGEST_MISMATCH, ("bundle-invalid",)) from None
+    if reasons:
+        raise AdmissionError(FailureWord.DIGEST_MISMATCH, tuple(reasons))
+    return bundle_bytes, roster
 
 
 def _manifests(start: Start, spec: JobSpec, roster: Roster) -> dict[str, DatasetManifest]:

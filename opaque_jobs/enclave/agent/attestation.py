@@ -119,17 +119,13 @@ class Brokers:
         except OpaqueJobsError:
             raise AdmissionError(FailureWord.BROKER_REFUSED) from None
         attested.records.append(
-            EvidenceRecord(
-                organisation_id=owner, nonce=nonce, evidence=base64.b64encode(evidence).decode("ascii"), token=token
-            )
+            EvidenceRecord(organisation_id=owner, nonce=nonce, evidence=base64.b64encode(evidence).decode("ascii"), token=token)
         )
         return cookie
 
     def _fetch(self, use: DatasetUse, cookie: str) -> KeyRelease:
         admission = self._admission
-        path = resource_path(
-            workspace_id=admission.spec.workspace_id, dataset_id=use.dataset_id, version=use.dataset_version
-        )
+        path = resource_path(workspace_id=admission.spec.workspace_id, dataset_id=use.dataset_id, version=use.dataset_version)
         answer = self._request(use.organisation_id, "GET", path, cookie, "")
         info = release_info(
             workspace_id=admission.spec.workspace_id,

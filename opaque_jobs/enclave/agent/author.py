@@ -65,10 +65,9 @@ def run_author(
     ]  # fmt: skip
     command = [*nested_command(filter_fd=filter_fd, binds=binds, environment={}), str(PYTHON), "/author/main.py", str(writing)]
     output = log.pipe()
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={}, pass_fds=(writing, code_fd, setting_fd, filter_fd)
-    )
-    for descriptor in (writing, code_fd, setting_fd, filter_fd):
+    passed = (writing, code_fd, setting_fd, filter_fd)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={}, pass_fds=passed)
+    for descriptor in passed:
         os.close(descriptor)
     output.close()
     report = _read_report(reading)

@@ -67,7 +67,7 @@ def define_real(engine: Engine, use: DatasetUse, manifest: DatasetManifest, rele
     if not {c.column for c in conditions} <= {c.name for c in manifest.columns}:
         raise InvalidInputError("a row condition names an unknown column", hint="the owner must mend the policy")
     folder = root / use.alias
-    _define(engine, use.alias, folder / manifest.parts[0].name, folder, use.columns, conditions)
+    _define(engine, use, folder / manifest.parts[0].name, conditions)
 
 
 def give_keys(engine: Engine, use: DatasetUse, manifest: DatasetManifest, release: KeyRelease, *, root: Path = DATA) -> None:
@@ -92,21 +92,19 @@ def define_test(engine: Engine, use: DatasetUse, *, root: Path = DATA) -> None:
     files = sorted((root / use.alias).glob("*.parquet"))
     if not files:
         raise TrustError("a data set has no test data", hint="add test data to it")
-    _define(engine, use.alias, files[0], root / use.alias, use.columns, ())
+    _define(engine, use, files[0], ())
 
 
-def _define(
-    engine: Engine, alias: str, sample: Path, folder: Path, wanted: Sequence[str], conditions: Sequence[Condition]
-) -> None:  # fmt: skip
+def _define(engine: Engine, use: DatasetUse, sample: Path, conditions: Sequence[Condition]) -> None:
     schema = engine.schema(sample)
     fields = {_logical(field["name"]): field for field in schema["fields"]}
-    if not set(wanted) <= set(fields):
+    if not set(use.columns) <= set(fields):
         raise TrustError("a data set lacks a column that the job names", hint="take the column out of the job")
     engine.define(
-        alias,
-        folder,
+        use.alias,
+        sample.parent,
         schema=schema,
-        columns=[(fields[name]["name"], name, _inner(fields[name]["type"])) for name in wanted],
+        columns=[(fields[name]["name"], name, _inner(fields[name]["type"])) for name in use.columns],
         conditions=conditions,
         physical={name: field["name"] for name, field in fields.items()},
     )
@@ -129,7 +127,9 @@ def _inner(kind: Any) -> Any:
 def _renamed(kind: Any) -> Any:
     if not isinstance(kind, dict):
         return kind
-    renamed = {key: _renamed(value) if key in {"elementType", "keyType", "valueType", "type"} else value for key, value in kind.items()}
+    inner = {"elementType", "keyType", "valueType"}
+    renamed = {key: _renamed(value) if key in inner else value for key, value in kind.items()}
     if "fields" in kind:
-        renamed["fields"] = [{**field, "name": _logical(field["name"]), "type": _renamed(field["type"])} for field in kind["fields"]]
+        fields = kind["fields"]
+        renamed["fields"] = [{**each, "name": _logical(each["name"]), "type": _renamed(each["type"])} for each in fields]
     return renamed

@@ -5,7 +5,6 @@ one isolated Connect session, whose port and token the gate alone knows. Everyth
 """
 
 import json
-import os
 import secrets
 import struct
 import subprocess
@@ -19,6 +18,7 @@ from py4j.java_gateway import GatewayParameters, JavaGateway
 from py4j.protocol import Py4JError, Py4JJavaError
 
 from opaque_jobs.enclave.agent.functions import REFUSED_FUNCTIONS
+from opaque_jobs.enclave.agent.nesting import UDF_DAEMON
 from opaque_jobs.enclave.agent.places import JARS, JAVA, SCRATCH, SITE, UDF_LAUNCHER, UDF_SOCKETS
 from opaque_jobs.errors import SandboxError
 
@@ -28,10 +28,10 @@ SESSION_ID: Final = "00000000-0000-4000-8000-000000000001"
 """The author's only session; a constant, because the gate admits no other and the JVM lives for one run."""
 USER_ID: Final = "author"
 _START_S: Final = 120.0
-_OPENED: Final = (
-    "java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.util java.util.concurrent "
-    "java.util.concurrent.atomic jdk.internal.ref sun.nio.ch sun.nio.cs sun.util.calendar"
-).split()
+_OPENED: Final = """
+    java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.util java.util.concurrent
+    java.util.concurrent.atomic jdk.internal.ref sun.nio.ch sun.nio.cs sun.util.calendar
+"""
 _FLAGS: Final = (
     "-XX:-UsePerfData",  # no hsperfdata files
     "-XX:+DisableAttachMechanism",
@@ -66,12 +66,14 @@ _CONF: Final = {
     "spark.connect.execute.manager.detachedTimeout": "30d",
     "spark.sql.runSQLOnFiles": "false",
     "spark.sql.artifact.isolation.enabled": "false",
+    "spark.sql.variable.substitute": "false",  # else ${...} in SQL text reads settings, environment and system properties
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.sources.useV1SourceList": "parquet",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.python.unix.domain.socket.enabled": "true",
     "spark.python.unix.domain.socket.dir": str(UDF_SOCKETS),
     "spark.pyspark.python": str(UDF_LAUNCHER),
+    "spark.python.daemon.module": UDF_DAEMON,
     "spark.hadoop.parquet.crypto.factory.class": "opaquejobs.FileCrypto",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
@@ -92,8 +94,9 @@ class EngineError(Exception):
     @property
     def causes(self) -> list[str]:
         """Class names of the exception and its causes, outermost first."""
-        names, cause = [], self._error.java_exception
-        while cause is not None and len(names) < 16:  # noqa: PLR2004 - chains are short; a loop must not hang us
+        names: list[str] = []
+        cause = self._error.java_exception
+        while cause is not None and len(names) < 16:
             names.append(str(cause.getClass().getName()))
             cause = cause.getCause()
         return names
@@ -328,7 +331,7 @@ def _command(settings: EngineSettings) -> list[str]:
         "-XX:+UseSerialGC" if settings.cores <= _SERIAL_CORES else "-XX:+UseParallelGC",
         *_FLAGS,
         *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []),
-        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED),
+        *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED.split()),
         "-cp",
         ":".join(map(str, jars)),
         "org.apache.spark.api.python.PythonGatewayServer",
@@ -343,6 +346,6 @@ def _contact(path: Path, process: subprocess.Popen[bytes]) -> tuple[int, str]:
             raise OSError("no gateway")
         time.sleep(0.01)
     data = path.read_bytes()
-    os.unlink(path)
+    path.unlink()
     port, length = struct.unpack_from(">ii", data)
     return port, data[8 : 8 + length].decode("ascii")

@@ -9,7 +9,12 @@ from typing import Final
 
 __all__ = ["FUNCTIONS", "INTERNAL_FUNCTIONS", "REFUSED_FUNCTIONS", "TABLE_FUNCTIONS"]
 
-FUNCTIONS: Final = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTIONS: Final = _words(
     """
     ! % & * + - / < << <= <=> = == > >= >> >>> ^ abs acos acosh add_months aes_decrypt aes_encrypt aggregate and any
     any_value approx_count_distinct approx_percentile approx_top_k approx_top_k_accumulate approx_top_k_combine
@@ -71,33 +76,33 @@ FUNCTIONS: Final = frozenset(
     var_samp variance variant_array_append variant_delete variant_get variant_insert variant_set variant_strip_nulls
     vector_avg vector_cosine_similarity vector_inner_product vector_l2_distance vector_norm vector_normalize
     vector_sum version weekday weekofyear when width_bucket window window_time xxhash64 year zeroifnull zip_with | ~
-    """.split()
+    """
 )
 """Scalar, aggregate and window functions, operators included."""
 
-INTERNAL_FUNCTIONS: Final = frozenset(
+INTERNAL_FUNCTIONS: Final = _words(
     """
     aggregate_metrics array_binary_search array_to_vector bloom_filter_agg bucket collect_top_k days distributed_id
     distributed_sequence_id ewm hours months null_index pandas_covar pandas_kurt pandas_mode pandas_product
     pandas_skew pandas_stddev pandas_var product timestamp_ntz_to_long timestampadd timestampdiff unwrap_udt
     vector_to_array years
-    """.split()
+    """
 )
 """Functions that Spark's own clients call under the hood."""
 
-TABLE_FUNCTIONS: Final = frozenset(
+TABLE_FUNCTIONS: Final = _words(
     """
     collations explode explode_outer inline inline_outer json_tuple posexplode posexplode_outer range sql_keywords
     stack variant_explode variant_explode_outer
-    """.split()
+    """
 )
 """Functions in a FROM clause."""
 
-REFUSED_FUNCTIONS: Final = frozenset(
+REFUSED_FUNCTIONS: Final = _words(
     """
     reflect java_method try_reflect input_file_name input_file_block_length input_file_block_start from_avro to_avro
     schema_of_avro from_protobuf to_protobuf from_xml to_xml schema_of_xml xpath xpath_boolean xpath_double xpath_float
     xpath_int xpath_long xpath_number xpath_short xpath_string python_worker_logs
-    """.split()
+    """
 )
 """Built-ins that are left out above: the engine forgets them at start, and no function of an author may take their names."""

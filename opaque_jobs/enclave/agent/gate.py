@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 from pyspark.sql.connect.proto import base_pb2
 
 from opaque_jobs.enclave.agent.gate_rules import Rules
@@ -113,15 +112,17 @@ class Gate:
             _refuse(context, "the request does not parse, or is nested too deeply")
         except RefusedError as refusal:
             _refuse(context, str(refusal))
+        except Exception:  # noqa: BLE001 - what cannot be judged is refused, and its text stays here
+            _refuse(context, "the request cannot be judged")
         return bytes(request.SerializeToString())
 
     def _pass_on(self, error: Any, context: Any) -> NoReturn:
-        status = None if self._show_details else rpc_status.from_call(error)
+        details = [value for key, value in error.trailing_metadata() or () if key == _STATUS_KEY]
         if self._show_details:
-            context.set_trailing_metadata([item for item in error.trailing_metadata() or () if item[0] == _STATUS_KEY])
+            context.set_trailing_metadata([(_STATUS_KEY, value) for value in details])
             context.abort(error.code(), error.details() or "")
         info = error_details_pb2.ErrorInfo(reason="the engine refused")
-        for detail in status.details if status else ():
+        for detail in (each for value in details for each in status_pb2.Status.FromString(value).details):
             found = error_details_pb2.ErrorInfo()
             if detail.Is(found.DESCRIPTOR) and detail.Unpack(found):
                 info.metadata.update({key: found.metadata[key] for key in _METADATA_KEPT if key in found.metadata})
@@ -141,7 +142,8 @@ def _refuse(context: Any, words: str) -> NoReturn:
 def _abort(context: Any, code: grpc.StatusCode, words: str, info: error_details_pb2.ErrorInfo) -> NoReturn:
     status = status_pb2.Status(code=code.value[0], message=words)
     status.details.add().Pack(info)
-    context.abort_with_status(rpc_status.to_status(status))
+    context.set_trailing_metadata([(_STATUS_KEY, status.SerializeToString())])
+    context.abort(code, words)
     raise AssertionError
 
 

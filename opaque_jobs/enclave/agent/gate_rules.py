@@ -19,8 +19,7 @@ from opaque_jobs.enclave.agent.sql_rules import NAME, Names, RefusedError, check
 __all__ = ["Rules"]
 
 _PREFIX: Final = "spark.connect."
-_MESSAGES: Final = frozenset(
-    """
+_LISTED: Final = """
     Plan UserContext KeyValue ExecutePlanRequest ExecutePlanRequest.RequestOption ReattachOptions ResultChunkingOptions
     AnalyzePlanRequest AnalyzePlanRequest.Schema AnalyzePlanRequest.TreeString AnalyzePlanRequest.IsLocal
     AnalyzePlanRequest.IsStreaming AnalyzePlanRequest.SparkVersion AnalyzePlanRequest.DDLParse
@@ -47,8 +46,8 @@ _MESSAGES: Final = frozenset(
     Expression.UnresolvedExtractValue Expression.UpdateFields Expression.Alias Expression.LambdaFunction
     Expression.UnresolvedNamedLambdaVariable CommonInlineUserDefinedFunction PythonUDF CallFunction NamedArgumentExpression
     SubqueryExpression SubqueryExpression.TableArgOptions Bools Ints Longs Floats Doubles Strings
-    """.split()
-)
+"""
+_MESSAGES: Final = frozenset(_LISTED.split())
 _WORDS: Final = {
     "Read.DataSource": "reading files by path, or a data source, is not allowed in a job; use the data set by its name",
     "WriteOperation": "writing is not allowed in a job; give the result back from main()",
@@ -133,7 +132,7 @@ class Rules:
             "Read.NamedTable": self._named_table,
             "Read": self._read,
             "SQL": lambda message: self._statement(message.query),
-            "SqlCommand": lambda message: self._statement(message.sql),
+            "SqlCommand": lambda message: self._statement(message.sql) if message.sql else None,
             "Expression.ExpressionString": lambda message: self._expression(message.expression),
             "Expression.UnresolvedFunction": self._function,
             "Expression.UnresolvedAttribute": self._attribute,
@@ -176,7 +175,7 @@ class Rules:
 
     @staticmethod
     def _is_type(name: str) -> bool:
-        return name.split(".")[0] == "DataType" and name != "DataType.UDT"
+        return (name == "DataType" or name.startswith("DataType.")) and name != "DataType.UDT"
 
     def _statement(self, text: str) -> None:
         check_outline(self._outline(text, True), self._names, statement=True)
@@ -190,14 +189,14 @@ class Rules:
 
     def _named_table(self, message: relations_pb2.Read.NamedTable) -> None:
         name = message.unparsed_identifier
-        if len(name) > 2 and name[0] == name[-1] == "`":  # noqa: PLR2004 - two quotes and at least one character
+        if len(name) > 2 and name[0] == name[-1] == "`":
             name = name[1:-1]
         if not NAME.fullmatch(name) or message.options:
             raise RefusedError(_WORDS["Read.DataSource"])
         self._names.check_relation(name)
 
     def _table(self, message: Any) -> None:
-        if not NAME.fullmatch(message.table_name) or getattr(message, "db_name", ""):
+        if not NAME.fullmatch(message.table_name) or getattr(message, "db_name", None):
             raise RefusedError("tables are named by their plain name in a job")
         self._names.check_relation(message.table_name)
 

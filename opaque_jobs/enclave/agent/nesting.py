@@ -4,14 +4,17 @@ Own user, process, network, mount, IPC and host-name namespaces, no capabilities
 and with Unix sockets only. It sees Python, the libraries, and what is bound in by name: no data, no keys, no output folder.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from opaque_jobs.enclave.agent.places import AUTHOR_FILTER, PYTHON, SITE, UDF_LAUNCHER, UDF_SOCKETS
+from opaque_jobs.enclave.agent.places import AGENT_CODE, AUTHOR_FILTER, PYTHON, SITE, UDF_LAUNCHER, UDF_SOCKETS
 
-__all__ = ["nested_command", "write_udf_launcher"]
+__all__ = ["UDF_DAEMON", "nested_command", "write_udf_launcher"]
+
+UDF_DAEMON: Final = "udf_daemon"
+"""Module that Spark starts as its worker daemon."""
+_DAEMON: Final = AGENT_CODE / "opaque_jobs/enclave/agent/udf_daemon.py"
 
 _ENVIRONMENT: Final = {
     "HOME": "/tmp",  # noqa: S108 - its own tmpfs
@@ -27,7 +30,7 @@ _ENVIRONMENT: Final = {
     "USER": "enclave",
     "OMP_NUM_THREADS": "1",
 }
-_PASSED_ON: Final = ("PYTHON_", "PYTHONUNBUFFERED", "PYSPARK_", "SPARK_")
+_PASSED_ON: Final = ("PYTHON_", "PYTHONUNBUFFERED", "PYSPARK_", "SPARK_", "OPAQUE_JOBS_")
 """Beginnings of the names of variables by which Spark speaks to its Python workers; none of them is a secret."""
 
 
@@ -60,16 +63,18 @@ def write_udf_launcher(path: Path = UDF_LAUNCHER, sockets: Path = UDF_SOCKETS) -
     """
     sockets.mkdir(parents=True, exist_ok=True)
     filter_fd = 9
-    command = nested_command(filter_fd=filter_fd, binds=("--bind", str(sockets), str(sockets)), environment={})
+    binds = ("--bind", str(sockets), str(sockets), "--ro-bind", str(_DAEMON), f"/udf/{UDF_DAEMON}.py")
+    command = nested_command(filter_fd=filter_fd, binds=binds, environment={"PYTHONPATH": f"{SITE}:/udf"})
     path.write_text(
         f"#!{PYTHON} -IS\n"
         "import os, sys\n"
         f"os.dup2(os.open({str(AUTHOR_FILTER)!r}, os.O_RDONLY), {filter_fd}, inheritable=True)\n"
         f"command = {command!r}\n"
         f"set_by_us = {sorted(_ENVIRONMENT)!r}\n"
+        "os.environ['OPAQUE_JOBS_SANDBOX_PID'] = str(os.getpid())\n"
         f"passed_on = {_PASSED_ON!r}\n"
         "more = [part for name, value in os.environ.items() if name.startswith(passed_on) and name not in set_by_us\n"
         "        for part in ('--setenv', name, value)]\n"
         f"os.execv(command[0], [*command[:-1], *more, '--', {str(PYTHON)!r}, *sys.argv[1:]])\n"
     )
-    os.chmod(path, 0o500)
+    path.chmod(0o500)

@@ -1,5 +1,6 @@
 """One run, from the first message to the last: the order of things, and which word each failure gets."""
 
+import functools
 import os
 import secrets
 from collections.abc import Mapping
@@ -157,7 +158,14 @@ class Run:
         code = admission.spec.code
         if code.language is Language.SQL:
             return self._compute_sql(engine, admission, names)
-        rules = Rules(names, engine.outline, session_id=SESSION_ID, user_id=USER_ID)
+
+        def parse(text: str, statement: bool) -> Any:
+            try:
+                return engine.outline(text, statement)
+            except EngineError as error:
+                raise RefusedError(error.message) from None
+
+        rules = Rules(names, functools.lru_cache(maxsize=64)(parse), session_id=SESSION_ID, user_id=USER_ID)
         gate = Gate(
             socket_path=gate_socket(), engine_port=engine.port, token=engine.token, rules=rules, show_details=self._log.verbose
         )  # fmt: skip

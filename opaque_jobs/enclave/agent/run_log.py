@@ -93,4 +93,4 @@ def _is_condition(text: str) -> bool:
     """Tell whether Spark knows this error condition; what a program made up is not repeated."""
     from pyspark.errors.error_classes import ERROR_CLASSES_MAP  # noqa: PLC0415 - large, and seldom needed
 
-    return len(text) <= _LINE_LIMIT and (text.split(".")[0] in ERROR_CLASSES_MAP)
+    return len(text) <= _LINE_LIMIT and (text.partition(".")[0] in ERROR_CLASSES_MAP)

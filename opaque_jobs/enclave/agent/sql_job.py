@@ -10,7 +10,7 @@ from opaque_jobs.enclave.agent.sql_rules import Names, RefusedError, check_outli
 
 __all__ = ["SqlFailedError", "literal", "run_sql", "split_statements"]
 
-_TOKEN: Final = re.compile(
+_LEXEME: Final = re.compile(
     r"""'(?:[^'\\]|\\.|'')*'?|"(?:[^"\\]|\\.|"")*"?|`(?:[^`]|``)*`?|--[^\n]*|/\*.*?(?:\*/|$)|(?<![\w)\]'"`:]):\w+|\s+|\w+|.""",
     re.DOTALL,
 )
@@ -32,25 +32,25 @@ def split_statements(text: str, literals: Mapping[str, str]) -> list[tuple[int, 
     pieces: list[tuple[int, str]] = []
     current: list[str] = []
     line = begun = 1
-    for match in _TOKEN.finditer(text):
-        token = match.group()
-        blank = token.isspace() or token.startswith(("--", "/*"))
+    for match in _LEXEME.finditer(text):
+        lexeme = match.group()
+        blank = lexeme.isspace() or lexeme.startswith(("--", "/*"))
         if not blank and not any(current):
             begun = line
-        if token == ";":
+        if lexeme == ";":
             _keep(pieces, current, begun)
             current = []
-        elif token[0] == ":" and token[1:] in literals:
-            current.append(literals[token[1:]])
+        elif lexeme[0] == ":" and lexeme[1:] in literals:
+            current.append(literals[lexeme[1:]])
         elif not blank or current:
-            current.append(" " if blank else token)
-        line += token.count("\n")
+            current.append(" " if blank else lexeme)
+        line += lexeme.count("\n")
     _keep(pieces, current, begun)
     return pieces
 
 
-def _keep(pieces: list[tuple[int, str]], tokens: list[str], line: int) -> None:
-    statement = "".join(tokens).strip()
+def _keep(pieces: list[tuple[int, str]], lexemes: list[str], line: int) -> None:
+    statement = "".join(lexemes).strip()
     if statement:
         pieces.append((line, statement))
 
@@ -94,7 +94,7 @@ def run_sql(engine: Engine, code: str, *, names: Names, literals: Mapping[str, s
         SqlFailedError: A statement is not allowed, or the engine refuses it; or the last one is no query.
     """
     frame, line = None, 1
-    for line, statement in split_statements(code, literals):  # noqa: B007 - the last line is needed below
+    for line, statement in split_statements(code, literals):
         try:
             outline = engine.outline(statement, True)
             check_outline(outline, names, statement=True)

@@ -14,16 +14,13 @@ __all__ = ["NAME", "Names", "RefusedError", "check_outline", "created_view"]
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-_PLANS: Final = frozenset(
-    """
+_PLANS: Final = """
     Project Filter Join Aggregate Sort GlobalLimit LocalLimit Offset Distinct Deduplicate Union Intersect Except SubqueryAlias
     UnresolvedWith OneRowRelation LocalRelation UnresolvedInlineTable UnresolvedHaving UnresolvedHint Sample Generate LateralJoin
     UnresolvedTVFAliases UnresolvedSubqueryColumnAliases Pivot Unpivot WithWindowDefinition PipeOperator Window
     RepartitionByExpression Repartition LateralSubquery UnresolvedGenerator UnresolvedQualify
-    """.split()
-)
-_EXPRESSIONS: Final = frozenset(
-    """
+"""
+_EXPRESSIONS: Final = """
     UnresolvedAttribute UnresolvedStar UnresolvedStarExceptOrReplace UnresolvedStarExcept UnresolvedRegex UnresolvedAlias Alias
     MultiAlias UnresolvedOrdinal UnresolvedExtractValue UnresolvedNamedLambdaVariable LambdaFunction NamedParameter
     PosParameter Literal And Or Not EqualTo EqualNullSafe LessThan LessThanOrEqual GreaterThan GreaterThanOrEqual IsNull
@@ -42,10 +39,8 @@ _EXPRESSIONS: Final = frozenset(
     GroupByAll$ UnresolvedGroupByAll UnresolvedOrderByAll
     scala.Enumeration$Val java.lang.Character org.apache.spark.sql.types.Metadata
     org.apache.spark.sql.catalyst.expressions.GenericInternalRow
-    """.split()
-)
-_SIMPLE: Final = _PLANS | _EXPRESSIONS
-_JUDGED: Final = frozenset({"UnresolvedRelation", "UnresolvedFunction", "UnresolvedTableValuedFunction"})
+"""
+_SIMPLE: Final = frozenset((_PLANS + _EXPRESSIONS).split())
 _VIEW: Final = "CreateViewCommand"
 _LOCAL_VIEW: Final = "org.apache.spark.sql.catalyst.analysis.LocalTempView$"
 _WORDS: Final = {

@@ -104,9 +104,7 @@ class Wire:
             SandboxError: No answer.
         """
         self._requests += 1
-        request = BrokerRequest(
-            request_id=self._requests, org_id=org_id, method=method, path=path, cookie=cookie, body=body
-        )
+        request = BrokerRequest(request_id=self._requests, org_id=org_id, method=method, path=path, cookie=cookie, body=body)
         answer = self._ask(request)
         if not isinstance(answer, BrokerResponse) or answer.request_id != request.request_id:
             raise SandboxError("the host gave another answer", hint="host and agent must match")

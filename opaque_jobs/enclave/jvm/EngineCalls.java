@@ -4,6 +4,8 @@ import java.io.IOException;
 import java.util.Set;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.Path;
+import org.apache.parquet.HadoopReadOptions;
+import org.apache.parquet.ParquetReadOptions;
 import org.apache.parquet.hadoop.ParquetFileReader;
 import org.apache.parquet.hadoop.util.HadoopInputFile;
 import org.apache.parquet.schema.MessageType;
@@ -32,7 +34,9 @@ public final class EngineCalls {
   /** The schema of a file from its footer, without a Spark job. */
   public static String schema(SparkSession session, String path) throws IOException {
     Configuration conf = session.sessionState().newHadoopConf();
-    ParquetFileReader reader = ParquetFileReader.open(HadoopInputFile.fromPath(new Path(path), conf));
+    Path file = new Path(path);
+    ParquetReadOptions options = HadoopReadOptions.builder(conf, file).build();
+    ParquetFileReader reader = ParquetFileReader.open(HadoopInputFile.fromPath(file, conf), options);
     try {
       MessageType type = reader.getFooter().getFileMetaData().getSchema();
       StructType schema = new ParquetToSparkSchemaConverter(session.sessionState().conf()).convert(type);
