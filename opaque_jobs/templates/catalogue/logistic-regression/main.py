@@ -64,7 +64,7 @@ def joined(spark: Any, settings: dict[str, Any]) -> Any:
 
 def finite(names: list[str]) -> Any:
     """Give the condition that no value is NaN or infinite."""
-    condition = F.lit(value=True)
+    condition = F.lit(True)
     for name in names:
         condition = condition & (F.abs(F.col(name)) < F.lit(1e300))
     return condition
