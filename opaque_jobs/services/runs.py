@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -17,7 +17,7 @@ from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind, Trigger
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
-from opaque_jobs.services.consent_rules import bundle_of
+from opaque_jobs.services.consent_rules import bundle_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.reconciling import close_abandoned
@@ -30,7 +30,9 @@ from opaque_jobs.store.gate import gate_query, revision_key, words_of
 from opaque_jobs.store.records import RunRecord
 from opaque_jobs.store.words import CloseReason, GateWord
 
-__all__ = ["Runs"]
+__all__ = ["CONSENT_NOT_PROVED", "Runs"]
+
+CONSENT_NOT_PROVED: Final = "consent-not-proved"
 
 
 class Runs:
@@ -110,6 +112,12 @@ class Runs:
                 word = _gate(session, [run_id], now)[run_id]
                 if word != GateWord.OPEN:
                     raise ConflictError("the gate of this run is not open", hint="see 'opaque-jobs job show'", word=word)
+                if not stands(session, job_rows.revision(session, record.job_id, record.revision)):
+                    raise ConflictError(
+                        "the stored signatures do not prove that every member consents",
+                        hint="was the database changed? brokers refuse this run",
+                        word=CONSENT_NOT_PROVED,
+                    )
                 others = rows.runs_of_revisions(session, [(record.job_id, record.revision)])
                 check_lease(parse_job_spec(record.spec), others, now=now)
             until = now + timedelta(seconds=lease_s)

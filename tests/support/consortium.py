@@ -1,5 +1,6 @@
 """Two organisations, three people and their keys, acting through the services: the cast of most service tests."""
 
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -263,11 +264,29 @@ class Consortium:
         return run.id
 
 
+def _services(home: Path, clock: Clock, database_url: str | None, *, migrate: bool) -> Services:
+    settings = Settings(home=home, database_url=database_url or f"sqlite:///{home / 'opaque-jobs.db'}", sandbox="bubblewrap")
+    runtime = Runtime(root=home, measurement=MEASUREMENT)
+    return open_services(settings, migrate=migrate, now=clock, runtime=lambda: runtime)
+
+
 def open_consortium(home: Path, database_url: str | None = None) -> Consortium:
     """Open fresh services in a folder and enlist everybody."""
     clock = Clock()
-    settings = Settings(home=home, database_url=database_url or f"sqlite:///{home / 'opaque-jobs.db'}", sandbox="bubblewrap")
-    services = open_services(settings, migrate=True, now=clock, runtime=lambda: Runtime(root=home, measurement=MEASUREMENT))
-    consortium = Consortium(services=services, clock=clock)
+    consortium = Consortium(services=_services(home, clock, database_url, migrate=True), clock=clock)
     consortium.enlist()
     return consortium
+
+
+def copy_consortium(origin: Consortium, home: Path) -> Consortium:
+    """Give a copy of a consortium whose services are closed, in a folder of its own; its people keep their keys."""
+    shutil.copytree(origin.home, home)
+    clock = Clock(moment=origin.clock.moment)
+    return replace(
+        origin,
+        services=_services(home, clock, None, migrate=False),
+        clock=clock,
+        organisations=dict(origin.organisations),
+        people=dict(origin.people),
+        dataset_ids=dict(origin.dataset_ids),
+    )

@@ -5,19 +5,37 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
-from consortium import Consortium, open_consortium  # noqa: E402 - found by the line above
+from consortium import Consortium, copy_consortium, open_consortium
+
+
+@pytest.fixture(scope="session")
+def enlisted(tmp_path_factory) -> Consortium:
+    """Made once; tests work on copies."""
+    consortium = open_consortium(tmp_path_factory.mktemp("enlisted") / "home")
+    consortium.services.close()
+    return consortium
+
+
+@pytest.fixture(scope="session")
+def settled(enlisted, tmp_path_factory) -> Consortium:
+    """Made once; tests work on copies."""
+    consortium = copy_consortium(enlisted, tmp_path_factory.mktemp("settled") / "home")
+    consortium.settle_in()
+    consortium.services.close()
+    return consortium
 
 
 @pytest.fixture
-def cast(tmp_path: Path):
+def cast(enlisted, tmp_path: Path):
     """Everybody enlisted, no workspace yet."""
-    consortium = open_consortium(tmp_path / "home")
+    consortium = copy_consortium(enlisted, tmp_path / "home")
     yield consortium
     consortium.services.close()
 
 
 @pytest.fixture
-def study(cast: Consortium) -> Consortium:
+def study(settled, tmp_path: Path):
     """The workspace of anna, ben and lea, with two data sets."""
-    cast.settle_in()
-    return cast
+    consortium = copy_consortium(settled, tmp_path / "home")
+    yield consortium
+    consortium.services.close()
