@@ -111,7 +111,7 @@ def verify_result(token: str, key: VerifyKey, *, now: datetime) -> AttestationRe
     Args:
         token: Untrusted.
         key: The broker's signing key, from the roster.
-        now: Aware time; for a receipt, the time at which the run finished.
+        now: Aware time; for a receipt, the time at which the result says that it was issued.
 
     Raises:
         InvalidInputError: It is not such a result.

@@ -62,7 +62,7 @@ def load_development_key(path: Path) -> SigningKey:
             shared = stat.S_IMODE(os.fstat(descriptor).st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
             data = file.read(4096)
     except FileNotFoundError:
-        raise NotFoundError("there is no simulated attestation key", hint="run `opaque-jobs doctor`") from None
+        raise NotFoundError("there is no simulated attestation key", hint="make it with `opaque-jobs org create`") from None
     except OSError as error:
         raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
     if shared:

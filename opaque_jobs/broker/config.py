@@ -110,7 +110,7 @@ def load_config(folder: Path) -> BrokerConfig:
         with config_path(folder).open("rb") as file:
             data = file.read(_MAX_BYTES)
     except FileNotFoundError:
-        raise NotFoundError("there is no broker here", hint="make one with `opaque-jobs broker create`") from None
+        raise NotFoundError("there is no broker here", hint="make one with `opaque-jobs org create`") from None
     except OSError as error:
         raise ConfigurationError(f"the broker's settings cannot be read: {error.strerror}", hint="check who owns them") from None
     return from_bytes(BrokerConfig, data, what="the broker's settings")

@@ -212,7 +212,9 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise NotFoundError(f"there is no key file {path.name}", hint="make one with `opaque-jobs keys`") from None
+        raise NotFoundError(
+            f"there is no key file {path.name}", hint="make one with `opaque-jobs member create` or `opaque-jobs org create`"
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             f"{path.name} cannot be read: {os.strerror(error.errno or errno.EIO)}", hint="check who owns it"

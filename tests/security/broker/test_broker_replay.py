@@ -410,6 +410,13 @@ def test_policy_about_columns_that_do_not_exist_is_refused(stage):
             stage.world.deposit(home, policy=ReleasePolicy(columns=columns, row_conditions=()))
 
 
+@pytest.mark.parametrize("over", [{"dataset_id": "ds-other"}, {"version": 2}])
+def test_key_of_another_dataset_version_is_not_deposited(stage, over):
+    root = replace(stage.world.hospital.root, **over)
+    with pytest.raises(InvalidInputError, match="another dataset version"):
+        stage.world.deposit(stage.world.hospital, root=root)
+
+
 def test_sealed_keys_open_for_no_other_purpose(stage):
     enclave = stage.enclave()
     sealed = stage.run(enclave)

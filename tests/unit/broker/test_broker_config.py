@@ -7,7 +7,7 @@ from opaque_jobs.broker.server import open_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
-from tests.world import Member
+from tests.world import NOW, Member, World
 
 PASSPHRASE = "a passphrase"
 
@@ -108,3 +108,24 @@ def test_transaction_that_fails_leaves_nothing(tmp_path):
         fail()
     with store.transaction() as memory:
         assert not memory.withdrawn("sha256:x")
+
+
+def test_store_never_goes_back_to_an_older_member_list(tmp_path):
+    world = World()
+    first = world.make_roster()
+    second = world.next_roster(first)
+    store = Store(tmp_path / "broker.db")
+    with store.transaction() as memory:
+        memory.put_roster(second)
+        memory.put_roster(first)
+        assert memory.roster("ws-1") == second
+
+
+def test_store_answers_for_a_dataset_of_a_run_once(tmp_path):
+    release = {"job_digest": "sha256:j", "run_id": "run-1", "tee_key_id": "sha256:t", "version": 1, "now": NOW}
+    with Store(tmp_path / "broker.db").transaction() as memory:
+        assert memory.record_release(dataset_id="ds-1", **release)
+        assert memory.record_release(dataset_id="ds-2", **release)
+        assert not memory.record_release(dataset_id="ds-1", **release)
+        assert not memory.record_release(dataset_id="ds-3", **(release | {"tee_key_id": "sha256:other"}))
+        assert memory.releases("sha256:j", but_run="run-2") == (NOW,)
