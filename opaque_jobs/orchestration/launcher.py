@@ -35,7 +35,7 @@ COMPONENTS: Final = {
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 """Airflow's processes and their commands. The log servers listen on every interface; nothing here needs them."""
-_STOP_ORDER: Final = ("scheduler", "triggerer", "dag-processor", "api-server")  # tasks report to the API until they end
+_STOP_WAVES: Final = (("scheduler",), ("triggerer", "dag-processor", "api-server"))  # tasks report to the API until they end
 _HEALTH: Final = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 _GRACE_S: Final = 10.0
 
@@ -102,15 +102,14 @@ class AirflowStack:
 
     def down(self) -> None:
         """Stop all processes in order; nothing of them is left afterwards."""
-        for component in _STOP_ORDER:
-            kept = self._keepers.pop(component, None)
-            if kept is None:
-                continue
-            if kept.poll() is None:
+        for wave in _STOP_WAVES:
+            stopping = {component: self._keepers.pop(component) for component in wave if component in self._keepers}
+            for component, kept in stopping.items():
                 self.progress(component, "stopping")
                 kept.terminate()
+            for component, kept in stopping.items():
                 kept.wait()
-            self.progress(component, "stopped")
+                self.progress(component, "stopped")
         if self._lock is not None:
             self.home.address_path.unlink(missing_ok=True)
             self._lock.close()

@@ -1,11 +1,16 @@
 """One real Airflow for all tests of this folder, and two organisations whose jobs it knows."""
 
+import os
 import sys
+import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+# Importing Airflow writes a configuration file into its home; it must not be the user's.
+os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="airflow-of-tests-"))
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
