@@ -1,0 +1,146 @@
+"""A receipt, changed in every place that matters: each change is caught, and in the step meant for it."""
+
+import base64
+import json
+from dataclasses import replace
+
+import pytest
+from simulated_agent import SimulatedAgent, changed_record
+
+from opaque_jobs.attestation.simulated import create_development_key
+from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.domain.run import OutputFile
+from opaque_jobs.errors import TrustError
+from opaque_jobs.services.execution import execute
+from opaque_jobs.services.receipts import inspect_receipt, verify_receipt
+
+
+@pytest.fixture
+def ready(study):
+    study.anchor = create_development_key(study.services.context.settings.simulated_key_path)
+    return study
+
+
+def _case(cast, **knobs):
+    """Run a job whose agent behaves as told; gives receipt and documents before anything was judged."""
+    found = {}
+
+    def collect(request):
+        found["envelope"] = (request.out_dir / "receipt.json").read_bytes()
+        found["files"] = {
+            path.relative_to(request.out_dir): path.read_bytes() for path in request.out_dir.rglob("*") if path.is_file()
+        }
+        found["spec_bytes"] = base64.b64decode(request.start.job_spec)
+        found["bundle_bytes"] = base64.b64decode(request.start.bundle)
+
+    run = cast.open_run(cast.accepted_job().id)
+    agent = SimulatedAgent(cast, before_end=collect, **knobs)
+    outcome = execute(cast.services, run.id, cores=1, memory_bytes=1 << 31, session=agent)
+    folder = cast.home / "copy"
+    for name, data in found.pop("files").items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    given = {"inputs": {}, "folder": folder, "simulated_keys": [cast.anchor]}
+    return outcome, found.pop("envelope"), found | given
+
+
+def test_sound_receipt_holds_in_all_steps(ready):
+    _, envelope, given = _case(ready)
+    report = inspect_receipt(envelope, **given)
+    assert report.holds
+    assert [step.number for step in report.steps] == [1, 2, 3, 4, 5, 6, 7]
+    assert verify_receipt(envelope, **given).trust_label == "simulated"
+
+
+CHANGES = [
+    (lambda receipt: replace(receipt, code_digest="sha256:" + "0" * 64), 2),
+    (lambda receipt: replace(receipt, epoch=2), 2),
+    (lambda receipt: replace(receipt, revision=9), 2),
+    (lambda receipt: replace(receipt, measurement="sha256:" + "0" * 64), 2),
+    (lambda receipt: replace(receipt, trust_label="tdx"), 2),
+    (lambda receipt: replace(receipt, manifests={}), 2),
+    (lambda receipt: replace(receipt, recipients=("sha256:" + "0" * 64,)), 2),
+    (lambda receipt: replace(receipt, bundle_digest="sha256:" + "0" * 64), 3),
+    (lambda receipt: replace(receipt, inputs_digest="sha256:" + "0" * 64), 4),
+    (lambda receipt: replace(receipt, evidence=receipt.evidence[:1]), 5),
+    (lambda receipt: replace(receipt, evidence=(*receipt.evidence, receipt.evidence[0])), 5),
+    (lambda receipt: changed_record(receipt, nonce=base64.b64encode(b"x" * 32).decode()), 5),
+    (lambda receipt: changed_record(receipt, evidence=receipt.evidence[1].evidence), 5),
+    (lambda receipt: replace(receipt, tee_sealing_key=SealingKey.generate().public.text), 5),
+    (lambda receipt: changed_record(receipt, token=receipt.evidence[1].token), 6),
+    (lambda receipt: changed_record(receipt, token="not.a.token"), 6),
+    (lambda receipt: replace(receipt, started_at="2020-01-01T00:00:00+00:00", finished_at="2020-01-01T00:01:00+00:00"), 6),
+    (lambda receipt: replace(receipt, outputs=()), 7),
+    (
+        lambda receipt: replace(receipt, outputs=(*receipt.outputs, OutputFile(name="x", size_bytes=1, sha256="sha256:0"))),
+        7,
+    ),
+    (lambda receipt: replace(receipt, outputs=(replace(receipt.outputs[0], size_bytes=1),)), 7),
+    (lambda receipt: replace(receipt, outputs=(replace(receipt.outputs[0], sha256="sha256:" + "0" * 64),)), 7),
+]
+
+
+@pytest.mark.parametrize(("change", "step"), CHANGES)
+def test_lying_receipt_fails_in_its_step_and_the_run_with_it(ready, change, step):
+    outcome, envelope, given = _case(ready, change_receipt=change)
+    assert (outcome.state, outcome.reason) == ("failed", "receipt-refused")
+    report = inspect_receipt(envelope, **given)
+    assert (report.holds, report.steps[-1].number) == (False, step)
+    with pytest.raises(TrustError):
+        verify_receipt(envelope, **given)
+
+
+def test_receipt_signed_by_another_key_than_the_attested_one_fails(ready):
+    outcome, _, _ = _case(ready, signer=SigningKey.generate())
+    assert outcome.reason == "receipt-refused"
+
+
+def test_receipt_that_names_the_forgers_own_key_fails_at_the_evidence(ready):
+    forger = SigningKey.generate()
+    _, envelope, given = _case(
+        ready, signer=forger, change_receipt=lambda receipt: replace(receipt, tee_signing_key=forger.public.text)
+    )
+    assert inspect_receipt(envelope, **given).steps[-1].number == 5
+
+
+def test_receipt_of_another_run_does_not_serve(ready):
+    outcome, _, _ = _case(ready, change_receipt=lambda receipt: replace(receipt, run_id="run-other"))
+    assert outcome.reason == "receipt-refused"
+
+
+def test_evidence_under_a_key_that_is_not_the_anchor_fails(ready):
+    _, envelope, given = _case(ready)
+    report = inspect_receipt(envelope, **(given | {"simulated_keys": [SigningKey.generate().public]}))
+    assert report.steps[-1].number == 5
+
+
+def test_receipt_for_another_workspace_fails(ready):
+    _, envelope, given = _case(ready)
+    assert not inspect_receipt(envelope, **given, workspace_genesis="sha256:" + "0" * 64).holds
+
+
+@pytest.mark.parametrize("step", ["flip", "add", "remove", "link"])
+def test_changed_result_folder_fails(ready, step):
+    _, envelope, given = _case(ready)
+    part = given["folder"] / "result" / "part-00000.parquet"
+    match step:
+        case "flip":
+            part.write_bytes(b"sealed rowz")
+        case "add":
+            (given["folder"] / "result" / "part-00001.parquet").write_bytes(b"planted")
+        case "remove":
+            part.unlink()
+        case "link":
+            part.rename(given["folder"].parent / "elsewhere")
+            part.symlink_to(given["folder"].parent / "elsewhere")
+    assert inspect_receipt(envelope, **given).steps[-1].number == 7
+
+
+def test_every_flipped_character_of_the_envelope_is_caught(ready):
+    _, envelope, given = _case(ready)
+    document = json.loads(envelope)
+    for where in range(0, len(envelope), max(1, len(envelope) // 60)):
+        changed = envelope[:where] + (b"B" if envelope[where : where + 1] != b"B" else b"C") + envelope[where + 1 :]
+        assert not inspect_receipt(changed, **given).holds
+    document["signatures"].append(document["signatures"][0])
+    assert not inspect_receipt(json.dumps(document).encode(), **given).holds
