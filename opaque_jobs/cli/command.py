@@ -23,7 +23,7 @@ from opaque_jobs.cli.output import stderr
 from opaque_jobs.errors import OpaqueJobsError
 from opaque_jobs.settings import Settings
 
-__all__ = ["EXIT_CODES", "INTERRUPTED", "Common", "Noun", "common", "load_settings"]
+__all__ = ["EXIT_CODES", "INTERRUPTED", "Common", "Noun", "common", "load_settings", "repeatable"]
 
 INTERRUPTED: Final = 130
 EXIT_CODES: Final = (
@@ -135,6 +135,11 @@ def _show_unexpected(error: Exception) -> None:
         sys.stderr.write(json.dumps({"error": {"kind": name, "message": message, "hint": hint, "facts": {}}}) + "\n")
     else:
         stderr().print(f"[bold red]error:[/] {message}\n  [bold]hint:[/] {hint}")
+
+
+def repeatable(name: str, text: str) -> Any:
+    """Give an option that may stand any number of times; none is an empty list."""
+    return typer.Option(name, default_factory=list, show_default=False, help=text)
 
 
 class Noun(typer.Typer):

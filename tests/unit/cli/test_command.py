@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.command import EXIT_CODES, Noun, common
-from opaque_jobs.cli.main import app
+from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.output import print_json
 from opaque_jobs.errors import (
     ConfigurationError,
@@ -94,6 +94,6 @@ def test_common_options_reach_the_command_and_do_not_stay(tmp_path):
 
 
 def test_help_states_every_exit_code():
-    text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    text = " ".join(CliRunner().invoke(build_app(), ["--help"]).stdout.split())
     for code, meaning in EXIT_CODES:
         assert f"{code} {meaning}" in text.replace("│ ", "")

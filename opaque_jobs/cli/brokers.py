@@ -1,0 +1,129 @@
+"""Key brokers, as the command line meets them: telling them what members signed, and running one per organisation."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from opaque_jobs.broker.client import BrokerClient
+from opaque_jobs.broker.config import config_path, load_config
+from opaque_jobs.cli.child import Child
+from opaque_jobs.errors import ConfigurationError, ConflictError
+from opaque_jobs.services import Services
+from opaque_jobs.services.views import BrokerPush, OrganisationView
+from opaque_jobs.settings import Settings
+
+__all__ = ["BrokerProcess", "check_answers", "local_brokers", "push"]
+
+_START_S: Final = 30.0
+_GRACE_S: Final = 8.0
+_PROBE_S: Final = 2.0
+
+
+def check_answers(address: str, organisation_id: str) -> None:
+    """Check that the broker of this organisation answers there.
+
+    Raises:
+        ConfigurationError: Nobody answers.
+        ConflictError: It is another organisation's.
+    """
+    with BrokerClient(address, timeout_s=_PROBE_S) as client:
+        if client.health().get("organisation_id") != organisation_id:
+            raise ConflictError(f"another organisation's key broker answers at {address}", hint="give each its own port")
+
+
+def push(statements: BrokerPush, *, sharings: Sequence[bytes] = (), only: str | None = None) -> None:
+    """Send what members signed to every broker of the workspace.
+
+    Args:
+        statements: The member list in force, and withdrawals.
+        sharings: Sharing statements too.
+        only: Just this organisation's broker.
+
+    Raises:
+        ConfigurationError: One cannot be reached; the others have been told.
+        TrustError: One does not believe it.
+    """
+    unreachable: list[ConfigurationError] = []
+    for target in statements.targets:
+        if only not in (None, target.organisation_id):
+            continue
+        try:
+            with BrokerClient(target.address) as client:
+                client.push(
+                    roster=statements.roster,
+                    acceptances=statements.acceptances,
+                    withdrawals=statements.withdrawals,
+                    sharings=sharings,
+                )
+        except ConfigurationError as error:
+            unreachable.append(error)
+    if unreachable:
+        raise ConfigurationError(
+            unreachable[0].message,
+            hint="start it ('opaque-jobs up'), then run 'opaque-jobs workspace tell-brokers'",
+            brokers=len(unreachable),
+        )
+
+
+def local_brokers(opened: Services) -> list[OrganisationView]:
+    """Give the organisations whose broker lives in this home."""
+    settings = opened.context.settings
+    return [each for each in opened.workspaces.organisations() if config_path(settings.broker_dir(each.entry.id)).exists()]
+
+
+class BrokerProcess:
+    """One organisation's broker as a child of this process; it ends with it, however that ends.
+
+    Args:
+        settings: The installation.
+        organisation: Whose broker.
+    """
+
+    def __init__(self, settings: Settings, organisation: OrganisationView) -> None:
+        entry = organisation.entry
+        self.organisation = entry
+        self.port = load_config(settings.broker_dir(entry.id)).port
+        self._child = Child(settings, ["broker", "serve", entry.id], log_name=f"broker-{entry.id}", grace_s=_GRACE_S)
+
+    @property
+    def address(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, passphrase: str) -> None:
+        """Start it, without waiting.
+
+        Raises:
+            ConfigurationError: It cannot be started.
+        """
+        self._child.start(passphrase)
+
+    def wait_ready(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            ConfigurationError: It ended, or does not answer in time; the hint names its log.
+            ConflictError: Another organisation's broker answers there.
+        """
+        deadline = time.monotonic() + _START_S
+        while not self._child.ended and time.monotonic() < deadline:
+            try:
+                check_answers(self.address, self.organisation.id)
+            except ConfigurationError:
+                time.sleep(0.1)
+            else:
+                return
+        raise ConfigurationError(
+            f"the key broker of '{self.organisation.name}' did not start",
+            hint=f"read the last lines of {self._child.log_path}",
+            port=self.port,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is no longer there though it should be."""
+        return self._child.ended
+
+    def stop(self) -> None:
+        """End it and wait for that."""
+        self._child.stop()

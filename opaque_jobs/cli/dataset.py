@@ -1,0 +1,213 @@
+"""`opaque-jobs dataset`: encrypted before they leave their owner's machine, shared into workspaces."""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from opaque_jobs.cli.command import Noun, common, repeatable
+from opaque_jobs.cli.documents import dataset_document
+from opaque_jobs.cli.output import print_record, print_rows, stderr
+from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.progress import counting
+from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
+from opaque_jobs.cli.session import Acting, acting_member, open_member_key, services
+from opaque_jobs.domain.dataset import RowCondition, RowOperator, TestDataKind
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import InvalidInputError, NotFoundError
+from opaque_jobs.services import Services
+from opaque_jobs.services.dataset_files import verify_files
+from opaque_jobs.services.views import DatasetView
+
+__all__ = ["app", "find_dataset"]
+
+app = Noun(help="Data sets: encrypted by their owner, whose own key broker holds the keys.")
+
+Dataset = Annotated[str, typer.Argument(help="Data set, by name or id.")]
+Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
+_CONDITION = re.compile(r"\s*(?P<column>.+?)\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>.+?)\s*")
+
+
+def find_dataset(opened: Services, actor: MemberEntry, text: str, *, workspace_id: str | None = None) -> DatasetView:
+    """Give a data set by id, or by a name that only one of the actor's (or the workspace's) has.
+
+    Raises:
+        NotFoundError: None, or the actor may not know of it.
+        InvalidInputError: Several have the name.
+    """
+    if text.startswith("ds-"):
+        return opened.datasets.show(text, actor=actor.id)
+    found = [view for view in opened.datasets.list(actor=actor.id, workspace_id=workspace_id) if view.name == text]
+    if not found:
+        raise NotFoundError(f"there is no data set '{text}' that you may see", hint="see 'opaque-jobs dataset list'")
+    if len(found) > 1:
+        raise InvalidInputError(f"several data sets are called '{text}'", hint="give the id")
+    return found[0]
+
+
+def _condition(text: str) -> RowCondition:
+    matched = _CONDITION.fullmatch(text)
+    if not matched:
+        raise InvalidInputError("a row condition is not well formed", hint="write it as 'COLUMN >= VALUE'")
+    value: Any = matched["value"]
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        parsed = value.strip("'\"")
+    if not isinstance(parsed, (bool, int, float, str)):
+        raise InvalidInputError("a row condition compares with a number, true, false or text", hint="one value only")
+    return RowCondition(column=matched["column"], operator=RowOperator(matched["operator"]), value=parsed)
+
+
+def _types(pairs: list[str]) -> dict[str, str]:
+    split = [pair.rpartition("=") for pair in pairs]
+    if not all(name and kind for name, _, kind in split):
+        raise InvalidInputError("a column type is not well formed", hint="write it as COLUMN=TYPE")
+    return {name: kind for name, _, kind in split}
+
+
+@app.command("encrypt")
+def encrypt(
+    *,
+    file: Annotated[Path, typer.Argument(help="CSV (with names in the first line) or Parquet.")],
+    name: Annotated[str, typer.Option(help="Name in jobs' code: letters, digits, '_'.")],
+    description: Annotated[str, typer.Option(help="Up to 150 characters.")] = "",
+    column: Annotated[list[str], repeatable("--column", "Allow this column only. Repeatable.")],
+    where: Annotated[list[str], repeatable("--where", "Jobs see only such rows. Repeatable.")],
+    column_type: Annotated[list[str], repeatable("--type", "COLUMN=TYPE, for CSV. Repeatable.")],
+    delimiter: Annotated[str, typer.Option(help="Between a CSV file's fields.")] = "",
+    refresh: Annotated[bool, typer.Option("--refresh", help="Make the next version of a data set that exists.")] = False,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Encrypt a file and register it. The key goes to your organisation's broker, which must be running.
+
+    What --column and --where allow only you and your broker know.
+
+    Example: opaque-jobs dataset encrypt visits.csv --name visits --where "age >= 18" --as alice
+    """
+    with services() as opened:
+        member = acting_member(opened, acting)
+        known = find_dataset(opened, member, name) if refresh else None
+        conditions, types = [_condition(text) for text in where], _types(column_type)
+        signer = open_member_key(opened.context.settings, member, passphrase_file)
+        with counting("encrypting", file.stat().st_size if file.is_file() else None) as advance:
+            done = 0
+
+            def progress(now: int, _total: int) -> None:
+                nonlocal done
+                advance(max(0, now - done))
+                done = max(done, now)
+
+            view = publish_dataset(
+                opened,
+                member,
+                signer,
+                source=file,
+                name=name,
+                description=description,
+                refresh_of=known,
+                columns=column,
+                row_conditions=conditions,
+                types=types,
+                delimiter=delimiter,
+                progress=progress,
+            )
+    print_record(dataset_document(view), as_json=common().json, title=f"'{name}' encrypted")
+
+
+@app.command("test-data")
+def make_test_data(
+    *,
+    dataset: Dataset,
+    kind: Annotated[TestDataKind, typer.Option(help="synthetic: like the real data; mock: from the schema only; none.")],
+    source: Annotated[Path | None, typer.Option("--from", help="The plain file that the data set was made of.")] = None,
+    rows: Annotated[int, typer.Option(min=0, help="How many rows.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 1,
+    key: Annotated[list[str], repeatable("--key", "A column to join on. Repeatable.")],
+    acting: Acting = None,
+) -> None:
+    """Make the data that stands in for a data set in tests. Every member of its workspaces can read it: look at it first."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        if kind is not TestDataKind.NONE and source is None:
+            raise InvalidInputError("test data is made from the plain file", hint="give --from FILE")
+        view = attach_made_test_data(
+            opened, member, find_dataset(opened, member, dataset), kind=kind, source=source, rows=rows, seed=seed, keys=key
+        )
+    print_record(dataset_document(view), as_json=common().json, title="test data attached")
+
+
+@app.command("share")
+def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
+    """Share a data set into a workspace: jobs that all its members approve may then read it."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        found = find_dataset(opened, member, dataset)
+        where = opened.workspaces.show(workspace, actor=member.id).id
+        signer = open_member_key(opened.context.settings, member, passphrase_file)
+        view = share_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
+    print_record(dataset_document(view), as_json=common().json, title="shared")
+
+
+@app.command("unshare")
+def unshare(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
+    """Take a data set back from a workspace: new, running and waiting jobs stop at once."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        found = find_dataset(opened, member, dataset)
+        where = opened.workspaces.show(workspace, actor=member.id).id
+        signer = open_member_key(opened.context.settings, member, passphrase_file)
+        closed = unshare_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
+    print_record({"dataset_id": found.id, "workspace_id": where, "closed_runs": list(closed)}, as_json=common().json)
+
+
+@app.command("list")
+def list_(
+    *, workspace: Annotated[str | None, typer.Option(help="Those shared into this workspace.")] = None, acting: Acting = None
+) -> None:
+    """List your organisation's data sets, or those shared into a workspace."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        where = opened.workspaces.show(workspace, actor=member.id).id if workspace else None
+        rows = [dataset_document(view) for view in opened.datasets.list(actor=member.id, workspace_id=where)]
+    print_rows(rows, ["name", "version", "rows", "test_data", "source", "id"], as_json=common().json, empty="no data sets yet")
+
+
+@app.command("show")
+def show(*, dataset: Dataset, acting: Acting = None) -> None:
+    """Show a data set: columns, types, version."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        view = find_dataset(opened, member, dataset)
+    print_record(dataset_document(view), as_json=common().json)
+
+
+@app.command("verify")
+def verify(*, dataset: Dataset, acting: Acting = None) -> None:
+    """Check every file of a data set's current version against its signed manifest."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        current = find_dataset(opened, member, dataset).versions[-1]
+        with counting("verifying", sum(part.size_bytes for part in current.manifest.parts)) as advance:
+            done = 0
+
+            def progress(now: int, _total: int) -> None:
+                nonlocal done
+                advance(now - done)
+                done = now
+
+            verify_files(current.manifest, current.storage, progress=progress)
+    stderr().print("every file is the one that its owner signed")
+
+
+@app.command("delete")
+def delete(*, dataset: Dataset, acting: Acting = None) -> None:
+    """Forget a data set that is shared nowhere and that no job has used."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        found = find_dataset(opened, member, dataset)
+        opened.datasets.delete(actor=member.id, dataset_id=found.id)
+    print_record({"dataset_id": found.id, "deleted": True}, as_json=common().json)

@@ -1,0 +1,169 @@
+"""The JSON form of what commands answer: stable keys, plain values, nothing that the view does not hold."""
+
+from datetime import datetime
+from typing import Any
+
+from opaque_jobs.domain.document import to_json
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.services.views import (
+    DatasetView,
+    JobView,
+    OrganisationView,
+    ReviewView,
+    RosterProposal,
+    RunView,
+    WorkspaceView,
+)
+
+__all__ = [
+    "dataset_document",
+    "job_document",
+    "member_document",
+    "moment",
+    "organisation_document",
+    "review_document",
+    "run_document",
+    "workspace_document",
+]
+
+
+def moment(value: datetime | None) -> str | None:
+    """Give a time as RFC 3339 text to the second."""
+    return value.isoformat(timespec="seconds") if value else None
+
+
+def organisation_document(view: OrganisationView) -> dict[str, Any]:
+    """Organisation."""
+    return {
+        "id": view.entry.id,
+        "name": view.entry.name,
+        "sealing_key_id": view.entry.sealing_key_id,
+        "broker": view.broker_address,
+    }
+
+
+def member_document(entry: MemberEntry) -> dict[str, Any]:
+    """Member."""
+    return {"id": entry.id, "name": entry.name, "organisation_id": entry.organisation_id, "key_id": entry.key_id}
+
+
+def _waiting_for(proposal: RosterProposal | None) -> list[str]:
+    return [proposal.roster.member(each).name for each in proposal.waiting_for] if proposal else []
+
+
+def workspace_document(view: WorkspaceView) -> dict[str, Any]:
+    """Workspace."""
+    return {
+        "id": view.id,
+        "name": view.name,
+        "description": view.description,
+        "status": view.status.value,
+        "epoch": view.roster.epoch if view.roster else None,
+        "genesis": view.roster.genesis_digest if view.roster else None,
+        "members": [member.name for member in view.members],
+        "waiting_for": _waiting_for(view.proposal),
+        "dataset_ids": list(view.dataset_ids),
+        "created_at": moment(view.created_at),
+    }
+
+
+def dataset_document(view: DatasetView) -> dict[str, Any]:
+    """Data set."""
+    current = view.versions[-1]
+    return {
+        "id": view.id,
+        "name": view.name,
+        "organisation_id": view.organisation_id,
+        "description": view.description,
+        "source": view.source.value,
+        "version": current.version,
+        "rows": current.manifest.rows,
+        "size_bytes": view.size_bytes,
+        "columns": {column.name: column.type for column in view.columns},
+        "manifest_digest": current.manifest.digest,
+        "test_data": view.test_data_kind.value,
+        "workspace_ids": list(view.workspace_ids),
+        "created_at": moment(view.created_at),
+    }
+
+
+def job_document(view: JobView) -> dict[str, Any]:
+    """Job, with its draft."""
+    draft = view.draft
+    return {
+        "id": view.id,
+        "name": draft.name,
+        "description": draft.description,
+        "workspace_id": view.workspace_id,
+        "author_id": view.author_id,
+        "kind": draft.kind.value,
+        "stage": view.stage,
+        "status": view.status.value,
+        "archived": view.archived,
+        "accepted_revision": view.accepted_revision,
+        "revisions": [
+            {
+                "revision": each.revision,
+                "status": each.status.value,
+                "digest": each.digest,
+                "submitted_at": moment(each.submitted_at),
+            }
+            for each in view.revisions
+        ],
+        "reruns": view.rerun_label,
+        "datasets": {use.alias: use.dataset_id for use in draft.datasets},
+        "inputs": [to_json(each) for each in draft.inputs],
+        "template": to_json(draft.template) if draft.template else None,
+        "tee_kinds": [kind.value for kind in draft.tee_kinds],
+        "created_at": moment(view.created_at),
+        "updated_at": moment(view.updated_at),
+    }
+
+
+def review_document(view: ReviewView, names: dict[str, str]) -> dict[str, Any]:
+    """Review; `names` gives the members' names by id."""
+    return {
+        "job_id": view.job_id,
+        "revision": view.revision,
+        "status": view.status.value,
+        "job_digest": view.digest,
+        "votes": [
+            {
+                "member": names.get(vote.member_id, vote.member_id),
+                "decision": vote.decision.value,
+                "comment": vote.comment,
+                "voted_at": moment(vote.voted_at),
+            }
+            for vote in view.votes
+        ],
+        "waiting_for": [names.get(member_id, member_id) for member_id in view.waiting_for],
+        "deadline": moment(view.deadline),
+        "test_run_id": view.test_run_id,
+        "no_test_reason": view.no_test_reason,
+    }
+
+
+def run_document(view: RunView) -> dict[str, Any]:
+    """Run, without its result."""
+    return {
+        "id": view.id,
+        "job_id": view.job_id,
+        "revision": view.revision,
+        "number": view.number,
+        "kind": view.kind.value,
+        "state": view.state.value,
+        "reason": view.reason,
+        "reasons": list(view.reasons),
+        "progress": view.progress,
+        "trigger": view.trigger.value,
+        "actor": view.actor,
+        "inputs": dict(view.inputs),
+        "dataset_versions": dict(view.dataset_versions),
+        "job_digest": view.job_digest,
+        "dag_run_id": view.dag_run_id,
+        "trust_label": view.trust_label.value if view.trust_label else None,
+        "created_at": moment(view.created_at),
+        "started_at": moment(view.started_at),
+        "finished_at": moment(view.finished_at),
+        "duration_s": view.duration_s,
+    }

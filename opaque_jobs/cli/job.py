@@ -1,0 +1,278 @@
+"""`opaque-jobs job`: draft, test, submit."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.syntax import Syntax
+
+from opaque_jobs.cli.command import Noun, common, repeatable
+from opaque_jobs.cli.dataset import find_dataset
+from opaque_jobs.cli.documents import job_document, review_document, run_document
+from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
+from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
+from opaque_jobs.cli.output import print_json, print_record, print_rows, stdout
+from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.progress import step
+from opaque_jobs.cli.reviewing import submit_job
+from opaque_jobs.cli.running import check_succeeded, run_test
+from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
+from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.lifecycle import RunState
+from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.run import RunKind
+from opaque_jobs.errors import InvalidInputError
+
+__all__ = ["app"]
+
+app = Noun(help="Jobs: drafted, tested on synthetic data, submitted for everybody's approval.")
+
+Job = Annotated[str, typer.Argument(help="Job, by id or name.")]
+Use = Annotated[
+    list[str],
+    repeatable("--dataset", "[ALIAS=]DATASET[:COLUMN,...]. Repeatable."),
+]
+Sql = Annotated[Path | None, typer.Option(help="File with SQL; the last query is the result.")]
+Python = Annotated[Path | None, typer.Option(help="File with Python that has main(spark, inputs, params) or 'result'.")]
+Template = Annotated[str | None, typer.Option(help="No-code template, NAME or NAME@VERSION.")]
+Parameters = Annotated[Path | None, typer.Option("--parameters", help="JSON file with the template's parameters.")]
+Declare = Annotated[list[str], repeatable("--declare", DECLARATION_HELP)]
+Constrain = Annotated[
+    list[str],
+    typer.Option(
+        "--constrain",
+        default_factory=list,
+        show_default=False,
+        help="'NAME:min=1 max=9' (also one_of=a|b, pattern=..., min_length=, max_length=); several are alternatives.",
+    ),
+]
+Sensitive = Annotated[
+    list[str],
+    repeatable("--sensitive", "Input not shown outside the workspace."),
+]
+Tee = Annotated[
+    list[TeeKind],
+    typer.Option(
+        "--tee", help="Accepted kind of enclave. Repeatable. [bold]simulated[/] protects nothing from the machine's owner."
+    ),
+]
+MaxRuns = Annotated[int, typer.Option(min=1, help="Real runs in all; above 1 asks for reruns.")]
+Until = Annotated[datetime | None, typer.Option(help="Last day of reruns (UTC).", formats=["%Y-%m-%d"])]
+Vary = Annotated[list[str], repeatable("--vary", "Input that a runner may set. Repeatable.")]
+Interval = Annotated[int, typer.Option("--min-interval", min=0, help="Seconds between two runs.")]
+Schedule = Annotated[str | None, typer.Option(help="Cron expression.")]
+Conf = Annotated[list[str], repeatable("--conf", "Engine setting KEY=VALUE. Repeatable.")]
+Values = Annotated[list[str], repeatable("--input", "Input value NAME=VALUE. Repeatable.")]
+
+
+def _terms(max_runs: int, until: datetime | None, vary: list[str], interval: int, schedule: str | None) -> RerunTerms:
+    return RerunTerms(
+        max_runs=max_runs,
+        not_before=None,
+        not_after=(until.replace(tzinfo=UTC) + timedelta(days=1)).isoformat() if until else None,
+        min_interval_s=interval,
+        schedule=schedule,
+        variable_inputs=tuple(vary),
+    )
+
+
+def _conf(pairs: list[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    if not all(found for _, found, _ in split):
+        raise InvalidInputError("an engine setting is not well formed", hint="write it as KEY=VALUE")
+    return {key: value for key, _, value in split}
+
+
+@app.command("create")
+def create(
+    *,
+    workspace: Annotated[str, typer.Argument(help="Workspace, by name or id.")],
+    tee: Tee,
+    dataset: Use,
+    name: Annotated[str, typer.Option(help="Up to 50 characters.")] = "New Job",
+    description: Annotated[str, typer.Option(help="Up to 150 characters.")] = "",
+    sql: Sql = None,
+    python: Python = None,
+    template: Template = None,
+    parameters: Parameters = None,
+    declare: Declare,
+    constrain: Constrain,
+    sensitive: Sensitive,
+    max_runs: MaxRuns = 1,
+    until: Until = None,
+    vary: Vary,
+    min_interval: Interval = 0,
+    schedule: Schedule = None,
+    conf: Conf,
+    replace: Annotated[str | None, typer.Option("--replace", help="Replace this draft's content; makes no new job.")] = None,
+    acting: Acting = None,
+) -> None:
+    """Draft a job. Nothing runs and nobody is asked until you submit it.
+
+    Example: opaque-jobs job create "Tumour study" --name Rates --sql rates.sql --dataset visits --tee simulated
+
+    Without code: opaque-jobs job create "Tumour study" --template overlap-count --parameters p.json --dataset a --dataset b
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        where = opened.workspaces.show(workspace, actor=actor.id).id
+        uses = [parse_use(text) for text in dataset]
+        draft = build_draft(
+            Wanted(
+                name=name,
+                description=description,
+                code=read_code(sql=sql, python=python),
+                template=template,
+                parameters=read_parameters(parameters),
+                datasets={alias: find_dataset(opened, actor, wanted, workspace_id=where) for alias, wanted, _ in uses},
+                columns={alias: columns for alias, _, columns in uses if columns},
+                inputs=parse_declarations(declare, constrain, sensitive=sensitive),
+                rerun_terms=_terms(max_runs, until, vary, min_interval, schedule),
+                tee_kinds=tuple(tee),
+                spark_conf=_conf(conf),
+            )
+        )
+        if replace:
+            view = opened.jobs.edit(actor=actor.id, job_id=find_job(opened, actor, replace).id, draft=draft)
+        else:
+            view = opened.jobs.create_draft(actor=actor.id, workspace_id=where, draft=draft)
+    print_record(job_document(view), as_json=common().json, title="drafted; test it next")
+
+
+@app.command("test")
+def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
+    """Run the draft on test data, in the same sandbox as a real run. No real data is touched."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        view = find_job(opened, actor, job)
+        values = parse_values(view.draft.inputs, value)
+        with step(f"testing '{view.draft.name}'") as shown:
+            run = run_test(opened, actor, view.id, values, on_status=shown.say)
+    print_record(run_document(run), as_json=common().json, title="look at it with 'opaque-jobs result show'")
+    check_succeeded(run)
+
+
+@app.command("submit")
+def submit(
+    *,
+    job: Job,
+    test_run: Annotated[
+        str | None, typer.Option(help="The test run to show to reviewers; the last successful if left out.")
+    ] = None,
+    no_test: Annotated[str | None, typer.Option(metavar="REASON", help="Why there is no test run.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="The review expires after so many days.")] = None,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Submit a draft for review, with your own signed approval."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        job_id = find_job(opened, actor, job).id
+        tests = [run.id for run in opened.runs.history(job_id, actor=actor.id) if _is_passed_test(run.kind, run.state)]
+        signer = open_member_key(opened.context.settings, actor, passphrase_file)
+        view = submit_job(
+            opened,
+            actor,
+            signer,
+            job_id,
+            test_run_id=None if no_test else test_run or next(iter(tests), None),
+            no_test_reason=no_test,
+            deadline=datetime.now(UTC) + timedelta(days=days) if days else None,
+        )
+        names = {entry.id: entry.name for entry in opened.workspaces.members()}
+    print_record(review_document(view, names), as_json=common().json, title="under review")
+
+
+def _is_passed_test(kind: RunKind, state: RunState) -> bool:
+    return kind is RunKind.TEST and state is RunState.SUCCEEDED
+
+
+@app.command("list")
+def list_(
+    *,
+    workspace: Annotated[str | None, typer.Option(help="Of this workspace only.")] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Archived ones too.")] = False,
+    acting: Acting = None,
+) -> None:
+    """List the jobs of your workspaces."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        where = opened.workspaces.show(workspace, actor=actor.id).id if workspace else None
+        names = {entry.id: entry.name for entry in opened.workspaces.members()}
+        rows = [
+            {**job_document(view), "author": names[view.author_id]}
+            for view in opened.jobs.list(actor=actor.id, workspace_id=where, archived=archived)
+        ]
+    print_rows(rows, ["name", "kind", "stage", "status", "author", "reruns", "id"], as_json=common().json, empty="no jobs yet")
+
+
+@app.command("show")
+def show(*, job: Job, acting: Acting = None) -> None:
+    """Show a job: status, inputs, data sets, revisions, code."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        view = find_job(opened, actor, job)
+    code = view.draft.code
+    if common().json:
+        print_json({**job_document(view), "language": code.language.value if code else None, "code": code.text if code else None})
+        return
+    print_record(job_document(view), as_json=False)
+    if code:
+        stdout().print("\n[bold]code[/]")
+        stdout().print(Syntax(code.text, code.language.value, theme="ansi_dark", background_color="default"))
+
+
+@app.command("diff")
+def diff(*, job: Job, acting: Acting = None) -> None:
+    """Compare a job with its revision last accepted."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        job_id = find_job(opened, actor, job).id
+        text = opened.jobs.diff(job_id, actor=actor.id)
+    if common().json:
+        print_json({"job_id": job_id, "diff": text})
+    else:
+        stdout().print(Syntax(text, "diff", theme="ansi_dark", background_color="default"))
+
+
+def _change(job: str, acting: str | None, event: str) -> None:
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        job_id = find_job(opened, actor, job).id
+        match event:
+            case "revise":
+                view = opened.jobs.revise(actor=actor.id, job_id=job_id)
+            case "archive":
+                view = opened.jobs.archive(job_id, actor=actor.id)
+            case _:
+                view = opened.jobs.unarchive(job_id, actor=actor.id)
+    print_record(job_document(view), as_json=common().json)
+
+
+@app.command("revise")
+def revise(*, job: Job, acting: Acting = None) -> None:
+    """Return an accepted, expired, withdrawn or superseded job to draft."""
+    _change(job, acting, "revise")
+
+
+@app.command("archive")
+def archive(*, job: Job, acting: Acting = None) -> None:
+    """Hide a job from lists and stop it from running."""
+    _change(job, acting, "archive")
+
+
+@app.command("unarchive")
+def unarchive(*, job: Job, acting: Acting = None) -> None:
+    """Show an archived job again."""
+    _change(job, acting, "unarchive")
+
+
+@app.command("delete")
+def delete(*, job: Job, acting: Acting = None) -> None:
+    """Delete a job that has no run."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        job_id = find_job(opened, actor, job).id
+        opened.jobs.delete(job_id, actor=actor.id)
+    print_record({"job_id": job_id, "deleted": True}, as_json=common().json)

@@ -1,0 +1,119 @@
+"""`opaque-jobs org`: the organisations, each with a key that opens its results and a broker that holds its data sets' keys."""
+
+import shutil
+from typing import Annotated
+
+import typer
+
+from opaque_jobs.attestation.simulated import create_development_key, load_development_key
+from opaque_jobs.broker.config import set_up_broker
+from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.documents import organisation_document
+from opaque_jobs.cli.output import print_record, print_rows
+from opaque_jobs.cli.passphrase import PassphraseFile, ask_passphrase
+from opaque_jobs.cli.session import organisation_key_path, services
+from opaque_jobs.crypto.key_files import KeyKind, create_key_file
+from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.domain.ids import check_name, new_id
+from opaque_jobs.domain.workspace import OrganisationEntry
+from opaque_jobs.errors import ConflictError, NotFoundError
+from opaque_jobs.services import Services
+from opaque_jobs.services.views import OrganisationView
+from opaque_jobs.settings import Settings
+
+__all__ = ["app", "create_organisation"]
+
+_FIRST_PORT = 8701
+
+app = Noun(help="Organisations: each has a sealing key and a key broker of its own.")
+
+
+def _development_key(settings: Settings) -> VerifyKey:
+    """Give the public key of this installation's simulated hardware, made at its first use."""
+    try:
+        return load_development_key(settings.simulated_key_path).public
+    except NotFoundError:
+        return create_development_key(settings.simulated_key_path)
+
+
+def create_organisation(opened: Services, *, name: str, passphrase: str, port: int, simulated: bool) -> OrganisationView:
+    """Make an organisation in this home: sealing key, broker with its keys, registration. All or nothing.
+
+    Args:
+        opened: The services.
+        name: Its name.
+        passphrase: For both key files.
+        port: Loopback port of its broker.
+        simulated: Whether its broker may believe this installation's simulated hardware.
+
+    Raises:
+        ConflictError: The name is taken, or its key file exists.
+        InvalidInputError: The name is not valid, or the passphrase is too short.
+    """
+    check_name(name, what="organisation")
+    if name in {each.entry.name for each in opened.workspaces.organisations()}:
+        raise ConflictError(f"there is an organisation '{name}' already", hint="choose another name")
+    settings = opened.context.settings
+    organisation_id = new_id("org")
+    key_file, folder = organisation_key_path(settings, name), settings.broker_dir(organisation_id)
+    pinned = [_development_key(settings)] if simulated else []
+    own = create_key_file(key_file, kind=KeyKind.ORGANISATION, owner_id=organisation_id, passphrase=passphrase)
+    try:
+        broker = set_up_broker(folder, organisation_id=organisation_id, passphrase=passphrase, port=port, simulated_keys=pinned)
+        assert own.sealing and broker.sealing and broker.signing  # noqa: S101, PT018 - what these kinds of file hold
+        entry = OrganisationEntry(
+            id=organisation_id,
+            name=name,
+            sealing_key=own.sealing.text,
+            broker_deposit_key=broker.sealing.text,
+            broker_signing_key=broker.signing.text,
+        )
+        return opened.workspaces.register_organisation(entry, broker_address=f"http://127.0.0.1:{port}")
+    except BaseException:
+        key_file.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@app.command("create")
+def create(
+    *,
+    name: Annotated[str, typer.Argument(help="1-50 letters, digits, spaces, '_' or '-'.")],
+    broker_port: Annotated[
+        int | None, typer.Option(help="Loopback port of its key broker; the next free number if left out.")
+    ] = None,
+    simulated: Annotated[
+        bool,
+        typer.Option(
+            help="Whether its broker may release keys to this machine's simulated enclave. "
+            "Simulated protects nothing against whoever runs the machine."
+        ),
+    ] = True,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Make an organisation in this home: its sealing key and its key broker.
+
+    Example: opaque-jobs org create Hospital
+    """
+    with services() as opened:
+        check_name(name, what="organisation")
+        port = broker_port or _FIRST_PORT + len(opened.workspaces.organisations())
+        passphrase = ask_passphrase(f"organisation '{name}'", file=passphrase_file, fresh=True)
+        view = create_organisation(opened, name=name, passphrase=passphrase, port=port, simulated=simulated)
+    print_record(organisation_document(view), as_json=common().json, title=f"organisation '{name}' made")
+
+
+@app.command("list")
+def list_() -> None:
+    """List the organisations."""
+    with services() as opened:
+        rows = [organisation_document(view) for view in opened.workspaces.organisations()]
+    print_rows(rows, ["name", "id", "broker", "sealing_key_id"], as_json=common().json, empty="no organisations yet")
+
+
+@app.command("show")
+def show(*, name: Annotated[str, typer.Argument(help="Organisation, by name or id.")]) -> None:
+    """Show an organisation."""
+    with services() as opened:
+        view = opened.workspaces.organisation(name)
+    print_record(organisation_document(view), as_json=common().json)

@@ -1,0 +1,213 @@
+"""The owner's side of a data set: encrypt, sign, hand the key to the own broker, register, share.
+
+The key exists in this process only, until the broker has it. If a step fails, what was written is removed.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from opaque_jobs.broker.client import BrokerClient
+from opaque_jobs.cli.brokers import check_answers, push
+from opaque_jobs.crypto.consent import sign_manifest
+from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
+from opaque_jobs.crypto.keys import SealingPublicKey, Signer
+from opaque_jobs.domain.custody import Sharing
+from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy, RowCondition, Source, TestDataKind
+from opaque_jobs.domain.ids import check_identifier, check_text, new_id
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.services import Services
+from opaque_jobs.services.dataset_files import encrypt_file
+from opaque_jobs.services.sources import Progress, open_source
+from opaque_jobs.services.test_data import mock, synthetic, write_test_data
+from opaque_jobs.services.views import DatasetView
+
+__all__ = ["attach_made_test_data", "publish_dataset", "share_dataset", "unshare_dataset"]
+
+
+def publish_dataset(
+    opened: Services,
+    member: MemberEntry,
+    signer: Signer,
+    *,
+    source: Path,
+    name: str,
+    description: str = "",
+    refresh_of: DatasetView | None = None,
+    columns: Sequence[str] = (),
+    row_conditions: Sequence[RowCondition] = (),
+    types: Mapping[str, str] | None = None,
+    delimiter: str = "",
+    progress: Progress = lambda _done, _total: None,
+) -> DatasetView:
+    """Encrypt a file and register it as a data set, or as the next version of one.
+
+    Args:
+        opened: The services.
+        member: Who does it, for their organisation.
+        signer: Their key.
+        source: CSV or Parquet.
+        name: Identifier by which jobs refer to it.
+        description: Up to 150 characters.
+        refresh_of: The data set that gets a next version.
+        columns: Columns that jobs may use; all if empty.
+        row_conditions: Only rows that fulfil all of them are seen by jobs.
+        types: Column -> type, for CSV.
+        delimiter: Between a CSV file's fields.
+        progress: Told bytes done and in all.
+
+    Raises:
+        ConfigurationError: The organisation's broker does not answer, or the disk refuses. Nothing is kept.
+        InvalidInputError: The file or the policy is not valid. Nothing is kept.
+        TrustError: The broker does not know the member's key.
+    """
+    check_identifier(name, what="data set")
+    check_text(description, what="data set's description", limit=150)
+    owner = opened.workspaces.organisation(member.organisation_id)
+    check_answers(owner.broker_address, owner.entry.id)
+    dataset_id = refresh_of.id if refresh_of else new_id("ds")
+    version = refresh_of.versions[-1].version + 1 if refresh_of else 1
+    folder = opened.context.settings.dataset_dir(dataset_id, version)
+    encrypted = encrypt_file(
+        source,
+        name=name,
+        dataset_id=dataset_id,
+        version=version,
+        organisation_id=owner.entry.id,
+        out_dir=folder,
+        now=datetime.now(UTC),
+        types=types,
+        delimiter=delimiter,
+        progress=progress,
+    )
+    try:
+        envelope = sign_manifest(encrypted.manifest, signer)
+        deposit = sign_deposit(
+            encrypted.manifest,
+            encrypted.root_key,
+            _policy(encrypted.manifest, columns, row_conditions),
+            signer,
+            broker=SealingPublicKey.parse(owner.entry.broker_deposit_key),
+            now=datetime.now(UTC),
+        )
+        with BrokerClient(owner.broker_address) as client:
+            client.deposit(deposit=deposit, manifest=envelope)
+        if refresh_of:
+            return opened.datasets.add_version(actor=member.id, envelope=envelope, storage=folder)
+        return opened.datasets.register(
+            actor=member.id, envelope=envelope, storage=folder, source=Source.LOCAL, description=description
+        )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _policy(manifest: DatasetManifest, columns: Sequence[str], conditions: Sequence[RowCondition]) -> ReleasePolicy:
+    names = tuple(columns) or tuple(column.name for column in manifest.columns)
+    return ReleasePolicy(columns=names, row_conditions=tuple(conditions))
+
+
+def attach_made_test_data(
+    opened: Services,
+    member: MemberEntry,
+    dataset: DatasetView,
+    *,
+    kind: TestDataKind,
+    source: Path | None,
+    rows: int,
+    seed: int,
+    keys: Sequence[str] = (),
+) -> DatasetView:
+    """Make test data and attach it.
+
+    Args:
+        opened: The services.
+        member: Of the owner.
+        dataset: The data set.
+        kind: `synthetic` (like the plain source) or `mock` (from the schema alone).
+        source: The plain file; its types alone are looked at for `mock`.
+        rows: How many.
+        seed: The same seed gives the same data.
+        keys: Columns to join on.
+
+    Raises:
+        InvalidInputError: Too many rows, or a key that is no column.
+        NotFoundError: There is no such file.
+    """
+    settings = opened.context.settings
+    folder = settings.datasets_dir / dataset.id / f"test-{new_id('data')}"
+    if kind is TestDataKind.NONE or source is None:
+        return opened.datasets.attach_test_data(actor=member.id, dataset_id=dataset.id, kind=TestDataKind.NONE, path=None)
+
+    def silent(_done: int, _total: int) -> None:
+        """Report nothing."""
+
+    plain = open_source(source, types={}, delimiter="", progress=silent)
+    if kind is TestDataKind.SYNTHETIC:
+        table = synthetic(plain.batches(silent), plain.schema, rows=rows, seed=seed, keys=keys)
+    else:
+        table = mock(plain.schema, rows=rows, seed=seed, keys=keys)
+    write_test_data(table, folder)
+    try:
+        return opened.datasets.attach_test_data(actor=member.id, dataset_id=dataset.id, kind=kind, path=folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _signed_sharing(
+    opened: Services, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str, shared: bool
+) -> bytes:
+    roster = opened.workspaces.show(workspace_id, actor=member.id).roster
+    genesis = roster.genesis_digest if roster else ""
+    sharing = Sharing(
+        v=1,
+        dataset_id=dataset_id,
+        organisation_id=member.organisation_id,
+        workspace_id=workspace_id,
+        workspace_genesis=genesis,
+        shared=shared,
+        issued_at=datetime.now(UTC).isoformat(),
+    )
+    return sign_sharing(sharing, signer)
+
+
+def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str) -> DatasetView:
+    """Share a data set into a workspace: registered for all to see, and signed for the own broker.
+
+    Raises:
+        ConfigurationError: The own broker does not answer; nothing is shared.
+        ConflictError: It is shared there already, or the workspace is not active.
+        DeniedError: The member is not of the owner.
+    """
+    view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id)
+    try:
+        statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
+        known = opened.workspaces.broker_push(workspace_id, actor=member.id)
+        push(known, sharings=[statement], only=member.organisation_id)
+    except BaseException:
+        opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id)
+        raise
+    return view
+
+
+def unshare_dataset(
+    opened: Services, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str
+) -> tuple[str, ...]:
+    """Take a data set back: the own broker first, so that no key leaves any more, then everywhere.
+
+    Returns:
+        Ids of the runs that were closed by it.
+
+    Raises:
+        ConfigurationError: The own broker does not answer. It is taken back everywhere else.
+        DeniedError: The member is not of the owner.
+    """
+    statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
+    try:
+        known = opened.workspaces.broker_push(workspace_id, actor=member.id)
+        push(known, sharings=[statement], only=member.organisation_id)
+    finally:
+        closed = opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id)
+    return closed

@@ -1,0 +1,158 @@
+"""`opaque-jobs receipt`: proof of what ran, for those too who may not read the result."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from opaque_jobs.attestation.simulated import load_development_key
+from opaque_jobs.cli.command import Noun, common, load_settings
+from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
+from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.crypto.key_files import write_new_private_file
+from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
+from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
+from opaque_jobs.services.views import ReceiptContext
+
+__all__ = ["app", "print_report"]
+
+app = Noun(help="Receipts: what ran, on which data, approved by whom; verifiable offline by anyone.")
+
+_FIELDS = ("v", "run_id", "receipt", "job", "approvals", "inputs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Package:
+    """The public documents of one run."""
+
+    run_id: str
+    receipt: bytes
+    job: bytes
+    approvals: bytes
+    inputs: dict[str, Any]
+
+    @classmethod
+    def of(cls, context: ReceiptContext) -> "_Package":
+        return cls(
+            run_id=context.run_id,
+            receipt=context.receipt,
+            job=context.spec_bytes,
+            approvals=context.bundle_bytes,
+            inputs=dict(context.inputs),
+        )
+
+    def to_bytes(self) -> bytes:
+        encoded = {name: base64.b64encode(getattr(self, name)).decode() for name in ("receipt", "job", "approvals")}
+        return canonical_bytes({"v": 1, "run_id": self.run_id, "inputs": self.inputs, **encoded})
+
+    @classmethod
+    def read(cls, file: Path) -> "_Package":
+        try:
+            data = file.read_bytes()
+        except OSError:
+            raise NotFoundError("the receipt file cannot be read", hint="check the path") from None
+        document = require_fields(parse_json(data, what="receipt file"), _FIELDS, what="receipt file")
+        try:
+            parts = {name: base64.b64decode(document[name], validate=True) for name in ("receipt", "job", "approvals")}
+        except (ValueError, TypeError):
+            raise InvalidInputError("the receipt file is damaged", hint="ask for it again") from None
+        if document["v"] != 1 or not isinstance(document["inputs"], dict):
+            raise InvalidInputError("the receipt file is of an unknown version", hint="use a newer version of this program")
+        return cls(run_id=str(document["run_id"]), inputs=document["inputs"], **parts)
+
+
+@app.command("export")
+def export(
+    *,
+    run_id: Annotated[str, typer.Argument(help="Run id.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write; must not exist.")],
+    acting: Acting = None,
+) -> None:
+    """Write all that is needed to verify a run into one file. It holds the job's code and the votes, but no data."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        package = _Package.of(opened.runs.receipt(run_id, actor=actor.id))
+    write_new_private_file(to, package.to_bytes())
+    print_record({"run_id": run_id, "file": str(to)}, as_json=common().json)
+
+
+@app.command("verify")
+def verify(
+    *,
+    what: Annotated[str, typer.Argument(metavar="RUN_OR_FILE", help="Run id, or a file from 'receipt export'.")],
+    result: Annotated[Path | None, typer.Option(help="Folder with the sealed result, to check its files too.")] = None,
+    genesis: Annotated[str | None, typer.Option(help="Digest of the workspace's first member list, if you know it.")] = None,
+    simulated_key: Annotated[
+        str | None, typer.Option(help="Public development key whose simulated evidence you believe; this home's if left out.")
+    ] = None,
+    acting: Acting = None,
+) -> None:
+    """Verify a receipt, step by step. Nothing is asked of any server, and the result is not read.
+
+    Example: opaque-jobs receipt verify run-0123 --as bob
+    """
+    if what.startswith("run-") and not Path(what).exists():
+        with services() as opened:
+            actor = acting_member(opened, acting)
+            context = opened.runs.receipt(what, actor=actor.id)
+            package = _Package.of(context)
+            result = result or context.folder
+    else:
+        package = _Package.read(Path(what))
+    keys = [VerifyKey.parse(simulated_key)] if simulated_key else _own_development_key()
+    report = inspect_receipt(
+        package.receipt,
+        spec_bytes=package.job,
+        bundle_bytes=package.approvals,
+        inputs=package.inputs,
+        folder=result,
+        simulated_keys=keys,
+        workspace_genesis=genesis,
+    )
+    if common().json:
+        print_json(_report_document(package, report))
+    else:
+        print_report(report)
+    if not report.holds:
+        raise TrustError("the receipt does not hold", hint="do not rely on this result")
+
+
+@app.command("simulated-key")
+def simulated_key() -> None:
+    """Print this home's public development key, which people elsewhere need to verify simulated receipts."""
+    keys = _own_development_key()
+    if not keys:
+        raise NotFoundError("this home has no simulated hardware", hint="it comes with 'opaque-jobs org create'")
+    print_record({"simulated_key": keys[0].text}, as_json=common().json)
+
+
+def _own_development_key() -> list[VerifyKey]:
+    try:
+        return [load_development_key(load_settings().simulated_key_path).public]
+    except NotFoundError:
+        return []
+
+
+def print_report(report: ReceiptReport) -> None:
+    """Print the steps of a verification."""
+    console = stdout()
+    for each in report.steps:
+        mark = "[green]holds[/]" if not each.problem else "[bold red]FAILS[/]"
+        console.print(f"  {each.number}. {mark}  {each.name}" + (f": {each.problem}" if each.problem else ""))
+    if report.receipt and report.holds:
+        console.print(f"  trust: {trust_text(report.receipt.trust_label.value)}")
+
+
+def _report_document(package: _Package, report: ReceiptReport) -> dict[str, Any]:
+    return {
+        "run_id": package.run_id,
+        "holds": report.holds,
+        "job_digest": digest(package.job),
+        "steps": [{"number": each.number, "name": each.name, "problem": each.problem} for each in report.steps],
+        "receipt": json.loads(json.dumps(report.receipt.to_json())) if report.receipt and report.holds else None,
+    }

@@ -1,0 +1,132 @@
+"""`opaque-jobs result`: what a run gave, opened with the organisation's key on this machine."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.export import Format, export, plain_value
+from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text
+from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
+from opaque_jobs.cli.session import Acting, acting_member, open_sealing_key, services
+from opaque_jobs.domain.run import RunKind
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.services import Services
+from opaque_jobs.services.views import RunView
+
+__all__ = ["app", "open_result", "result_table"]
+
+app = Noun(help="Results: sealed to the author's organisation, opened here and nowhere else.")
+
+Run = Annotated[str, typer.Argument(help="Run id.")]
+
+
+def open_result(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> OpenedResult:
+    """Open a run's result for a member.
+
+    Raises:
+        DeniedError: The member is not of the author's organisation.
+        ConflictError: The run has not succeeded.
+        TrustError: The result does not open with the organisation's key.
+    """
+    folder = opened.runs.result_folder(run.id, actor=actor.id)
+    if run.kind is RunKind.TEST:
+        return open_test_result(folder)
+    owner = opened.workspaces.organisation(actor.organisation_id).entry
+    workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
+    key = open_sealing_key(opened.context.settings, owner.name, passphrase_file)
+    return open_real_result(run, folder, key, workspace_id=workspace_id)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(plain_value(value))
+
+
+def result_table(result: OpenedResult, rows: list[dict[str, Any]]) -> Table:
+    """Lay out rows for the terminal."""
+    table = Table(header_style="bold")
+    for name in result.schema.names:
+        table.add_column(escape(name), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
+    return table
+
+
+def _first_rows(result: OpenedResult, limit: int) -> list[dict[str, Any]]:
+    stream = (row for batch in result.batches for row in batch.to_pylist())
+    return list(islice(stream, limit))
+
+
+@app.command("show")
+def show(
+    *,
+    run_id: Run,
+    rows: Annotated[int, typer.Option(min=1, help="Most rows to show.")] = 50,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Show the first rows of a result.
+
+    Example: opaque-jobs result show run-0123 --as alice
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        run = opened.runs.show(run_id, actor=actor.id)
+        result = open_result(opened, run, actor, passphrase_file)
+        found = _first_rows(result, rows)
+    if common().json:
+        label = run.trust_label.value if run.trust_label else None
+        print_json({"run_id": run.id, "kind": run.kind.value, "trust_label": label, "rows": plain_value(found)})
+        return
+    stdout().print(result_table(result, found))
+    if run.trust_label:
+        stderr().print(f"trust: {trust_text(run.trust_label.value)}")
+    if run.kind is RunKind.TEST:
+        stderr().print("[bold]test run[/]: made from test data, no real data was touched")
+
+
+@app.command("export")
+def export_(
+    *,
+    run_id: Run,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write; must not exist.")],
+    how: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.PARQUET,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Write a result as Parquet, CSV, Arrow or JSON lines. [bold]The file is not encrypted[/].
+
+    Example: opaque-jobs result export run-0123 --to result.csv --format csv
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        run = opened.runs.show(run_id, actor=actor.id)
+        written = export(open_result(opened, run, actor, passphrase_file), to, how)
+    print_record({"run_id": run.id, "file": str(to), "format": how.value, "rows": written}, as_json=common().json)
+
+
+@app.command("log")
+def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
+    """Show what the job printed, and its traceback if it failed. Sealed like the result."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        run = opened.runs.show(run_id, actor=actor.id)
+        settings = opened.context.settings
+        if run.kind is RunKind.TEST:
+            text = read_test_log(run, settings.test_dir(run.id))
+        else:
+            owner = opened.workspaces.organisation(actor.organisation_id).entry
+            key = open_sealing_key(settings, owner.name, passphrase_file)
+            workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
+            text = open_log(run, settings.result_dir(run.id), key, workspace_id=workspace_id)
+    if common().json:
+        print_json({"run_id": run.id, "log": text})
+    else:
+        typer.echo(text)

@@ -1,0 +1,103 @@
+"""Opening results on the reader's side: with the organisation's own key, on this machine, never by a service.
+
+The sealed files are bound to workspace, job digest and run; each is demanded again here, so no other run's result opens in
+its place.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from opaque_jobs.crypto.keys import SealingKey
+from opaque_jobs.crypto.parquet_read import read_result, result_schema
+from opaque_jobs.domain.run import RunKind
+from opaque_jobs.enclave.agent.result_files import (
+    KEY_FILE,
+    LOG_FILE,
+    RESULT_FOLDER,
+    TEST_LOG_FILE,
+    Content,
+    open_file,
+    seal_info,
+)
+from opaque_jobs.errors import ConflictError, NotFoundError
+from opaque_jobs.services.views import RunView
+
+__all__ = ["OpenedResult", "open_log", "open_real_result", "open_test_result", "read_test_log"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedResult:
+    """A readable result: a schema and a stream of batches (once)."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+    def table(self) -> pa.Table:
+        """Give all of it; for results that are known to be small."""
+        return pa.Table.from_batches(list(self.batches), schema=self.schema)
+
+
+def open_real_result(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str) -> OpenedResult:
+    """Open a sealed result.
+
+    Raises:
+        TrustError: It is not sealed to this key, is of another run or job, or was changed.
+        NotFoundError: A file is missing.
+    """
+    info = seal_info(Content.RESULT_KEY, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
+    result_key = open_file(_read(folder / KEY_FILE), key, info)
+    files = _parts(folder)
+    schema = result_schema(files[0], result_key, run_id=run.id)
+    return OpenedResult(schema=schema, batches=read_result(files, result_key, run_id=run.id))
+
+
+def open_test_result(folder: Path) -> OpenedResult:
+    """Open the plain result of a test run.
+
+    Raises:
+        NotFoundError: A file is missing.
+    """
+    files = _parts(folder)
+    schema = pq.read_schema(files[0])
+    return OpenedResult(schema=schema, batches=(batch for file in files for batch in _plain_batches(file)))
+
+
+def open_log(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str) -> str:
+    """Open a real run's sealed log. Raises as `open_real_result`."""
+    info = seal_info(Content.LOG, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
+    return open_file(_read(folder / LOG_FILE), key, info).decode("utf-8", "replace")
+
+
+def read_test_log(run: RunView, folder: Path) -> str:
+    """Read a test run's log.
+
+    Raises:
+        ConflictError: It is a real run, whose log is sealed.
+        NotFoundError: There is none.
+    """
+    if run.kind is not RunKind.TEST:
+        raise ConflictError("this is a real run, whose log is sealed", hint="open it with the organisation's key")
+    return _read(folder / TEST_LOG_FILE).decode("utf-8", "replace")
+
+
+def _plain_batches(file: Path) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(file) as opened:
+        yield from opened.iter_batches()
+
+
+def _parts(folder: Path) -> list[Path]:
+    files = sorted((folder / RESULT_FOLDER).glob("part-*.parquet"))
+    if not files:
+        raise NotFoundError("the result has no files", hint="was the result folder moved?")
+    return files
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        raise NotFoundError(f"{file.name} is missing", hint="was the result folder moved?") from None

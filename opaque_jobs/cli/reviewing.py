@@ -1,0 +1,96 @@
+"""Votes as a member gives them: the exact document is read, checked to be the one asked about, and signed with the own key."""
+
+from datetime import UTC, datetime
+
+from opaque_jobs.cli.brokers import push
+from opaque_jobs.crypto.consent import sign_vote, sign_withdrawal
+from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.review import Decision
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import ConflictError
+from opaque_jobs.services import Services
+from opaque_jobs.services.views import ReviewView
+
+__all__ = ["cast_vote", "submit_job", "withdraw_consent"]
+
+
+def submit_job(
+    opened: Services,
+    author: MemberEntry,
+    signer: Signer,
+    job_id: str,
+    *,
+    test_run_id: str | None,
+    no_test_reason: str | None = None,
+    deadline: datetime | None = None,
+) -> ReviewView:
+    """Submit a draft with its author's own approval.
+
+    Raises:
+        ConflictError: It is not a draft, or something that it depends on changed meanwhile.
+        InvalidInputError: The draft is not complete, or there is neither a test run nor a reason for none.
+    """
+    spec = opened.jobs.spec_for_submission(job_id, actor=author.id)
+    envelope = sign_vote(spec, author, signer, decision=Decision.APPROVE, comment=None, now=datetime.now(UTC))
+    return opened.reviews.submit(
+        job_id=job_id,
+        spec=spec.to_bytes(),
+        envelope=envelope,
+        test_run_id=test_run_id,
+        no_test_reason=no_test_reason,
+        deadline=deadline,
+    )
+
+
+def cast_vote(
+    opened: Services,
+    member: MemberEntry,
+    signer: Signer,
+    job_id: str,
+    *,
+    decision: Decision,
+    comment: str | None = None,
+    expected_digest: str | None = None,
+) -> ReviewView:
+    """Vote on the revision under review.
+
+    Args:
+        opened: The services.
+        member: Who votes.
+        signer: Their key.
+        job_id: The job.
+        decision: Approve or reject.
+        comment: Required for a rejection.
+        expected_digest: The job digest that the member has seen; None takes the present one.
+
+    Raises:
+        ConflictError: Not under review, voted already, or the digest is another.
+        InvalidInputError: A rejection without comment.
+    """
+    spec = _spec_under_review(opened, member, job_id, expected_digest)
+    envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, now=datetime.now(UTC))
+    return opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment)
+
+
+def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView:
+    """Withdraw consent for good, and tell every broker at once.
+
+    Raises:
+        ConflictError: Nothing of this job is under review or accepted.
+        ConfigurationError: A broker cannot be reached; the withdrawal is recorded all the same.
+    """
+    spec = _spec_under_review(opened, member, job_id, None)
+    envelope = sign_withdrawal(spec, member, signer, now=datetime.now(UTC))
+    view = opened.reviews.withdraw(job_id=job_id, envelope=envelope)
+    if view.push is not None:
+        push(view.push)
+    return view
+
+
+def _spec_under_review(opened: Services, member: MemberEntry, job_id: str, expected: str | None) -> JobSpec:
+    status = opened.reviews.status(job_id, actor=member.id)
+    if digest(status.spec_bytes) != status.digest or expected not in (None, status.digest):
+        raise ConflictError("the job under review is not the one that you looked at", hint="look at it again, then vote")
+    return parse_job_spec(status.spec_bytes)

@@ -1,0 +1,94 @@
+"""`opaque-jobs run`: real runs, through Airflow."""
+
+from typing import Annotated
+
+import typer
+
+from opaque_jobs.cli.command import Noun, common, repeatable
+from opaque_jobs.cli.documents import run_document
+from opaque_jobs.cli.inputs import parse_values
+from opaque_jobs.cli.output import print_record, print_rows
+from opaque_jobs.cli.progress import step
+from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, wait_for_run
+from opaque_jobs.cli.session import Acting, acting_member, find_job, services
+from opaque_jobs.domain.run import RunKind
+
+__all__ = ["app"]
+
+app = Noun(help="Runs: executions of approved jobs in the enclave, started through Airflow.")
+
+Run = Annotated[str, typer.Argument(help="Run id.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait at most.")]
+
+
+@app.command("start")
+def start(
+    *,
+    job: Annotated[str, typer.Argument(help="Job, by id or name.")],
+    value: Annotated[list[str], repeatable("--input", "Input value NAME=VALUE. Repeatable.")],
+    wait: Annotated[bool, typer.Option(help="Wait until the run is over.")] = True,
+    timeout: Timeout = 3600,
+    acting: Acting = None,
+) -> None:
+    """Run a job. While votes are out it waits at the gate; a rerun is the same command again, within the approved terms.
+
+    Example: opaque-jobs run start Rates --input min_patients=20 --as alice
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        view = find_job(opened, actor, job)
+        values = parse_values(view.draft.inputs, value)
+        with step(f"running '{view.draft.name}'") as shown, airflow_for(opened, actor) as airflow:
+            airflow.wait_for_dag(view.id)
+            dag_run_id = airflow.trigger(view.id, inputs=values)
+            run = find_run(opened, actor, job_id=view.id, dag_run_id=dag_run_id)
+            if wait:
+                run = wait_for_run(opened, actor, run.id, timeout_s=timeout, on_status=shown.say)
+    print_record(run_document(run), as_json=common().json)
+    if wait:
+        check_succeeded(run)
+
+
+@app.command("wait")
+def wait_(*, run_id: Run, timeout: Timeout = 3600, acting: Acting = None) -> None:
+    """Wait until a run is over."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        with step("waiting") as shown:
+            run = wait_for_run(opened, actor, run_id, timeout_s=timeout, on_status=shown.say)
+    print_record(run_document(run), as_json=common().json)
+    check_succeeded(run)
+
+
+@app.command("list")
+def list_(
+    *,
+    job: Annotated[str, typer.Argument(help="Job, by id or name.")],
+    tests: Annotated[bool, typer.Option(help="Test runs too.")] = True,
+    acting: Acting = None,
+) -> None:
+    """List a job's runs, newest first."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        found = opened.runs.history(find_job(opened, actor, job).id, actor=actor.id)
+        rows = [run_document(run) for run in found if tests or run.kind is RunKind.REAL]
+    columns = ["number", "kind", "state", "reason", "trigger", "inputs", "trust_label", "duration_s", "id"]
+    print_rows(rows, columns, as_json=common().json, empty="no runs yet")
+
+
+@app.command("show")
+def show(*, run_id: Run, acting: Acting = None) -> None:
+    """Show a run."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        run = opened.runs.show(run_id, actor=actor.id)
+    print_record(run_document(run), as_json=common().json)
+
+
+@app.command("cancel")
+def cancel(*, run_id: Run, acting: Acting = None) -> None:
+    """Cancel a run that is queued or running; its enclave ends within seconds."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        run = opened.runs.cancel(run_id, actor=actor.id)
+    print_record(run_document(run), as_json=common().json)

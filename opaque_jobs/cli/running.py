@@ -1,0 +1,119 @@
+"""Runs as the command line starts and follows them: tests here and now, real runs through Airflow's REST."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from opaque_jobs.domain.lifecycle import RUN, RunState
+from opaque_jobs.domain.run import RunKind
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import ConfigurationError, ConflictError, SandboxError
+from opaque_jobs.orchestration.launcher import running_address
+from opaque_jobs.orchestration.rest import AirflowRest
+from opaque_jobs.services import Services
+from opaque_jobs.services.execution import execute_test
+from opaque_jobs.services.views import RunView
+
+__all__ = ["airflow_for", "check_succeeded", "find_run", "run_test", "wait_for_run"]
+
+_POLL_S: Final = 0.3
+
+
+def run_test(
+    opened: Services,
+    actor: MemberEntry,
+    job_id: str,
+    values: Mapping[str, Any],
+    *,
+    on_status: Callable[[str], None] = lambda _word: None,
+) -> RunView:
+    """Run a job on test data in the sandbox, here and now.
+
+    Raises:
+        ConflictError: A data set has no test data, or the job is in no state for a test.
+        SandboxError: The sandbox cannot be started.
+    """
+    run = opened.runs.start_test(actor=actor.id, job_id=job_id, inputs=values)
+    limits = opened.jobs.show(job_id, actor=actor.id).draft.limits
+    execute_test(
+        opened,
+        run.id,
+        cores=min(limits.cores, os.cpu_count() or 1),
+        memory_bytes=limits.memory_bytes,
+        on_status=on_status,
+    )
+    return opened.runs.show(run.id, actor=actor.id)
+
+
+def check_succeeded(run: RunView) -> None:
+    """Make the exit code tell how a run ended.
+
+    Raises:
+        SandboxError: The sandbox failed; another attempt may succeed.
+        ConflictError: The run failed or was cancelled for another reason.
+    """
+    if run.state is RunState.SUCCEEDED:
+        return
+    kind = SandboxError if run.reason == "sandbox-failed" else ConflictError
+    words = ", ".join([run.reason or "no reason given", *run.reasons])
+    raise kind(
+        f"the run {run.state.value}: {words}", hint=f"see 'opaque-jobs result log {run.id}'", run_id=run.id, reason=run.reason
+    )
+
+
+def airflow_for(opened: Services, member: MemberEntry) -> AirflowRest:
+    """Log in to this home's Airflow as a member.
+
+    Raises:
+        ConfigurationError: It does not run.
+        NotFoundError: The member has no log-in there.
+    """
+    settings = opened.context.settings
+    address = running_address(settings)
+    if address is None:
+        raise ConfigurationError("the Airflow of this home does not run", hint="start it with 'opaque-jobs up'")
+    return AirflowRest.as_login(settings, address, member.name)
+
+
+def find_run(opened: Services, actor: MemberEntry, *, job_id: str, dag_run_id: str, timeout_s: float = 60.0) -> RunView:
+    """Give the run that belongs to a DAG run; the gate's task records it within seconds.
+
+    Raises:
+        ConflictError: It is not there in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        for run in opened.runs.history(job_id, actor=actor.id):
+            if run.kind is RunKind.REAL and run.dag_run_id == dag_run_id:
+                return run
+        time.sleep(_POLL_S)
+    raise ConflictError("Airflow has not begun the run", hint="look at the DAG run in Airflow", dag_run=dag_run_id)
+
+
+def wait_for_run(
+    opened: Services,
+    actor: MemberEntry,
+    run_id: str,
+    *,
+    timeout_s: float,
+    on_status: Callable[[str], None] = lambda _word: None,
+) -> RunView:
+    """Wait until a run is closed.
+
+    Raises:
+        ConflictError: It is not, in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    said = ""
+    while True:
+        run = opened.runs.show(run_id, actor=actor.id)
+        word = run.progress if run.state is RunState.RUNNING and run.progress else run.state.value
+        if word != said:
+            said = word
+            on_status(word)
+        if RUN.terminal(run.state):
+            return run
+        if time.monotonic() > deadline:
+            raise ConflictError("the run is not over yet", hint="wait on with 'opaque-jobs run wait'", run_id=run_id)
+        time.sleep(_POLL_S)

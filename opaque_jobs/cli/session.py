@@ -1,0 +1,128 @@
+"""What a command works with: the services of this home, the member it acts for, and that member's key files.
+
+Private keys are opened here, used by the command that asked, and given to no service.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from opaque_jobs.cli.command import load_settings
+from opaque_jobs.cli.passphrase import ask_passphrase
+from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
+from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import InvalidInputError, NotFoundError
+from opaque_jobs.services import Services, open_services
+from opaque_jobs.services.views import JobView
+from opaque_jobs.settings import Settings
+
+__all__ = [
+    "Acting",
+    "acting_member",
+    "find_job",
+    "member_key_path",
+    "open_member_key",
+    "open_sealing_key",
+    "organisation_key_path",
+    "services",
+]
+
+_MEMBER_SUFFIX = ".member.json"
+
+Acting = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="MEMBER",
+        envvar="OPAQUE_JOBS_AS",
+        help="The member to act for; not needed when this home holds the key of one member only.",
+    ),
+]
+
+
+@contextmanager
+def services() -> Iterator[Services]:
+    """Open the services of this home, with the tables up to date."""
+    settings = load_settings()
+    settings.prepare()
+    opened = open_services(settings, migrate=True)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def member_key_path(settings: Settings, name: str) -> Path:
+    """Give the path of a member's key file."""
+    return settings.keys_dir / f"{name}{_MEMBER_SUFFIX}"
+
+
+def organisation_key_path(settings: Settings, name: str) -> Path:
+    """Give the path of an organisation's sealing key file."""
+    return settings.keys_dir / f"{name}.organisation.json"
+
+
+def acting_member(opened: Services, name: str | None) -> MemberEntry:
+    """Give the member to act for: the one named, or the only one whose key file is here.
+
+    Raises:
+        InvalidInputError: None is named and there is not exactly one.
+        NotFoundError: Nobody by that name is registered.
+    """
+    if name is None:
+        folder = opened.context.settings.keys_dir
+        here = sorted(file.name.removesuffix(_MEMBER_SUFFIX) for file in folder.glob(f"*{_MEMBER_SUFFIX}"))
+        if len(here) != 1:
+            raise InvalidInputError("whom to act for is not clear", hint="give --as MEMBER or set OPAQUE_JOBS_AS")
+        name = here[0]
+    return opened.workspaces.member_for_login(name)
+
+
+def open_member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | None) -> SigningKey:
+    """Open the member's signing key.
+
+    Raises:
+        NotFoundError: The key file is not here.
+        TrustError: The passphrase is wrong.
+    """
+    path = member_key_path(settings, member.name)
+    _check_here(path, f"the key of '{member.name}'")
+    return open_signing_key(path, ask_passphrase(f"member '{member.name}'", file=passphrase_file))
+
+
+def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> SealingKey:
+    """Open the key that results for an organisation are sealed to.
+
+    Raises:
+        NotFoundError: The key file is not here.
+        TrustError: The passphrase is wrong.
+    """
+    path = organisation_key_path(settings, organisation_name)
+    _check_here(path, f"the key of organisation '{organisation_name}'")
+    return open_organisation_key(path, ask_passphrase(f"organisation '{organisation_name}'", file=passphrase_file))
+
+
+def _check_here(path: Path, what: str) -> None:
+    if not path.exists():
+        raise NotFoundError(f"{what} is not in this home", hint=f"it belongs at {path}; only its owner can make it")
+
+
+def find_job(opened: Services, actor: MemberEntry, text: str) -> JobView:
+    """Give a job by id, or by a name that only one of the actor's jobs has.
+
+    Raises:
+        NotFoundError: None, or the actor may not know of it.
+        InvalidInputError: Several have the name.
+    """
+    if text.startswith("job-"):
+        return opened.jobs.show(text, actor=actor.id)
+    found = [view for view in opened.jobs.list(actor=actor.id, archived=True) if view.draft.name == text]
+    if not found:
+        raise NotFoundError(f"there is no job '{text}' that you may see", hint="see 'opaque-jobs job list'")
+    if len(found) > 1:
+        raise InvalidInputError(f"several jobs are called '{text}'", hint="give the id")
+    return found[0]

@@ -1,0 +1,193 @@
+"""`opaque-jobs up`: everything of one home, running: key brokers, Airflow, housekeeping. Ctrl-C leaves no process."""
+
+import contextlib
+import fcntl
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from opaque_jobs.broker.config import key_path
+from opaque_jobs.cli.brokers import BrokerProcess, local_brokers, push
+from opaque_jobs.cli.command import Noun, common, load_settings
+from opaque_jobs.cli.output import print_json, stderr
+from opaque_jobs.cli.passphrase import ask_passphrase, read_passphrase
+from opaque_jobs.cli.progress import step
+from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
+from opaque_jobs.crypto.key_files import open_broker_keys
+from opaque_jobs.enclave.runtime import ensure_runtime
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError
+from opaque_jobs.orchestration.airflow_home import AirflowHome
+from opaque_jobs.orchestration.launcher import AirflowStack
+from opaque_jobs.orchestration.logins import ADMIN_LOGIN, ensure_logins
+from opaque_jobs.orchestration.reconcile import Housekeeping
+from opaque_jobs.services import Services, open_services
+
+__all__ = ["register"]
+
+_HOUSEKEEPING_S: Final = 10.0
+_TICK_S: Final = 0.5
+
+_Files = Annotated[
+    list[str],
+    typer.Option(
+        "--passphrase-file",
+        metavar="[ORG=]FILE",
+        default_factory=list,
+        show_default=False,
+        help="Private file with a key broker's passphrase; without ORG for all. Otherwise each is asked for once.",
+    ),
+]
+
+
+def register(app: Noun) -> None:
+    """Add the command."""
+    app.command("up")(up)
+
+
+def up(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Airflow on 127.0.0.1; 0 takes a free one.")] = 8080,
+    passphrase_file: _Files,
+) -> None:
+    """Start this home's key brokers and Airflow, and keep them running until Ctrl-C.
+
+    Every address is on this machine only.
+    """
+    settings = load_settings()
+    settings.prepare()
+    with _only_one(settings.home / "up.lock"), ended_in_order(), contextlib.ExitStack() as running:
+        with step("checking the enclave's runtime") as shown:
+            ensure_runtime(settings, shown.say)
+        opened = open_services(settings, migrate=True)
+        running.callback(opened.close)
+        running.callback(no_more_interrupts)
+        brokers = _start_brokers(opened, running, _named_files(passphrase_file))
+        stack = AirflowStack(home=AirflowHome(settings=settings), port=port)
+        with step("starting Airflow") as shown:
+            stack.progress = lambda component, word: shown.say(f"{component}: {word}")
+            running.callback(stack.down)
+            stack.up()
+            running.callback(no_more_interrupts)
+        logins = ensure_logins(settings, [ADMIN_LOGIN, *(entry.name for entry in opened.workspaces.members())])
+        _tell(stack.address, logins, brokers)
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(opened, stack, brokers)
+    stderr().print("stopped")
+
+
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                "this home is up already", hint="use it, stop it where it was started, or give another --home"
+            ) from None
+        yield
+
+
+def _named_files(texts: list[str]) -> dict[str, Path]:
+    pairs = [text.rpartition("=") for text in texts]
+    return {name: Path(file) for name, _, file in pairs}
+
+
+def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mapping[str, Path]) -> list[BrokerProcess]:
+    settings = opened.context.settings
+    brokers = [BrokerProcess(settings, each) for each in local_brokers(opened)]
+    unknown = set(files) - {""} - {broker.organisation.name for broker in brokers}
+    if unknown:
+        raise InvalidInputError(
+            "--passphrase-file names an organisation that has no broker here", hint="see 'opaque-jobs org list'"
+        )
+    passphrases: dict[str, str] = {}
+    shared = read_passphrase(files[""]) if "" in files else None
+    for broker in brokers:
+        name = broker.organisation.name
+        _check_port(broker.port, f"the key broker of '{name}'")
+        if name in files:
+            passphrases[name] = read_passphrase(files[name])
+        else:
+            passphrases[name] = shared or ask_passphrase(f"the key broker of '{name}'")
+        open_broker_keys(key_path(settings.broker_dir(broker.organisation.id)), passphrases[name])  # wrong ones fail here
+    with step("starting the key brokers"):
+        for broker in brokers:
+            running.callback(broker.stop)
+            broker.start(passphrases[broker.organisation.name])
+        running.callback(no_more_interrupts)
+        for broker in brokers:
+            broker.wait_ready()
+        _tell_brokers_what_they_missed(opened)
+    return brokers
+
+
+def _check_port(port: int, what: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise ConfigurationError(
+                f"port {port} of {what} is in use", hint="stop what uses it, then run this again", port=port
+            ) from None
+
+
+def _tell_brokers_what_they_missed(opened: Services) -> None:
+    """Send the member lists in force: a broker may have been down when the last signature came."""
+    told: set[str] = set()
+    for member in opened.workspaces.members():
+        for workspace in opened.workspaces.list(actor=member.id):
+            if workspace.roster is None or workspace.id in told:
+                continue
+            told.add(workspace.id)
+            try:
+                push(opened.workspaces.broker_push(workspace.id, actor=member.id))
+            except OpaqueJobsError as error:
+                stderr().print(f"[yellow]warning:[/] workspace '{workspace.name}': {error.message}")
+
+
+def _tell(address: str, logins: Mapping[str, str], brokers: list[BrokerProcess]) -> None:
+    document: dict[str, Any] = {
+        "airflow": address,
+        "logins": dict(logins),
+        "brokers": {broker.organisation.name: broker.address for broker in brokers},
+    }
+    if common().json:
+        print_json(document)
+        return
+    console = stderr()
+    console.print(f"\n[bold green]up[/]  Airflow: [bold]{address}[/]")
+    for name, password in logins.items():
+        console.print(f"    log-in  {name}  {password}", markup=False)
+    for name, broker in document["brokers"].items():
+        console.print(f"    broker  {name}  {broker}", markup=False)
+    console.print("[bold yellow]SIMULATED[/] enclaves: whoever runs this machine can read the data of its runs.")
+    console.print("Ctrl-C ends it.\n")
+
+
+def _watch(opened: Services, stack: AirflowStack, brokers: list[BrokerProcess]) -> None:
+    """Keep house until interrupted.
+
+    Raises:
+        ConfigurationError: A process ended by itself.
+    """
+    housekeeping = Housekeeping(services=opened, address=stack.address)
+    due = time.monotonic() + _HOUSEKEEPING_S
+    while True:
+        time.sleep(_TICK_S)
+        ended = stack.ended() + [f"broker of {each.organisation.name}" for each in brokers if each.ended]
+        if ended:
+            raise ConfigurationError(
+                f"a process ended by itself: {', '.join(ended)}", hint=f"read its log in {opened.context.settings.logs_dir}"
+            )
+        ensure_logins(opened.context.settings, [entry.name for entry in opened.workspaces.members()])
+        if time.monotonic() >= due:
+            try:
+                housekeeping.once()
+            except OpaqueJobsError as error:
+                stderr().print(f"[yellow]warning:[/] housekeeping: {error.message}")
+            due = time.monotonic() + _HOUSEKEEPING_S
