@@ -12,7 +12,8 @@ from opaque_jobs.settings import Settings
 @pytest.fixture(scope="session")
 def runtime_settings() -> Settings:
     home = Path(os.environ.get("OPAQUE_JOBS_TEST_HOME") or Path.home() / ".cache" / "opaque-jobs-tests")
-    return Settings(home=home, database_url="sqlite://", sandbox="bubblewrap")
+    cache = os.environ.get("OPAQUE_JOBS_ENGINE_CACHE") != "no"
+    return Settings(home=home, database_url="sqlite://", sandbox="bubblewrap", engine_cache=cache)
 
 
 @pytest.fixture(scope="session")
