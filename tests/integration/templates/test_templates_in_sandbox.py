@@ -6,8 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from sandbox_jobs import run_test_job
-from template_folders import as_rows, as_table, make_template
 
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.job import Code
@@ -15,6 +13,8 @@ from opaque_jobs.templates import BUILT_IN
 from opaque_jobs.templates.conformance import compare_rows
 from opaque_jobs.templates.definition import read_template
 from opaque_jobs.templates.rendering import render
+from tests.support.sandbox_jobs import run_test_job
+from tests.support.template_folders import as_rows, as_table, make_template
 
 pytestmark = pytest.mark.spark
 HOSTILE = [

@@ -9,12 +9,12 @@ import sqlglot
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
-from template_folders import make_template
 
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.templates import BUILT_IN
 from opaque_jobs.templates.definition import Template, read_template
 from opaque_jobs.templates.rendering import render
+from tests.support.template_folders import make_template
 
 HOSTILE = [
     "`", "``", "a` FROM x --", "'; DROP TABLE x; --", '"', "\\", "\\'", "'\\''", "a\nb", "a\r\nb", "*/", "/*+ hint */",

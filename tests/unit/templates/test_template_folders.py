@@ -4,12 +4,12 @@ import shutil
 from importlib.metadata import EntryPoint
 
 import pytest
-from template_folders import PARAMETERS, make_template
 
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.templates import BUILT_IN, registry
 from opaque_jobs.templates.definition import read_template
 from opaque_jobs.templates.registry import load_catalogue
+from tests.support.template_folders import PARAMETERS, make_template
 
 
 def test_template_that_is_complete_is_read(tmp_path):

@@ -7,7 +7,6 @@ from typing import Any
 import duckdb
 import pytest
 import sqlglot
-from template_folders import as_rows, as_table, make_template
 
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.job import Code, Language
@@ -16,6 +15,7 @@ from opaque_jobs.templates import BUILT_IN
 from opaque_jobs.templates.conformance import check_template
 from opaque_jobs.templates.definition import read_template
 from opaque_jobs.templates.rendering import render
+from tests.support.template_folders import as_rows, as_table, make_template
 
 DATASETS = {
     "hospital": (Column(name="patient id", type="string"), Column(name="mean radius", type="double")),
