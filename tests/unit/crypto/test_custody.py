@@ -1,0 +1,78 @@
+"""Deposits, sharing statements and released keys that are well signed or sealed, and still not what they should be."""
+
+import json
+
+import pytest
+from tests.world import World
+
+from opaque_jobs.crypto.custody import (
+    KeyRelease,
+    open_deposit,
+    open_release,
+    release_info,
+    seal_release,
+    verify_deposit,
+    verify_sharing,
+)
+from opaque_jobs.crypto.keys import SealingKey
+from opaque_jobs.crypto.parquet import released_keys
+from opaque_jobs.crypto.sealing import open_sealed, seal
+from opaque_jobs.domain.canonical import canonical_bytes
+from opaque_jobs.errors import InvalidInputError, TrustError
+
+KEY = SealingKey(b"\x06" * 32)
+WORLD = World()
+HOME = WORLD.hospital
+PINNED = {member.key.public.key_id: member.key.public for member in HOME.members}
+INFO = release_info(
+    workspace_id="ws-1",
+    dataset_id=HOME.dataset_id,
+    version=1,
+    job_digest="sha256:j",
+    run_id="run-1",
+    organisation_id=HOME.id,
+)
+RELEASE = KeyRelease(keys=released_keys(HOME.root, ["id"]), row_conditions=HOME.policy().row_conditions)
+
+
+def test_deposit_opens_with_what_its_owner_put_in():
+    deposit = verify_deposit(WORLD.deposit(HOME), PINNED, organisation_id=HOME.id)
+    assert open_deposit(deposit, HOME.broker.sealing) == (HOME.root, HOME.policy())
+
+
+def test_deposit_and_sharing_for_another_organisation_are_refused():
+    with pytest.raises(TrustError, match="another organisation"):
+        verify_deposit(WORLD.deposit(HOME), PINNED, organisation_id="org-other")
+    with pytest.raises(TrustError, match="another organisation"):
+        verify_sharing(WORLD.sharing(HOME), PINNED, organisation_id="org-other")
+
+
+def test_released_keys_open_with_their_row_conditions():
+    assert open_release(seal_release(RELEASE, KEY.public, INFO), KEY, INFO) == RELEASE
+
+
+def resealed(change: dict) -> bytes:
+    """Seal something else under the right context, as an unsound broker could."""
+    document = json.loads(open_sealed(seal_release(RELEASE, KEY.public, INFO), KEY, INFO)) | change
+    return seal(canonical_bytes(document), KEY.public, INFO)
+
+
+def test_released_keys_of_another_dataset_version_are_refused():
+    with pytest.raises(TrustError, match="another dataset version"):
+        open_release(resealed({"keys": RELEASE.keys.to_document() | {"version": 2}}), KEY, INFO)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"row_conditions": None},
+        {"row_conditions": {}},
+        {"row_conditions": [{"column": "site", "operator": "like", "value": "A"}]},
+        {"row_conditions": [{"column": "site", "operator": "="}]},
+        {"keys": None},
+        {"more": 1},
+    ],
+)
+def test_released_keys_of_another_form_are_refused(change):
+    with pytest.raises(InvalidInputError):
+        open_release(resealed(change), KEY, INFO)
