@@ -13,7 +13,7 @@ from opaque_jobs.enclave.agent.nesting import nested_command
 from opaque_jobs.enclave.agent.places import AGENT_CODE, AUTHOR_FILTER, GATE, PYTHON
 from opaque_jobs.enclave.agent.run_log import RunLog
 
-__all__ = ["RESULT_VIEW", "AuthorReport", "gate_socket", "run_author"]
+__all__ = ["RESULT_VIEW", "AuthorProcess", "AuthorReport", "gate_socket"]
 
 RESULT_VIEW: Final = "opaque_jobs_result"
 _MAIN: Final = AGENT_CODE / "opaque_jobs/enclave/agent/author_main.py"
@@ -35,10 +35,8 @@ class AuthorReport:
     line: int
 
 
-def run_author(
-    code: str, *, datasets: Sequence[str], params: Mapping[str, Any], datetimes: Sequence[str], log: RunLog
-) -> AuthorReport:
-    """Run the author's Python to its end.
+class AuthorProcess:
+    """The author's process. It may be started before the engine is there: it waits for the gate's socket.
 
     Args:
         code: Exactly the approved text.
@@ -47,32 +45,47 @@ def run_author(
         datetimes: Names of those that are points in time.
         log: Takes what it prints.
     """
-    setting = {
-        "session_id": SESSION_ID,
-        "user_id": USER_ID,
-        "socket": "/gate/gate.sock",
-        "datasets": list(datasets),
-        "params": dict(params),
-        "datetimes": list(datetimes),
-        "result": RESULT_VIEW,
-    }
-    reading, writing = os.pipe()
-    code_fd, setting_fd = _memory("job.py", code.encode()), _memory("run.json", json.dumps(setting).encode())
-    filter_fd = os.open(AUTHOR_FILTER, os.O_RDONLY)
-    binds = [
-        "--ro-bind", str(GATE), "/gate", "--ro-bind", str(_MAIN), "/author/main.py",
-        "--ro-bind-data", str(code_fd), "/author/job.py", "--ro-bind-data", str(setting_fd), "/author/run.json",
-    ]  # fmt: skip
-    command = [*nested_command(filter_fd=filter_fd, binds=binds, environment={}), str(PYTHON), "/author/main.py", str(writing)]
-    output = log.pipe()
-    passed = (writing, code_fd, setting_fd, filter_fd)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={}, pass_fds=passed)
-    for descriptor in passed:
-        os.close(descriptor)
-    output.close()
-    report = _read_report(reading)
-    process.wait()
-    return report
+
+    def __init__(
+        self, code: str, *, datasets: Sequence[str], params: Mapping[str, Any], datetimes: Sequence[str], log: RunLog
+    ) -> None:
+        setting = {
+            "session_id": SESSION_ID,
+            "user_id": USER_ID,
+            "socket": "/gate/gate.sock",
+            "datasets": list(datasets),
+            "params": dict(params),
+            "datetimes": list(datetimes),
+            "result": RESULT_VIEW,
+        }
+        gate_socket()
+        self._report, writing = os.pipe()
+        code_fd, setting_fd = _memory("job.py", code.encode()), _memory("run.json", json.dumps(setting).encode())
+        filter_fd = os.open(AUTHOR_FILTER, os.O_RDONLY)
+        binds = [
+            "--ro-bind", str(GATE), "/gate", "--ro-bind", str(_MAIN), "/author/main.py",
+            "--ro-bind-data", str(code_fd), "/author/job.py", "--ro-bind-data", str(setting_fd), "/author/run.json",
+        ]  # fmt: skip
+        command = nested_command(filter_fd=filter_fd, binds=binds, environment={})
+        output = log.pipe()
+        passed = (writing, code_fd, setting_fd, filter_fd)
+        self._process = subprocess.Popen(
+            [*command, str(PYTHON), "/author/main.py", str(writing)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={},
+            pass_fds=passed,
+        )
+        for descriptor in passed:
+            os.close(descriptor)
+        output.close()
+
+    def report(self) -> AuthorReport:
+        """Wait for its end and give what it says."""
+        report = _read_report(self._report)
+        self._process.wait()
+        return report
 
 
 def _memory(name: str, content: bytes) -> int:

@@ -9,6 +9,7 @@ import linecache
 import logging
 import os
 import sys
+import time
 import traceback
 import types
 import warnings
@@ -31,6 +32,8 @@ def connect(session_id: str, user_id: str, socket: str) -> Any:
         def toChannel(self) -> Any:  # noqa: N802 - PySpark's name
             return self._insecure_channel(f"unix:{socket}")
 
+    while not Path(socket).exists():
+        time.sleep(0.01)
     spark = SparkSession.builder.channelBuilder(Builder(params={"session_id": session_id, "user_id": user_id})).getOrCreate()
     warnings.resetwarnings()
     return spark

@@ -39,7 +39,6 @@ _FLAGS: Final = (
     "-XX:-HeapDumpOnOutOfMemoryError",
     "-XX:+SuppressFatalErrorMessage",  # no hs_err files: they hold memory
     "-XX:-CreateCoredumpOnCrash",
-    "-Xshare:auto",
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
     "-Dio.netty.tryReflectionSetAccessible=true",
@@ -165,12 +164,13 @@ class Engine:
         self._session = service.getOrCreateIsolatedSession(USER_ID, SESSION_ID, _module(self._jvm.scala, "None")).session()
 
     @classmethod
-    def start(cls, settings: EngineSettings, *, output: IO[bytes]) -> Self:
+    def start(cls, settings: EngineSettings, *, output: IO[bytes], more_flags: Sequence[str] = ()) -> Self:
         """Start the JVM and Spark in it.
 
         Args:
             settings: How it runs.
             output: Takes what the JVM prints.
+            more_flags: More options of the JVM.
 
         Raises:
             SandboxError: It did not start.
@@ -178,7 +178,7 @@ class Engine:
         UDF_SOCKETS.mkdir(parents=True, exist_ok=True)
         contact = SCRATCH / "engine-contact"
         process = subprocess.Popen(
-            _command(settings),
+            _command(settings, more_flags),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
@@ -301,9 +301,10 @@ class Engine:
         """
         self._try(lambda: frame.write().mode("errorifexists").parquet(str(folder)))
 
-    def stop(self) -> None:
-        """End the JVM at once: it has nothing to tidy up that lives on."""
-        self._process.kill()
+    def exit(self) -> None:
+        """Let the JVM end in an orderly way, so that it can write its archive of classes."""
+        assert self._process.stdin is not None  # noqa: S101 - it was started with a pipe
+        self._process.stdin.close()
         self._process.wait()
 
     def _try(self, call: Any) -> Any:
@@ -322,15 +323,16 @@ def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _command(settings: EngineSettings) -> list[str]:
-    archive = JARS / "engine.jsa"
+def _command(settings: EngineSettings, more_flags: Sequence[str]) -> list[str]:
+    archive = JARS / "engine.aot"
     jars = [*sorted(JARS.glob("*.jar")), *sorted((SITE / "pyspark/jars").glob("*.jar"))]
     return [
         str(JAVA),
         f"-Xmx{settings.heap_bytes}",
         "-XX:+UseSerialGC" if settings.cores <= _SERIAL_CORES else "-XX:+UseParallelGC",
         *_FLAGS,
-        *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []),
+        *more_flags,
+        *([f"-XX:AOTCache={archive}"] if archive.exists() else []),
         *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED.split()),
         "-cp",
         ":".join(map(str, jars)),

@@ -12,7 +12,7 @@ from opaque_jobs.crypto.custody import KeyRelease
 from opaque_jobs.domain.job import Language
 from opaque_jobs.enclave.agent.admission import Admission, AdmissionError, admit
 from opaque_jobs.enclave.agent.attestation import Attested, Brokers
-from opaque_jobs.enclave.agent.author import RESULT_VIEW, gate_socket, run_author
+from opaque_jobs.enclave.agent.author import RESULT_VIEW, AuthorProcess, gate_socket
 from opaque_jobs.enclave.agent.datasets import check_parts, define_real, define_test, give_keys
 from opaque_jobs.enclave.agent.engine import SESSION_ID, USER_ID, Engine, EngineError, EngineSettings
 from opaque_jobs.enclave.agent.gate import Gate
@@ -93,12 +93,13 @@ class Run:
         write_udf_launcher()
         with ThreadPoolExecutor(max_workers=2) as pool:
             starting = pool.submit(self._start_engine, admission)
+            author = self._start_author(admission)
             releases = self._releases(admission, pool) if admission.mode is Mode.REAL else {}
             self._wire.status(StatusWord.STARTING_ENGINE)
             engine = starting.result()
         self._prepare(engine, admission, releases)
         self._wire.status(StatusWord.COMPUTING)
-        frame = self._compute(engine, admission)
+        frame = self._compute(engine, admission, author)
         try:
             written = write_result(
                 engine, frame, admission.spec.output_policy, run_id=admission.run_id, key=self._key(admission)
@@ -153,10 +154,21 @@ class Run:
     def _key(self, admission: Admission) -> bytes | None:
         return self._result_key if admission.mode is Mode.REAL else None
 
-    def _compute(self, engine: Engine, admission: Admission) -> Any:
+    def _start_author(self, admission: Admission) -> AuthorProcess | None:
+        """Start the author's Python early: it loads its libraries while the engine starts, then waits for the gate."""
+        if admission.spec.code.language is Language.SQL:
+            return None
+        return AuthorProcess(
+            admission.spec.code.text,
+            datasets=(*admission.spec.aliases, *admission.dataset_inputs),
+            params=admission.inputs,
+            datetimes=admission.datetimes,
+            log=self._log,
+        )
+
+    def _compute(self, engine: Engine, admission: Admission, author: AuthorProcess | None) -> Any:
         names = Names((*admission.spec.aliases, *admission.dataset_inputs))
-        code = admission.spec.code
-        if code.language is Language.SQL:
+        if author is None:
             return self._compute_sql(engine, admission, names)
 
         def parse(text: str, statement: bool) -> Any:
@@ -165,20 +177,16 @@ class Run:
             except EngineError as error:
                 raise RefusedError(error.message) from None
 
-        rules = Rules(names, functools.lru_cache(maxsize=64)(parse), session_id=SESSION_ID, user_id=USER_ID)
+        cached = functools.lru_cache(maxsize=64)(parse)
+        rules = Rules(names, cached, session_id=SESSION_ID, user_id=USER_ID)
         gate = Gate(
             socket_path=gate_socket(), engine_port=engine.port, token=engine.token, rules=rules, show_details=self._log.verbose
-        )  # fmt: skip
-        report = run_author(
-            code.text,
-            datasets=(*admission.spec.aliases, *admission.dataset_inputs),
-            params=admission.inputs,
-            datetimes=admission.datetimes,
-            log=self._log,
         )
+        report = author.report()
         self._log.settle()
         if report.error:
-            self._log.author_error(error=report.error, condition=report.condition, line=report.line, code=code.text)
+            code = admission.spec.code.text
+            self._log.author_error(error=report.error, condition=report.condition, line=report.line, code=code)
             raise AuthorError
         try:
             return engine.view(RESULT_VIEW)
