@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from opaque_jobs.enclave.runtime import Runtime, find_runtime
+from opaque_jobs.enclave.runtime.archive import ARCHIVE_NAME
 from opaque_jobs.enclave.runtime.build import NEEDED_BYTES
 from opaque_jobs.enclave.runtime.java import JAVA
 from opaque_jobs.enclave.sandbox import BubblewrapSandbox, Limits, SandboxSpec
@@ -153,6 +154,9 @@ def _runtime(settings: Settings) -> tuple[Runtime | None, list[Check]]:
         return None, [_fail(name, error.message, error.hint)]
     if found is None:
         return None, [_warn(name, "is not built yet (the first run would build it)", "opaque-jobs runtime build")]
+    if settings.engine_cache and not (found.root / "opt" / "jars" / ARCHIVE_NAME).exists():
+        mend = f"close other programs, remove {found.root.parent} and run: opaque-jobs runtime build"
+        return found, [_warn(name, "is intact, but without Java's start-up cache: engines start slowly", mend)]
     return found, [_ok(name, f"is built and intact, {found.measurement}")]
 
 

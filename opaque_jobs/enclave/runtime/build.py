@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from opaque_jobs.enclave.runtime.archive import ARCHIVE_NAME, ARCHIVE_SOURCES, make_archive
 from opaque_jobs.enclave.runtime.java import compile_jar
 from opaque_jobs.enclave.runtime.libraries import add_libraries, add_programs, lay_out
 from opaque_jobs.enclave.runtime.measurement import MANIFEST_NAME, check_tree, write_manifest
@@ -45,7 +46,7 @@ AGENT_SOURCES: Final = (
 """All that goes into `/opt/agent/opaque_jobs`: what an auditor of the enclave must read."""
 AUTHOR_FILTER: Final = "opt/seccomp/author.bpf"
 """Seccomp filter that the agent gives to its nested sandboxes: made here because the tree has no libseccomp."""
-_RECIPE: Final = 2
+_RECIPE: Final = 3
 """Raised when the build itself changes what it makes."""
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
 _JAVA_SOURCES: Final = _PACKAGE / "enclave" / "jvm"
@@ -73,7 +74,7 @@ def find_runtime(settings: Settings) -> Runtime | None:
     Raises:
         TrustError: It is there but was changed.
     """
-    base = settings.runtime_dir / _tree_key()
+    base = settings.runtime_dir / _tree_key(settings)
     if not (base / MANIFEST_NAME).exists():
         return None
     return Runtime(root=base / "root", measurement=check_tree(base))
@@ -96,7 +97,7 @@ def ensure_runtime(settings: Settings, progress: Progress) -> Runtime:
         base = settings.runtime_dir / f"base-{_base_key()}"
         if not base.exists():
             _build_base(base, progress)
-        return _build_tree(settings.runtime_dir / _tree_key(), base, progress)
+        return _build_tree(settings, base, progress)
 
 
 def _check_platform() -> None:
@@ -121,13 +122,27 @@ def _base_key() -> str:
     return hasher.hexdigest()[:_KEY_LENGTH]
 
 
-def _tree_key() -> str:
+def _tree_key(settings: Settings) -> str:
     """Name the tree by its base and our own sources."""
-    hasher = hashlib.sha256(_base_key().encode())
-    for path in [*_agent_files(), *sorted(_JAVA_SOURCES.glob("*.java"))]:
+    flavour = "cached" if settings.engine_cache else "plain"
+    return _key_of(flavour, [*_agent_files(), *_java_files()])
+
+
+def _archive_key() -> str:
+    """Name Java's cache by what decides its content, as far as that can be named."""
+    return _key_of("archive", [*_java_files(), *ARCHIVE_SOURCES])
+
+
+def _key_of(purpose: str, files: list[Path]) -> str:
+    hasher = hashlib.sha256(f"{purpose} {_base_key()}".encode())
+    for path in files:
         content = hashlib.sha256(path.read_bytes()).digest()
         hasher.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + content)
     return hasher.hexdigest()[:_KEY_LENGTH]
+
+
+def _java_files() -> list[Path]:
+    return sorted(_JAVA_SOURCES.glob("*.java"))
 
 
 def _agent_files() -> list[Path]:
@@ -174,7 +189,8 @@ def _build_base(target: Path, progress: Progress) -> None:
         _make_read_only(root)
 
 
-def _build_tree(target: Path, base: Path, progress: Progress) -> Runtime:
+def _build_tree(settings: Settings, base: Path, progress: Progress) -> Runtime:
+    target = settings.runtime_dir / _tree_key(settings)
     with _built_beside(target) as scratch:
         root = scratch / "root"
         progress("Adding the agent")
@@ -184,13 +200,25 @@ def _build_tree(target: Path, base: Path, progress: Progress) -> Runtime:
         progress("Compiling the engine's Java")
         compile_jar(root, _JAVA_SOURCES)
         _make_read_only(root / "opt" / "agent")
+        scratch.chmod(0o755)
+        if settings.engine_cache:
+            _add_archive(root, settings.runtime_dir / f"engine-{_archive_key()}.aot", progress)
         (root / AUTHOR_FILTER).write_bytes(author_filter())
         _make_read_only(root / "opt" / "jars")
         _make_read_only(root / "opt" / "seccomp")
         progress("Measuring the runtime")
-        scratch.chmod(0o755)
         measurement = write_manifest(scratch)
     return Runtime(root=target / "root", measurement=measurement)
+
+
+def _add_archive(root: Path, kept: Path, progress: Progress) -> None:
+    """Add Java's cache, from an earlier build with the same Java if there was one."""
+    if not kept.exists():
+        progress("Teaching Java to start the engine faster (one or two minutes, once)")
+        if not make_archive(root, kept):
+            progress("That did not work; the engine will only start more slowly")
+            return
+    os.link(kept, root / "opt" / "jars" / ARCHIVE_NAME)
 
 
 def _copy_agent(target: Path) -> None:
