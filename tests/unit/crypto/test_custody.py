@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from tests.world import World
 
 from opaque_jobs.crypto.custody import (
     KeyRelease,
@@ -19,6 +18,7 @@ from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.crypto.sealing import open_sealed, seal
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.errors import InvalidInputError, TrustError
+from tests.world import World
 
 KEY = SealingKey(b"\x06" * 32)
 WORLD = World()
