@@ -128,3 +128,11 @@ def test_released_keys_of_another_form_are_refused(change):
 def test_part_beyond_the_range_is_refused(index):
     with pytest.raises(InvalidInputError):
         part_name(index)
+
+
+@pytest.mark.parametrize(
+    "over", [{"secret": b""}, {"secret": bytes(31)}, {"version": 0}, {"version": True}, {"dataset_id": "a|b"}, {"dataset_id": ""}]
+)
+def test_root_key_of_another_form_is_refused(over):
+    with pytest.raises(InvalidInputError):
+        RootKey(**({"dataset_id": "ds-1", "version": 1, "secret": bytes(32)} | over))
