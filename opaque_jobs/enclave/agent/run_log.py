@@ -80,9 +80,10 @@ class RunLog:
             return bytes(self._text)
 
     def _drain(self, source: IO[bytes]) -> None:
-        while chunk := os.read(source.fileno(), 65536):
-            if self.verbose:
-                self._add(chunk)
+        with source:
+            while chunk := os.read(source.fileno(), 65536):
+                if self.verbose:
+                    self._add(chunk)
 
     def _add(self, data: bytes) -> None:
         with self._lock:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opaque_jobs.domain.inputs import InputType
-from opaque_jobs.enclave.agent.engine import Engine
 from opaque_jobs.enclave.agent.sql_rules import Names, RefusedError, check_outline, created_view
+
+if TYPE_CHECKING:
+    from opaque_jobs.enclave.agent.engine import Engine
 
 __all__ = ["SqlFailedError", "literal", "run_sql", "split_statements"]
 
@@ -87,7 +89,7 @@ class SqlFailedError(Exception):
         self.cause = cause
 
 
-def run_sql(engine: Engine, code: str, *, names: Names, literals: Mapping[str, str]) -> Any:
+def run_sql(engine: "Engine", code: str, *, names: Names, literals: Mapping[str, str]) -> Any:
     """Run all statements; the last one is the result.
 
     Raises:
