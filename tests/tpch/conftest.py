@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.tpch.sealed_tpch import SealedTpch, generate
+from tests.support.sealed_files import SealedFiles
+from tests.tpch.sealed_tpch import encrypt_tables, generate
 
 SCALE_FACTOR = 0.01
 
@@ -13,7 +14,7 @@ def tpch_data(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def sealed_tpch(enclave_runtime, tpch_data, tmp_path_factory) -> SealedTpch:
-    world = SealedTpch(runtime=enclave_runtime, folder=tmp_path_factory.mktemp("sealed-tpch"), scale_factor=SCALE_FACTOR)
-    world.encrypt(tpch_data)
+def sealed_tpch(enclave_runtime, tpch_data, tmp_path_factory) -> SealedFiles:
+    world = SealedFiles(runtime=enclave_runtime, folder=tmp_path_factory.mktemp("sealed-tpch"))
+    encrypt_tables(world, tpch_data)
     return world

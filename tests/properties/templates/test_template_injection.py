@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import sqlglot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
@@ -58,6 +58,7 @@ def shape(node: exp.Expr) -> Any:
     return (type(node).__name__, [shape(child) for child in children if isinstance(child, exp.Expr)])
 
 
+@settings(deadline=None)
 @given(
     name=names,
     text=texts,
@@ -82,6 +83,7 @@ def test_sql_of_hostile_names_and_values_has_the_same_tree(template, name, text,
     assert rendered.selects[1].this.this == text
 
 
+@settings(deadline=None)
 @given(name=names, text=texts)
 def test_python_of_hostile_names_and_values_differs_in_one_constant_only(name, text):
     template = read_template(BUILT_IN / "logistic-regression")
