@@ -242,6 +242,12 @@ class JobSpec:
                 "a job reads at least one data set, each under its own name",
                 hint="names that differ only in case clash",
             )
+        versions = [(use.dataset_id, use.dataset_version) for use in self.datasets]
+        if len(set(versions)) != len(versions):
+            raise InvalidInputError(
+                "a job names the same version of a data set twice",
+                hint="use it under one name; a broker releases its keys once per run",
+            )
         if len(set(names)) != len(names):
             raise InvalidInputError("two input variables have the same name", hint="rename one")
         for variable in self.inputs:
