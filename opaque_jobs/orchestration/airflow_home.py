@@ -21,6 +21,7 @@ from opaque_jobs.settings import Settings
 __all__ = ["BUNDLE_NAME", "AirflowHome"]
 
 BUNDLE_NAME: Final = "opaque-jobs"
+_FOLDER_BUNDLE: Final = "airflow.dag_processing.bundles.local.LocalDagBundle"
 _KEPT_ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "JAVA_HOME", "USER", "LOGNAME")
 
 
@@ -32,11 +33,13 @@ class AirflowHome:
         settings: The installation.
         database_url: SQLAlchemy address of Airflow's own metadata database; None for SQLite in the home.
         parallelism: Tasks that may run at once on this machine.
+        dag_folder: A folder of a platform team's own DAGs, loaded beside the jobs'; None for none.
     """
 
     settings: Settings
     database_url: str | None = None
     parallelism: int = 4
+    dag_folder: Path | None = None
 
     @property
     def root(self) -> Path:
@@ -102,11 +105,12 @@ class AirflowHome:
 
     def _options(self, *, port: int, keys: dict[str, str]) -> dict[str, dict[str, Any]]:
         address = f"http://127.0.0.1:{port}"
-        bundle = {
-            "name": BUNDLE_NAME,
-            "classpath": "opaque_jobs.orchestration.bundle.OpaqueJobsBundle",
-            "kwargs": {},
-        }
+        bundles: list[dict[str, Any]] = [
+            {"name": BUNDLE_NAME, "classpath": "opaque_jobs.orchestration.bundle.OpaqueJobsBundle", "kwargs": {}}
+        ]
+        if self.dag_folder is not None:
+            folder = {"path": str(self.dag_folder), "refresh_interval": 30}
+            bundles.append({"name": "own-dags", "classpath": _FOLDER_BUNDLE, "kwargs": folder})
         return {
             "core": {
                 "executor": "LocalExecutor",
@@ -149,7 +153,7 @@ class AirflowHome:
                 "scheduler_idle_sleep_time": 0.5,
             },
             "dag_processor": {
-                "dag_bundle_config_list": json.dumps([bundle]),
+                "dag_bundle_config_list": json.dumps(bundles),
                 "dag_bundle_storage_path": self.root / "bundles",
                 # The bundle itself says when it is due; see there.
                 "refresh_interval": 300,

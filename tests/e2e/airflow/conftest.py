@@ -1,6 +1,7 @@
 """One real Airflow for all tests of this folder, and two organisations whose jobs it knows."""
 
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import suppress
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from consortium import open_consortium
 
+from opaque_jobs.attestation.simulated import create_development_key
 from opaque_jobs.domain.inputs import InputType
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.orchestration.airflow_home import AirflowHome
@@ -43,9 +45,19 @@ def cast(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def stack(cast):
-    ensure_logins(cast.services.context.settings, cast.people)
-    with AirflowStack(home=AirflowHome(settings=cast.services.context.settings), port=0) as running:
+def dag_folder(tmp_path_factory):
+    """A platform team's own folder: the DAG of long sessions."""
+    folder = tmp_path_factory.mktemp("own-dags")
+    shutil.copy(Path(__file__).with_name("long_session.py"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack(cast, dag_folder):
+    settings = cast.services.context.settings
+    ensure_logins(settings, cast.people)
+    create_development_key(settings.simulated_key_path)
+    with AirflowStack(home=AirflowHome(settings=settings, dag_folder=dag_folder), port=0) as running:
         yield running
 
 
