@@ -1,0 +1,181 @@
+"""Commands over real services, key files and brokers."""
+
+import json
+
+import pytest
+
+from opaque_jobs.domain.canonical import digest
+
+VISITS = "patient,age,ward\n" + "".join(f"p{number},{20 + number},{'AB'[number % 2]}\n" for number in range(40))
+SQL = "SELECT ward, count(*) AS n FROM visits GROUP BY ward"
+
+
+@pytest.fixture(scope="module")
+def visits(cli):
+    source = cli.home.parent / "visits.csv"
+    source.write_text(VISITS)
+    cli.json("dataset", "encrypt", str(source), "--name", "visits", "--where", "age >= 30", "--column", "ward", "--as", "anna")
+    cli.json("dataset", "share", "visits", "Study", "--as", "anna")
+    return source
+
+
+@pytest.fixture
+def draft(cli, visits, tmp_path):
+    code = tmp_path / "wards.sql"
+    code.write_text(SQL)
+    return cli.json(
+        *("job", "create", "Study", "--name", "Wards", "--sql", str(code), "--dataset", "visits:ward"),
+        *("--tee", "simulated", "--as", "anna"),
+    )["id"]
+
+
+def submit(cli, job_id):
+    return cli.json("job", "submit", job_id, "--no-test", "nothing to see", "--as", "anna")
+
+
+def test_workspace_accepted_by_everybody_is_active(cli):
+    shown = cli.json("workspace", "show", "Study", "--as", "lea")
+    assert (shown["status"], shown["epoch"], shown["waiting_for"]) == ("active", 1, [])
+    assert sorted(shown["members"]) == ["anna", "ben", "lea"]
+
+
+def test_dataset_encrypted_shows_columns_and_no_policy(cli, visits):
+    shown = cli.json("dataset", "show", "visits", "--as", "anna")
+    assert shown["rows"] == 40
+    assert list(shown["columns"]) == ["patient", "age", "ward"]
+    assert "30" not in json.dumps(shown["description"])
+    folder = cli.settings.dataset_dir(shown["id"], 1)
+    assert all(b"p17" not in part.read_bytes() for part in folder.iterdir())
+
+
+def test_dataset_verify_after_a_flipped_byte_ends_with_8(cli, visits, tmp_path):
+    cli.json("dataset", "encrypt", str(visits), "--name", "flipped", "--as", "anna")
+    shown = cli.json("dataset", "show", "flipped", "--as", "anna")
+    assert cli("dataset", "verify", "flipped", "--as", "anna").exit_code == 0
+    part = cli.settings.dataset_dir(shown["id"], 1) / "part-00000.parquet"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.chmod(0o600)
+    part.write_bytes(data)
+    assert "part-00000.parquet" in cli.fails(8, "dataset", "verify", "flipped", "--as", "anna")
+
+
+def test_dataset_encrypt_of_a_broken_file_keeps_nothing(cli, tmp_path):
+    source = tmp_path / "broken.csv"
+    source.write_text("a,b\n1,2\n1,2,secret-cell\n")
+    before = sorted(cli.settings.datasets_dir.glob("*"))
+    message = cli.fails(5, "dataset", "encrypt", str(source), "--name", "broken", "--as", "anna")
+    assert "secret-cell" not in message
+    assert sorted(cli.settings.datasets_dir.glob("*/*")) == [version for each in before for version in sorted(each.glob("*"))]
+
+
+def test_dataset_encrypt_with_a_condition_on_an_unknown_column_keeps_nothing(cli, visits):
+    before = len(list(cli.settings.datasets_dir.glob("*/*")))
+    cli.fails(5, "dataset", "encrypt", str(visits), "--name", "more", "--where", "height > 3", "--as", "anna")
+    assert len(list(cli.settings.datasets_dir.glob("*/*"))) == before
+
+
+def test_dataset_encrypt_while_the_broker_is_away_says_so_and_keeps_nothing(cli, visits):
+    address = cli.json("org", "show", "Hospital")["broker"]
+    cli.json("broker", "move", "Hospital", "http://127.0.0.1:1")
+    try:
+        before = len(list(cli.settings.datasets_dir.glob("*/*")))
+        message = cli.fails(3, "dataset", "encrypt", str(visits), "--name", "away", "--as", "anna")
+        assert "cannot be reached" in message
+        assert len(list(cli.settings.datasets_dir.glob("*/*"))) == before
+    finally:
+        cli.json("broker", "move", "Hospital", address)
+
+
+def test_review_by_everybody_accepts_the_job(cli, draft):
+    shown = submit(cli, draft)
+    assert (shown["status"], sorted(shown["waiting_for"])) == ("under_review", ["ben", "lea"])
+    cli.json("review", "approve", draft, "--as", "ben")
+    assert cli.json("review", "approve", draft, "--digest", shown["job_digest"], "--as", "lea")["status"] == "accepted"
+    assert cli.json("job", "show", draft, "--as", "lea")["status"] == "accepted"
+
+
+def test_review_show_prints_exactly_what_is_signed(cli, draft):
+    submit(cli, draft)
+    shown = cli.json("review", "show", draft, "--as", "lea")
+    assert shown["spec"]["code"]["text"] == SQL
+    assert shown["spec"]["datasets"][0]["columns"] == ["ward"]
+    assert shown["spec"]["tee_kinds"] == ["simulated"]
+
+
+def test_review_approve_with_another_digest_is_refused(cli, draft):
+    submit(cli, draft)
+    cli.fails(7, "review", "approve", draft, "--digest", digest(b"another"), "--as", "ben")
+    assert sorted(cli.json("review", "show", draft, "--as", "anna")["waiting_for"]) == ["ben", "lea"]
+
+
+def test_review_reject_then_cancel_gives_a_draft_again(cli, draft):
+    submit(cli, draft)
+    assert cli.fails(2, "review", "reject", draft, "--as", "lea")
+    rejected = cli.json("review", "reject", draft, "--comment", "too wide", "--as", "lea")
+    assert rejected["votes"][-1]["comment"] == "too wide"
+    cli.json("review", "cancel", draft, "--as", "anna")
+    assert cli.json("job", "show", draft, "--as", "anna")["status"] == "draft"
+
+
+def test_review_withdraw_reaches_the_brokers(cli, draft):
+    submit(cli, draft)
+    for member in ("ben", "lea"):
+        cli.json("review", "approve", draft, "--as", member)
+    assert cli.json("review", "withdraw", draft, "--as", "lea")["status"] == "withdrawn"
+
+
+def test_vote_with_a_wrong_passphrase_is_refused_and_not_counted(cli, draft, tmp_path):
+    submit(cli, draft)
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not the passphrase\n")
+    wrong.chmod(0o600)
+    message = cli.fails(8, "review", "approve", draft, "--as", "lea", passphrase=wrong)
+    assert "not the passphrase" not in message
+    assert "lea" in cli.json("review", "show", draft, "--as", "anna")["waiting_for"]
+
+
+def test_vote_with_a_key_that_is_not_the_members_is_refused(cli, draft):
+    submit(cli, draft)
+    keys = cli.settings.keys_dir
+    own, other = keys / "lea.member.json", keys / "ben.member.json"
+    kept = own.read_bytes()
+    own.write_bytes(other.read_bytes())
+    try:
+        cli.fails(8, "review", "approve", draft, "--as", "lea")
+    finally:
+        own.write_bytes(kept)
+    assert "lea" in cli.json("review", "show", draft, "--as", "anna")["waiting_for"]
+
+
+def test_job_with_a_column_that_is_not_there_is_refused_at_submission(cli, visits, tmp_path):
+    code = tmp_path / "height.sql"
+    code.write_text("SELECT height FROM visits")
+    job = ("job", "create", "Study", "--sql", str(code), "--dataset", "visits:height", "--tee", "simulated", "--as", "anna")
+    result = cli(*job, "--json")
+    if result.exit_code == 0:
+        cli.fails(5, "job", "submit", json.loads(result.stdout)["id"], "--no-test", "none", "--as", "anna")
+    else:
+        assert result.exit_code == 5
+
+
+def test_job_of_a_stranger_is_not_found(cli, draft):
+    cli.json("member", "create", "mallory", "--org", "Laboratory")
+    cli.fails(4, "job", "show", draft, "--as", "mallory")
+
+
+def test_command_without_knowing_for_whom_says_what_to_give(cli):
+    assert "--as" in cli.fails(5, "job", "list")
+
+
+def test_dataset_unshared_is_no_longer_in_the_workspace(cli, visits):
+    cli.json("dataset", "encrypt", str(visits), "--name", "lent", "--as", "ben")
+    cli.json("dataset", "share", "lent", "Study", "--as", "ben")
+    assert "lent" in [each["name"] for each in cli.json("dataset", "list", "--workspace", "Study", "--as", "lea")]
+    cli.json("dataset", "unshare", "lent", "Study", "--as", "ben")
+    assert "lent" not in [each["name"] for each in cli.json("dataset", "list", "--workspace", "Study", "--as", "lea")]
+
+
+def test_run_start_without_airflow_says_how_to_start_it(cli, draft):
+    submit(cli, draft)
+    assert "opaque-jobs up" in cli.fails(3, "run", "start", draft, "--as", "anna")

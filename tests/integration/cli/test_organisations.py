@@ -1,0 +1,57 @@
+"""Making organisations and members: all or nothing, private files, clear refusals."""
+
+import stat
+
+import pytest
+
+
+def test_org_create_makes_private_key_files_and_a_broker(empty):
+    shown = empty.json("org", "create", "Hospital")
+    files = [*empty.settings.keys_dir.iterdir(), *empty.settings.broker_dir(shown["id"]).iterdir()]
+    assert len(files) == 3
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert empty.json("org", "list")[0]["name"] == "Hospital"
+
+
+def test_org_create_twice_is_refused_and_keeps_the_first_key(empty):
+    empty.json("org", "create", "Hospital")
+    before = (empty.settings.keys_dir / "Hospital.organisation.json").read_bytes()
+    empty.fails(7, "org", "create", "Hospital")
+    assert (empty.settings.keys_dir / "Hospital.organisation.json").read_bytes() == before
+    assert len(list(empty.settings.brokers_dir.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a" * 51, "naïve"])
+def test_org_create_with_a_bad_name_is_refused_and_makes_nothing(empty, name):
+    empty.fails(5, "org", "create", name)
+    assert not empty.settings.keys_dir.exists()
+
+
+def test_org_create_with_a_short_passphrase_makes_nothing(empty, tmp_path):
+    short = tmp_path / "short"
+    short.write_text("123\n")
+    short.chmod(0o600)
+    empty.fails(5, "org", "create", "Hospital", passphrase=short)
+    assert list(empty.settings.keys_dir.glob("*")) == []
+    assert list(empty.settings.brokers_dir.glob("*")) == []
+
+
+def test_member_create_in_an_unknown_organisation_makes_no_key(empty):
+    empty.fails(4, "member", "create", "anna", "--org", "Nowhere")
+    assert not list(empty.settings.keys_dir.glob("*"))
+
+
+def test_member_create_twice_is_refused_and_keeps_the_first_key(empty):
+    empty.json("org", "create", "Hospital")
+    empty.json("member", "create", "anna", "--org", "Hospital")
+    path = empty.settings.keys_dir / "anna.member.json"
+    before = path.read_bytes()
+    empty.fails(7, "member", "create", "anna", "--org", "Hospital")
+    assert path.read_bytes() == before
+    assert [each["name"] for each in empty.json("member", "list")] == ["anna"]
+
+
+def test_command_with_its_only_member_needs_no_as(empty):
+    empty.json("org", "create", "Hospital")
+    empty.json("member", "create", "anna", "--org", "Hospital")
+    assert empty.json("workspace", "list") == []
