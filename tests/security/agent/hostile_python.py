@@ -420,7 +420,7 @@ def udf_sees_the_engine(spark):
             if pid.isdigit():
                 with open(f"/proc/{pid}/cmdline", "rb") as file:
                     line = file.read()
-                if b"java" in line or b"agent" in line:
+                if b"java" in line or b"enclave.agent" in line:
                     found.append(line.decode(errors="replace"))
         if not found:
             raise PermissionError("no engine among the processes")
