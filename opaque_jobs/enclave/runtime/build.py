@@ -94,6 +94,7 @@ def ensure_runtime(settings: Settings, progress: Progress) -> Runtime:
         found = find_runtime(settings)
         if found is not None:
             return found
+        _clear_leftovers(settings.runtime_dir)
         base = settings.runtime_dir / f"base-{_base_key()}"
         if not base.exists():
             _build_base(base, progress)
@@ -110,6 +111,13 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a killed build left; whoever holds the lock is the only builder."""
+    for path in folder.glob(".*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _base_key() -> str:
@@ -156,8 +164,6 @@ def _agent_files() -> list[Path]:
 @contextlib.contextmanager
 def _built_beside(target: Path) -> Iterator[Path]:
     """Give a folder that becomes `target` at the end, or nothing at all."""
-    for leftover in target.parent.glob(f".{target.name}.*"):
-        shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield scratch

@@ -21,6 +21,7 @@ _PREFIX: Final = "opaque-jobs-"
 _CONTROLLERS: Final = ("memory", "pids")
 _GONE_S: Final = 10.0
 _POLL_S: Final = 0.01
+_ABANDONED_S: Final = 3600.0
 _PAGE_SLACK: Final = 1 << 16
 
 
@@ -87,12 +88,21 @@ def prepare_cgroups(*, memory_bytes: int, pids: int) -> Cgroups:
         name = _PREFIX + secrets.token_hex(8)
         wanted = 1 if mode is LimitMode.CGROUP_V2 else len(_CONTROLLERS)
         for place in places:
+            _sweep(place)
             if len(groups.folders) < wanted and _made(place / name, settings):
                 groups.folders.append(place / name)
         if len(groups.folders) == wanted:
             return groups
         groups.remove()
     return Cgroups(mode=LimitMode.WATCH)
+
+
+def _sweep(place: Path) -> None:
+    """Remove groups whose starter was killed: old ones without a process; a young one may be about to be joined."""
+    with contextlib.suppress(OSError):
+        for folder in place.glob(f"{_PREFIX}*"):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                _removed(folder)
 
 
 def _v1_settings(memory_bytes: int, pids: int) -> list[tuple[str, str, bool]]:

@@ -65,7 +65,7 @@ def test_runtime_build_that_breaks_leaves_nothing_half_made(plain_settings):
 
 
 def test_runtime_build_clears_what_a_killed_build_left(plain_settings):
-    leftover = plain_settings.runtime_dir / f".{build._tree_key(plain_settings)}.abc"
+    leftover = plain_settings.runtime_dir / ".0123456789abcdef.abc"
     leftover.mkdir()
     ensure_runtime(plain_settings, lambda _step: None)
     assert not leftover.exists()

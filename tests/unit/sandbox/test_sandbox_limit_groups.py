@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from opaque_jobs.enclave.sandbox import Limits
+from opaque_jobs.enclave.sandbox import Limits, limits
 from opaque_jobs.enclave.sandbox.limits import (
     Cgroups,
     LimitMode,
@@ -82,3 +82,13 @@ def test_processes_are_found_downwards():
 
 def test_processes_of_one_that_is_gone_are_none():
     assert children_of(2**22 + 1) == []
+
+
+def test_control_groups_of_killed_starters_are_swept_when_old_and_empty(tmp_path):
+    for name in ("opaque-jobs-old", "opaque-jobs-young", "opaque-jobs-busy", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "opaque-jobs-busy" / "child").mkdir()
+    for name in ("opaque-jobs-old", "opaque-jobs-busy", "other"):
+        os.utime(tmp_path / name, (0, 0))
+    limits._sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["opaque-jobs-busy", "opaque-jobs-young", "other"]
