@@ -13,8 +13,6 @@ from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services.drafts import DraftDataset, JobDraft
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store.records import JobRecord
-from opaque_jobs.templates.registry import load_catalogue
-from opaque_jobs.templates.rendering import render
 
 __all__ = ["build_spec"]
 
@@ -104,6 +102,10 @@ def _content(
         if draft.code is None:
             raise InvalidInputError("the job has no code", hint="write it before submitting")
         return draft.code, draft.output_policy, None, {}
+    # The catalogue brings an SQL parser along: every Airflow task loads the services, few of them a template.
+    from opaque_jobs.templates.registry import load_catalogue  # noqa: PLC0415
+    from opaque_jobs.templates.rendering import render  # noqa: PLC0415
+
     template = load_catalogue().find(draft.template.name, draft.template.version)
     rendered = render(template, draft.template.parameters, {alias: manifest.columns for alias, manifest in manifests.items()})
     if draft.template.digest != rendered.use.digest or draft.code not in (None, rendered.code):
