@@ -40,8 +40,9 @@ class Retirement:
             if stub.job_id in deployable:
                 self._idle_since.pop(stub.job_id, None)
                 continue
-            if stub.job_id in with_open_runs:
+            busy = stub.job_id in with_open_runs
+            if busy:
                 self._idle_since[stub.job_id] = now
-            if now - self._idle_since.setdefault(stub.job_id, now) < self._linger_s:
+            if busy or now - self._idle_since.setdefault(stub.job_id, now) < self._linger_s:
                 stays.append(replace(stub, marker="retired"))
         return tuple(stays)
