@@ -1,0 +1,190 @@
+"""A whole installation as its users make it: key files under passphrases, key brokers in processes of their own, data, jobs.
+
+Runs are carried out by a process of their own (`run_worker.py`), so that all it says can be read and it can be killed.
+"""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from opaque_jobs.broker.config import key_path
+from opaque_jobs.cli.brokers import BrokerProcess
+from opaque_jobs.cli.demo_steps import _free_ports
+from opaque_jobs.cli.drafting import Wanted, build_draft
+from opaque_jobs.cli.member import create_member
+from opaque_jobs.cli.org import create_organisation
+from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
+from opaque_jobs.cli.reviewing import cast_vote, submit_job
+from opaque_jobs.cli.session import member_key_path, organisation_key_path
+from opaque_jobs.cli.workspace import accept_roster
+from opaque_jobs.crypto.custody import open_deposit
+from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
+from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.parquet import RootKey
+from opaque_jobs.domain.canonical import parse_json
+from opaque_jobs.domain.custody import parse_deposit
+from opaque_jobs.domain.dataset import TestDataKind
+from opaque_jobs.domain.job import Code, Language, TeeKind
+from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.review import Decision
+from opaque_jobs.domain.run import Trigger
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.enclave.runtime import Runtime
+from opaque_jobs.services import Services, open_services
+from opaque_jobs.services.views import DatasetView, JobView, OrganisationView, RunView
+from opaque_jobs.settings import Settings
+
+WORKER = Path(__file__).with_name("run_worker.py")
+PEOPLE = {"anna": "Hospital", "ben": "Hospital", "lea": "Laboratory"}
+ANY_NUMBER = RerunTerms(
+    max_runs=100,
+    not_before=None,
+    not_after=(datetime.now(UTC) + timedelta(days=7)).isoformat(),
+    min_interval_s=0,
+    schedule=None,
+    variable_inputs=(),
+)
+
+
+@dataclass
+class Installation:
+    """Hospital (anna, ben) and laboratory (lea), with their brokers running; anna is the author."""
+
+    home: Path
+    runtime: Runtime
+    passphrases: dict[str, str]
+    services: Services = field(init=False)
+    organisations: dict[str, OrganisationView] = field(default_factory=dict)
+    members: dict[str, MemberEntry] = field(default_factory=dict)
+    signers: dict[str, SigningKey] = field(default_factory=dict)
+    sealing: dict[str, SealingKey] = field(default_factory=dict)
+    datasets: dict[str, DatasetView] = field(default_factory=dict)
+    workspace_id: str = ""
+    counter: int = 0
+    _running: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.home, database_url=f"sqlite:///{self.home / 'opaque-jobs.db'}", sandbox="bubblewrap")
+
+    def __enter__(self) -> Self:
+        self.services = open_services(self.settings, migrate=True, runtime=lambda: self.runtime)
+        self._running.callback(self.services.close)
+        try:
+            self._enlist()
+        except BaseException:
+            self._running.close()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._running.close()
+
+    def _enlist(self) -> None:
+        for name, port in zip(sorted(set(PEOPLE.values())), _free_ports(2), strict=True):
+            self.organisations[name] = create_organisation(
+                self.services, name=name, passphrase=self.passphrases[name], port=port, simulated=True
+            )
+            self.sealing[name] = open_organisation_key(organisation_key_path(self.settings, name), self.passphrases[name])
+        for name, organisation in PEOPLE.items():
+            passphrase = self.passphrases[name]
+            self.members[name] = create_member(self.services, name=name, organisation=organisation, passphrase=passphrase)
+            self.signers[name] = open_signing_key(member_key_path(self.settings, name), passphrase)
+        brokers = [BrokerProcess(self.settings, view) for view in self.organisations.values()]
+        for broker in brokers:
+            broker.start(self.passphrases[broker.organisation.name])
+            self._running.callback(broker.stop)
+        for broker in brokers:
+            broker.wait_ready()
+        proposal = self.services.workspaces.create(
+            actor=self.members["anna"].id, name="Study", description="", member_ids=[each.id for each in self.members.values()]
+        )
+        self.workspace_id = proposal.workspace_id
+        for name, member in self.members.items():
+            accept_roster(self.services, self.workspace_id, member, self.signers[name])
+
+    def add_data(self, owner: str, name: str, source: Path, *, rows: int = 20) -> None:
+        """Encrypt a file as its owner does, with synthetic test data, and share it."""
+        member, signer = self.members[owner], self.signers[owner]
+        view = publish_dataset(self.services, member, signer, source=source, name=name)
+        attach_made_test_data(
+            self.services, member, view, kind=TestDataKind.SYNTHETIC, source=source, rows=rows, seed=1, keys=["id"]
+        )
+        self.datasets[name] = share_dataset(self.services, member, signer, dataset_id=view.id, workspace_id=self.workspace_id)
+
+    def approved_job(self, language: Language, text: str) -> JobView:
+        """Draft, submit and approve a job of anna's, untested."""
+        anna = self.members["anna"]
+        wanted = Wanted(
+            name="Job", description="", code=Code(language=language, text=text), template=None, parameters={},
+            datasets=self.datasets, columns={}, inputs=(), rerun_terms=ANY_NUMBER, tee_kinds=(TeeKind.SIMULATED,), spark_conf={},
+        )  # fmt: skip
+        job = self.services.jobs.create_draft(actor=anna.id, workspace_id=self.workspace_id, draft=build_draft(wanted))
+        submit_job(self.services, anna, self.signers["anna"], job.id, test_run_id=None, no_test_reason="a test of its own")
+        for name in ("ben", "lea"):
+            cast_vote(self.services, self.members[name], self.signers[name], job.id, decision=Decision.APPROVE)
+        return job
+
+    def queued_run(self, job: JobView) -> RunView:
+        """Open a run as Airflow's gate does."""
+        self.counter += 1
+        return self.services.runs.open(
+            job_id=job.id,
+            revision=1,
+            dag_run_id=f"manual__{self.counter}",
+            attempt=1,
+            actor=self.members["anna"].id,
+            trigger=Trigger.MANUAL,
+            inputs={},
+        )
+
+    def view(self, run_id: str) -> RunView:
+        """Show a run as its author sees it."""
+        return self.services.runs.show(run_id, actor=self.members["anna"].id)
+
+    def carry_out(self, run_id: str, *arguments: str, said: Path, **over: Any) -> subprocess.Popen[bytes]:
+        """Start a process that carries out a run; all that it prints and logs goes to a file.
+
+        Args:
+            run_id: The run.
+            arguments: More of `run_worker.py`.
+            said: The file.
+            over: Of `Popen`.
+        """
+        temporary = said.parent / f"{said.name}.tmp-files"
+        temporary.mkdir()
+        environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        environment["PYTHONPATH"] = str(WORKER.parents[2])
+        with said.open("wb") as file:
+            return subprocess.Popen(
+                [
+                    sys.executable, "-W", "ignore", str(WORKER), str(self.home), str(self.runtime.root),
+                    self.runtime.measurement, run_id, *arguments,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env={**environment, "TMPDIR": str(temporary), "HOME": str(temporary)},
+                **over,
+            )  # fmt: skip
+
+    def broker_rows(self, organisation: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Ask the store of an organisation's broker."""
+        (store,) = self.settings.broker_dir(self.organisations[organisation].entry.id).glob("*.db")
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    def root_keys(self) -> list[RootKey]:
+        """Give the root keys of all data sets, opened as only the owners' brokers can."""
+        found = []
+        for name, view in self.organisations.items():
+            keys = open_broker_keys(key_path(self.settings.broker_dir(view.entry.id)), self.passphrases[name])
+            for (deposit,) in self.broker_rows(name, "SELECT deposit FROM deposits"):
+                found.append(open_deposit(parse_deposit(parse_json(deposit, what="deposit")), keys.sealing)[0])
+        return found
