@@ -31,7 +31,8 @@ class AirflowHome:
 
     Args:
         settings: The installation.
-        database_url: SQLAlchemy address of Airflow's own metadata database; None for SQLite in the home.
+        database_url: SQLAlchemy address of Airflow's own metadata database; None takes `OPAQUE_JOBS_AIRFLOW_DATABASE_URL`, and
+            without it SQLite in the home.
         parallelism: Tasks that may run at once on this machine.
         dag_folder: A folder of a platform team's own DAGs, loaded beside the jobs'; None for none.
     """
@@ -45,6 +46,15 @@ class AirflowHome:
     def root(self) -> Path:
         """AIRFLOW_HOME."""
         return self.settings.airflow_dir
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """File of the metadata database; None if it is elsewhere."""
+        return None if self._given_database_url else self.root / "airflow.db"
+
+    @property
+    def _given_database_url(self) -> str | None:
+        return self.database_url or os.environ.get("OPAQUE_JOBS_AIRFLOW_DATABASE_URL")
 
     @property
     def config_path(self) -> Path:
@@ -129,7 +139,7 @@ class AirflowHome:
                 "dagbag_import_error_tracebacks": False,
                 "fernet_key": keys["fernet_key"],
             },
-            "database": {"sql_alchemy_conn": self.database_url or f"sqlite:///{self.root / 'airflow.db'}"},
+            "database": {"sql_alchemy_conn": self._given_database_url or f"sqlite:///{self.sqlite_path}"},
             "api": {
                 "host": "127.0.0.1",
                 "port": port,

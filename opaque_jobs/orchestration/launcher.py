@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from io import TextIOWrapper
 from types import TracebackType
 from typing import Final, Self
@@ -134,6 +135,11 @@ class AirflowStack:
 
     def _migrate(self) -> None:
         self.progress("database", "starting")
+        version, note = metadata.version("apache-airflow-core"), self.home.root / "schema-of"
+        database = self.home.sqlite_path
+        if database is not None and database.exists() and note.exists() and note.read_text() == version:
+            self.progress("database", "ready")
+            return
         with self._log("database") as log:
             done = subprocess.run(
                 [sys.executable, "-m", "airflow", "db", "migrate"],
@@ -146,6 +152,7 @@ class AirflowStack:
             )
         if done.returncode != 0:
             raise self._broken("database")
+        note.write_text(version)
         self.progress("database", "ready")
 
     def _start(self, component: str) -> None:
