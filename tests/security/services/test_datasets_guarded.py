@@ -120,3 +120,18 @@ def test_changed_key_needs_a_new_signature_before_the_data_set_counts_again(stud
     manifest = study.services.datasets.show("ds-patients", actor=anna.id).versions[0].manifest
     study.services.datasets.renew_signature(actor=anna.id, envelope=sign_manifest(manifest, fresh))
     assert study.services.jobs.spec_for_submission(job.id, actor=anna.id).datasets[0].manifest_digest == manifest.digest
+
+
+def test_data_set_signed_by_somebody_outside_the_workspace_cannot_be_shared_into_it(study):
+    other = study.make_workspace("ben", "lea", name="Other")
+    with pytest.raises(TrustError):
+        study.services.datasets.share(actor=study.id("ben"), dataset_id="ds-patients", workspace_id=other)
+
+
+def test_version_signed_by_somebody_outside_a_workspace_that_has_the_data_set_is_refused(study):
+    study.change_members("anna", "lea")
+    manifest, folder = study.manifest("patients", "anna", version=2)
+    with pytest.raises(TrustError):
+        study.services.datasets.add_version(
+            actor=study.id("ben"), envelope=sign_manifest(manifest, study.people["ben"].key), storage=folder
+        )

@@ -9,6 +9,9 @@ from simulated_agent import SimulatedAgent, changed_record
 
 from opaque_jobs.attestation.simulated import create_development_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.signing import sign_statement
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.run import OutputFile
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import execute
@@ -21,7 +24,7 @@ def ready(study):
     return study
 
 
-def _case(cast, **knobs):
+def _case(cast, job=None, **knobs):
     """Run a job whose agent behaves as told; gives receipt and documents before anything was judged."""
     found = {}
 
@@ -33,7 +36,7 @@ def _case(cast, **knobs):
         found["spec_bytes"] = base64.b64decode(request.start.job_spec)
         found["bundle_bytes"] = base64.b64decode(request.start.bundle)
 
-    run = cast.open_run(cast.accepted_job().id)
+    run = cast.open_run((job or cast.accepted_job()).id)
     agent = SimulatedAgent(cast, before_end=collect, **knobs)
     outcome = execute(cast.services, run.id, cores=1, memory_bytes=1 << 31, session=agent)
     folder = cast.home / "copy"
@@ -71,6 +74,7 @@ CHANGES = [
     (lambda receipt: changed_record(receipt, token="not.a.token"), 6),
     (lambda receipt: replace(receipt, started_at="2020-01-01T00:00:00+00:00", finished_at="2020-01-01T00:01:00+00:00"), 6),
     (lambda receipt: replace(receipt, outputs=()), 7),
+    (lambda receipt: replace(receipt, outputs=(*receipt.outputs, receipt.outputs[0])), 7),
     (
         lambda receipt: replace(receipt, outputs=(*receipt.outputs, OutputFile(name="x", size_bytes=1, sha256="sha256:0"))),
         7,
@@ -144,3 +148,46 @@ def test_every_flipped_character_of_the_envelope_is_caught(ready):
         assert not inspect_receipt(changed, **given).holds
     document["signatures"].append(document["signatures"][0])
     assert not inspect_receipt(json.dumps(document).encode(), **given).holds
+
+
+def test_receipt_with_another_jobs_document_fails(ready):
+    _, envelope, given = _case(ready)
+    other = ready.spec(ready.accepted_job(description="other").id)
+    report = inspect_receipt(envelope, **(given | {"spec_bytes": other.to_bytes()}))
+    assert report.steps[-1].number == 2
+
+
+def test_receipt_whose_approvals_are_not_unanimous_fails_there(ready):
+    bundles = {}
+
+    def short(receipt):
+        bundle = ready.services.reviews.bundle(receipt.job_id, receipt.revision)
+        bundles["short"] = replace(bundle, approvals=bundle.approvals[:2]).to_bytes()
+        return replace(receipt, bundle_digest=digest(bundles["short"]))
+
+    _, envelope, given = _case(ready, change_receipt=short)
+    report = inspect_receipt(envelope, **(given | {"bundle_bytes": bundles["short"]}))
+    assert report.steps[-1].number == 3
+
+
+def test_simulated_evidence_does_not_serve_for_a_hardware_label(ready):
+    job = ready.accepted_job(tee_kinds=(TeeKind.SIMULATED, TeeKind.TDX))
+    outcome, envelope, given = _case(ready, job, change_receipt=lambda receipt: replace(receipt, trust_label=TeeKind.TDX))
+    assert outcome.reason == "receipt-refused"
+    assert inspect_receipt(envelope, **given).steps[-1].number == 5
+
+
+def test_receipt_that_names_another_run_than_its_subject_fails(ready):
+    _, envelope, given = _case(ready)
+    document = json.loads(envelope)
+    statement = json.loads(base64.b64decode(document["payload"]))
+    key = SigningKey.generate()
+    predicate = statement["predicate"] | {"tee_signing_key": key.public.text}
+    forged = sign_statement(
+        key,
+        predicate_type=statement["predicateType"],
+        subject_name="run-other",
+        subject_digest="sha256:" + statement["subject"][0]["digest"]["sha256"],
+        predicate=predicate,
+    )
+    assert inspect_receipt(forged, **given).steps[-1].number == 1

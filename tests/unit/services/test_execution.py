@@ -10,7 +10,7 @@ from opaque_jobs.attestation.simulated import create_development_key
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.enclave.protocol import FailureWord
-from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, SandboxError
+from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, NotFoundError, SandboxError
 from opaque_jobs.services.execution import execute, execute_test
 
 
@@ -52,6 +52,26 @@ def test_result_of_a_real_run_is_denied_to_another_organisation(ready):
     _go(ready, run.id, SimulatedAgent(ready))
     with pytest.raises(DeniedError):
         ready.services.runs.result_folder(run.id, actor=ready.id("lea"))
+
+
+def test_run_is_unknown_to_somebody_outside_the_workspace(ready):
+    run = ready.open_run(ready.accepted_job().id)
+    _go(ready, run.id, SimulatedAgent(ready))
+    runs = ready.services.runs
+    for call in (runs.show, runs.result_folder, runs.receipt):
+        with pytest.raises(NotFoundError):
+            call(run.id, actor=ready.id("mallory"))
+
+
+def test_run_that_leaves_no_log_publishes_no_folder(ready):
+    run = ready.open_run(ready.accepted_job().id)
+
+    def clear(request):
+        for path in request.out_dir.iterdir():
+            path.unlink()
+
+    _go(ready, run.id, SimulatedAgent(ready, failure=FailureWord.BROKER_REFUSED, before_end=clear))
+    assert _leftovers(ready) == []
 
 
 @pytest.mark.parametrize(
