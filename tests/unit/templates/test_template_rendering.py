@@ -119,6 +119,16 @@ def test_rendering_of_a_sum_over_text_is_refused():
         render(read_template(BUILT_IN / "join-and-aggregate"), parameters, DATASETS)
 
 
+@pytest.mark.parametrize("function", ["min", "max", "first", "collect_list"])
+def test_rendering_of_a_function_that_shows_single_values_is_refused(function):
+    parameters = overlap(
+        group_by=[{"dataset": "second", "column": "diagnosis"}],
+        aggregates=[{"function": function, "of": {"dataset": "second", "column": "nr"}}],
+    )
+    with pytest.raises(InvalidInputError, match=r"aggregates\[0\]\.function"):
+        render(read_template(BUILT_IN / "join-and-aggregate"), parameters, DATASETS)
+
+
 def test_rendering_of_a_feature_that_is_text_is_refused():
     parameters = {
         "datasets": {"features": "hospital", "labels": "lab"},
