@@ -12,7 +12,7 @@ from pathlib import Path
 
 from opaque_jobs.errors import ConfigurationError
 
-__all__ = ["keep_only", "publish", "scratch_folder"]
+__all__ = ["discard", "keep_only", "publish", "scratch_folder"]
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def scratch_folder(final: Path) -> Iterator[Path]:
     Raises:
         ConfigurationError: It cannot be made.
     """
-    folder = final.parent / f".{final.name}.tmp"
+    folder = _beside(final)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
@@ -32,6 +32,16 @@ def scratch_folder(final: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard(final: Path) -> None:
+    """Remove what a run that came to nothing has left, published or not."""
+    for folder in (_beside(final), final):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(final: Path) -> Path:
+    return final.parent / f".{final.name}.tmp"
 
 
 def keep_only(folder: Path, names: Collection[str]) -> bool:

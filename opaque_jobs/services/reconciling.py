@@ -4,7 +4,6 @@ Airflow's callbacks fire twice or never, and a killed process says nothing. What
 enclave ends itself without it, and a closed run publishes nothing.
 """
 
-import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -12,6 +11,7 @@ from typing import Final
 from opaque_jobs.domain.lifecycle import RunEvent, RunState
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.services.context import Context
+from opaque_jobs.services.publishing import discard
 from opaque_jobs.services.views import ClosedRun
 from opaque_jobs.store import runs as rows
 from opaque_jobs.store.records import RunRecord
@@ -34,8 +34,9 @@ def close_abandoned(context: Context, airflow_states: Mapping[tuple[str, str], s
             rows.apply_event(session, record, RunEvent.FAIL, actor=None, now=now, reason=reason)
             closed.append(ClosedRun(run_id=record.id, reason=reason.value))
     for each in closed:
-        # A crash between publishing and recording leaves a folder that belongs to no success.
-        shutil.rmtree(context.settings.result_dir(each.run_id), ignore_errors=True)
+        # A crash leaves a folder that belongs to no success.
+        discard(context.settings.result_dir(each.run_id))
+        discard(context.settings.test_dir(each.run_id))
     return closed
 
 
