@@ -27,6 +27,7 @@ _NOUNS: Final = (
     "result",
     "receipt",
     "broker",
+    "airflow",
     "runtime",
 )
 _VERBS: Final = ("demo", "up", "doctor")

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -162,7 +163,9 @@ def _tell(address: str, logins: Mapping[str, str], brokers: list[BrokerProcess])
     console = stderr()
     console.print(f"\n[bold green]up[/]  Airflow: [bold]{address}[/]")
     for name, password in logins.items():
-        console.print(f"    log-in  {name}  {password}", markup=False)
+        # Passwords go to a person's terminal, not into somebody's log.
+        shown = password if sys.stderr.isatty() else "(see 'opaque-jobs airflow logins')"
+        console.print(f"    log-in  {name}  {shown}", markup=False)
     for name, broker in document["brokers"].items():
         console.print(f"    broker  {name}  {broker}", markup=False)
     console.print("[bold yellow]SIMULATED[/] enclaves: whoever runs this machine can read the data of its runs.")
