@@ -86,3 +86,7 @@ def test_runtime_byte_code_is_used_and_needs_no_source_times(enclave_runtime):
 def test_runtime_makes_doctor_content(runtime_settings, enclave_runtime):
     checks = {check.name: check.state for check in run_checks(runtime_settings)}
     assert [checks[name] for name in ("Enclave runtime", "Java", "Sandbox")] == [CheckState.OK] * 3
+
+
+def test_runtime_has_the_engines_start_up_cache_exactly_if_asked_for(runtime_settings, enclave_runtime):
+    assert (enclave_runtime.root / "opt" / "jars" / "engine.aot").exists() is runtime_settings.engine_cache
