@@ -94,8 +94,8 @@ class SealedRuns:
     counter: int = 0
 
     def add(
-        self, owner: Organisation, alias: str, table: pa.Table, *, columns: tuple[str, ...] = (), policy: ReleasePolicy | None = None,
-        **over: Any,
+        self, owner: Organisation, alias: str, table: pa.Table, *, columns: tuple[str, ...] = (),
+        policy: ReleasePolicy | None = None, **over: Any,
     ) -> Stage:  # fmt: skip
         folder = self.folder / alias
         parts = write_dataset(table.to_batches(), table.schema, folder, owner.root, **over)
@@ -121,9 +121,7 @@ class SealedRuns:
             for stage in self.stages.values()
         )
         given = {"code": Code(language=language, text=code), "datasets": uses, "measurement": self.runtime.measurement}
-        policy = over.pop("output_policy", None)
-        spec = self.world.make_spec(**(given | over | ({"output_policy": policy} if policy else {})))
-        return spec
+        return self.world.make_spec(**(given | over))
 
     def run_real(self, spec: JobSpec, *, inputs: Mapping[str, Any] | None = None, **over: Any) -> Done:
         """Run for real. `over` changes the start message; `parts` replaces files; `attester_key` and `measurement` the hardware."""

@@ -13,12 +13,13 @@ from opaque_jobs.domain.job import Language
 from opaque_jobs.enclave.agent.admission import Admission, AdmissionError, admit
 from opaque_jobs.enclave.agent.attestation import Attested, Brokers
 from opaque_jobs.enclave.agent.author import RESULT_VIEW, AuthorProcess, gate_socket
-from opaque_jobs.enclave.agent.datasets import check_parts, define_real, define_test, give_keys
+from opaque_jobs.enclave.agent.datasets import define_real, define_test, give_keys
 from opaque_jobs.enclave.agent.engine import SESSION_ID, USER_ID, Engine, EngineError, EngineSettings
 from opaque_jobs.enclave.agent.gate import Gate
 from opaque_jobs.enclave.agent.gate_rules import Rules
 from opaque_jobs.enclave.agent.nesting import write_udf_launcher
 from opaque_jobs.enclave.agent.output import output_files, write_result
+from opaque_jobs.enclave.agent.parts import check_parts
 from opaque_jobs.enclave.agent.places import DATA, OUT
 from opaque_jobs.enclave.agent.receipt import signed_receipt
 from opaque_jobs.enclave.agent.result_files import (
@@ -91,12 +92,13 @@ class Run:
     def _run(self, admission: Admission) -> None:
         self._wire.status(StatusWord.MEASURING)
         write_udf_launcher()
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            starting = pool.submit(self._start_engine, admission)
-            author = self._start_author(admission)
-            releases = self._releases(admission, pool) if admission.mode is Mode.REAL else {}
-            self._wire.status(StatusWord.STARTING_ENGINE)
-            engine = starting.result()
+        # Not waited for when a check fails meanwhile: the end of the agent ends whatever is still starting.
+        pool = ThreadPoolExecutor(max_workers=2)
+        starting = pool.submit(self._start_engine, admission)
+        author = self._start_author(admission)
+        releases = self._releases(admission, pool) if admission.mode is Mode.REAL else {}
+        self._wire.status(StatusWord.STARTING_ENGINE)
+        engine = starting.result()
         self._prepare(engine, admission, releases)
         self._wire.status(StatusWord.COMPUTING)
         frame = self._compute(engine, admission, author)

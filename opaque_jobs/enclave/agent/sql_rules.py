@@ -18,7 +18,7 @@ _PLANS: Final = """
     Project Filter Join Aggregate Sort GlobalLimit LocalLimit Offset Distinct Deduplicate Union Intersect Except SubqueryAlias
     UnresolvedWith OneRowRelation LocalRelation UnresolvedInlineTable UnresolvedHaving UnresolvedHint Sample Generate LateralJoin
     UnresolvedTVFAliases UnresolvedSubqueryColumnAliases Pivot Unpivot WithWindowDefinition PipeOperator Window
-    RepartitionByExpression Repartition LateralSubquery UnresolvedGenerator UnresolvedQualify
+    RepartitionByExpression Repartition LateralSubquery UnresolvedQualify
 """
 _EXPRESSIONS: Final = """
     UnresolvedAttribute UnresolvedStar UnresolvedStarExceptOrReplace UnresolvedStarExcept UnresolvedRegex UnresolvedAlias Alias
@@ -34,6 +34,7 @@ _EXPRESSIONS: Final = """
     SemiStructuredExtract UnresolvedCollation Collate GroupingSets Cube Rollup GroupingAnalytics NumericEvalContext
     ExprId AliasIdentifier JoinHint Coalesce TryEval Murmur3Hash ArrayTransform ConcatWs
     Grouping GroupingID AttributeReference TypedLiteral NamedArgumentExpression EvalMode$ TruncTimestamp TruncDate
+    PipeExpression AggregateExpression First Last AnyValue Complete$
     Inner$ LeftOuter$ RightOuter$ FullOuter$ LeftSemi$ LeftAnti$ Cross$ NaturalJoin UsingJoin
     SampleMethod$Bernoulli$ SampleMethod$System$ Tuple2 Tuple3 UnresolvedTableArg Between$ PlanExpression
     GroupByAll$ UnresolvedGroupByAll UnresolvedOrderByAll
@@ -191,5 +192,10 @@ def _check_node(node: dict[str, Any], names: Names, bound: set[str]) -> None:
         _single(arguments[0], names.check_function, "functions are called by their plain name in a job")
     elif kind == "UnresolvedTableValuedFunction":
         _single(arguments[0], names.check_table_function, "functions are called by their plain name in a job")
+    elif kind == "UnresolvedGenerator":
+        parts = [part for part in arguments[0]["a"] if part is not None]
+        _single(parts, names.check_table_function, "functions are called by their plain name in a job")
+    elif kind == "FunctionIdentifier":
+        return  # judged with the generator around it; nothing else that is listed holds one
     elif kind not in _SIMPLE:
         raise RefusedError(_WORDS.get(kind, f"this is not allowed in a job: {kind.rpartition('.')[2]}"))

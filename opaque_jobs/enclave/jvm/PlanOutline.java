@@ -30,7 +30,7 @@ public final class PlanOutline {
 
   private static void write(Object value, StringBuilder text) {
     if (value == null || value instanceof Number || value instanceof Boolean || value instanceof DataType
-        || value instanceof java.util.UUID) {
+        || value instanceof java.util.UUID || value instanceof org.apache.spark.unsafe.types.UTF8String) {
       text.append("null");
     } else if (value instanceof String) {
       quote((String) value, text);

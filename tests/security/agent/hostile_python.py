@@ -1,4 +1,5 @@
 """A job whose author is the adversary: each probe tries one way out and says what came of it. Runs inside the sandbox."""
+# ruff: noqa: BLE001, N812, PTH, S108 - an adversary's style
 
 import os
 import socket
@@ -210,7 +211,7 @@ def local_checkpoint(spark):
 
 @probe
 def xml_external_entity(spark):
-    return spark.range(1).selectExpr("xpath_string('<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///etc/passwd\">]><a>&b;</a>', 'a')").collect()
+    return spark.range(1).selectExpr("xpath_string('<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///x\">]><a>&b;</a>', 'a')").collect()
 
 
 @probe
@@ -232,9 +233,7 @@ def user_defined_type_by_class(spark):
     import pyspark.sql.connect.proto as pb
 
     plan = pb.Plan()
-    plan.root.local_relation.schema = (
-        '{"type":"struct","fields":[{"name":"a","type":{"type":"\\u0075dt","class":"java.lang.Thread","sqlType":"long"},"nullable":true,"metadata":{}}]}'
-    )
+    plan.root.local_relation.schema = '{"type":"struct","fields":[{"name":"a","type":{"type":"\\u0075dt","class":"java.lang.Thread","sqlType":"long"},"nullable":true,"metadata":{}}]}'
     return send(spark, plan)
 
 

@@ -27,8 +27,13 @@ def rows(engine, path):
 
 def total(engine, path, column):
     functions = engine._jvm.org.apache.spark.sql.functions
-    return int(engine._session.read().parquet(str(path)).agg(functions.sum(column), engine._gateway.new_array(
-        engine._jvm.org.apache.spark.sql.Column, 0)).head().get(0))
+    return int(
+        engine._session.read()
+        .parquet(str(path))
+        .agg(functions.sum(column), engine._gateway.new_array(engine._jvm.org.apache.spark.sql.Column, 0))
+        .head()
+        .get(0)
+    )
 
 
 def read(engine, name, column="id"):
@@ -70,18 +75,18 @@ def main():
     )
     report["path_table"] = attempt(lambda: engine.sql("select * from parquet.`/data/all/part-00000.parquet`") and None)
     report["canary_files"] = [
-        str(path) for path in Path("/scratch").rglob("*") if path.is_file() and b"canary" in path.read_bytes()[:1 << 20]
+        str(path) for path in Path("/scratch").rglob("*") if path.is_file() and b"canary" in path.read_bytes()[: 1 << 20]
     ]
     process = Path(f"/proc/{engine._process.pid}")
     told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     conf = str(engine._session.sparkContext().conf().toDebugString())
-    encoded = [base64.b64encode(key) for key in KEYS.values()] + [key.hex().encode() for key in KEYS.values()] + list(KEYS.values())
+    encoded = [each for key in KEYS.values() for each in (key, key.hex().encode(), base64.b64encode(key))]
     report["key_in_conf_argv_environment"] = any(each in told + conf.encode() for each in encoded)
     return report
 
 
 try:
     Path("/out/report.json").write_text(json.dumps(main(), default=str))
-except BaseException:
+except BaseException:  # noqa: BLE001 - the report must tell
     Path("/out/error.txt").write_text(traceback.format_exc())
 os._exit(0)

@@ -36,7 +36,6 @@ def test_author_probe_is_refused(answers, name):
     assert answer["outcome"] == "refused", answer["detail"]
     assert "cannot be judged" not in answer["detail"]
     assert "failed to launch" not in answer["detail"]
-    print(answer["detail"])
 
 
 def test_author_refusal_of_a_path_says_what_to_do(answers):

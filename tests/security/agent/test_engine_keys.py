@@ -77,7 +77,7 @@ def test_engine_sound_part_under_its_name_reads(report, name):
 def test_engine_file_that_is_not_what_its_path_says_is_refused(report, name):
     outcome, detail = report[f"{name}.parquet"]
     if name.startswith("flipped") and outcome == "done":
-        # A flipped bit may lie in the column that is not read, or in padding that Parquet never looks at: then nothing may change.
+        # The bit may lie in the column that is not read: then nothing may change.
         assert detail == report["part-00000.parquet"][1]
         return
     assert outcome == "refused"

@@ -41,6 +41,8 @@ def names() -> Names:
         node("Project", [call("reflect")], relation("people")),
         node("Project", [call("system", "builtin", "sum")], relation("people")),
         node("UnresolvedTableValuedFunction", ["python_worker_logs"], [], None),
+        node("Generate", node("UnresolvedGenerator", node("FunctionIdentifier", "reflect", None, None), []), relation("people")),
+        node("Generate", node("UnresolvedGenerator", node("FunctionIdentifier", "explode", "a", None), []), relation("people")),
         node("ScriptTransformation", "cat", [], relation("people"), None),
         node("SomethingNew", relation("people")),
         node("Filter", node("org.example.Strange"), relation("people")),
