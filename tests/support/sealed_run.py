@@ -124,7 +124,7 @@ class SealedRuns:
         return self.world.make_spec(**(given | over))
 
     def run_real(self, spec: JobSpec, *, inputs: Mapping[str, Any] | None = None, **over: Any) -> Done:
-        """Run for real. `over` changes the start message; `parts` replaces files; `attester_key` and `measurement` the hardware."""
+        """Run for real. `over` changes the start message; `parts` replaces files."""
         parts = over.pop("parts", None) or {s.alias: sorted(s.folder.iterdir()) for s in self.stages.values()}
         self.counter += 1
         brokers = {}

@@ -1,4 +1,8 @@
-"""A real run: encrypted data of two owners, two brokers, sealed result, receipt."""
+"""A real run: encrypted data of two owners, two brokers, sealed result, receipt; and runs that must not become one."""
+
+import base64
+import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -10,6 +14,7 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.run import parse_receipt
+from opaque_jobs.enclave.protocol import FailureWord
 
 pytestmark = pytest.mark.spark
 
@@ -49,7 +54,7 @@ def test_real_run_on_two_owners_data_gives_sealed_result_and_valid_receipt(stage
     ]
     assert opened["preview"] == opened["rows"]
     envelope = (done.out / "receipt.json").read_bytes()
-    predicate = __import__("json").loads(__import__("base64").b64decode(opened["receipt"]["payload"]))["predicate"]
+    predicate = json.loads(base64.b64decode(opened["receipt"]["payload"]))["predicate"]
     statement = verify_statement(envelope, VerifyKey.parse(predicate["tee_signing_key"]), predicate_type=RECEIPT)
     receipt = parse_receipt(statement.predicate)
     assert statement.subject_digest == spec.digest
@@ -60,3 +65,39 @@ def test_real_run_on_two_owners_data_gives_sealed_result_and_valid_receipt(stage
     }
     assert [record.organisation_id for record in receipt.evidence] == ["org-hospital", "org-laboratory"]
     assert not any(b"PAR1" in path.read_bytes()[:4] for path in (done.out / "result").iterdir())
+
+
+COUNT = "select count(*) as n from people"
+
+
+def test_real_run_with_a_changed_part_is_refused_and_leaves_nothing(staged, tmp_path):
+    part = next(iter(sorted(staged.stages["people"].folder.iterdir())))
+    data = bytearray(part.read_bytes())
+    data[100] ^= 1
+    part.write_bytes(bytes(data))
+
+    done = staged.run_real(staged.spec(COUNT, Language.SQL))
+
+    assert (done.failure, done.outcome.files) == (FailureWord.DATA_REFUSED, ())
+
+
+def test_real_run_for_another_runtime_is_refused_by_the_broker(staged):
+    done = staged.run_real(staged.spec(COUNT, Language.SQL, measurement="sha256:" + "11" * 32))
+
+    assert (done.failure, done.outcome.files) == (FailureWord.BROKER_REFUSED, ())
+    assert done.outcome.reasons
+
+
+def test_real_run_with_an_input_that_may_not_be_set_asks_no_broker(staged):
+    done = staged.run_real(staged.spec(COUNT, Language.SQL), inputs={"fixed": 8})
+
+    assert done.failure is FailureWord.INPUTS_REFUSED
+    assert done.requests == []
+
+
+def test_real_run_beyond_its_time_ends_itself(staged):
+    spec = staged.spec(COUNT, Language.SQL)
+
+    done = staged.run_real(replace(spec, limits=replace(spec.limits, timeout_s=1)))
+
+    assert (done.failure, done.outcome.files) == (FailureWord.TIME_LIMIT, ())

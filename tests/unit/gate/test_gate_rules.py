@@ -97,7 +97,8 @@ def test_rules_dangerous_relation_is_refused(rules, request_):
 @pytest.mark.parametrize(
     "command",
     [
-        "write_operation", "write_operation_v2", "write_stream_operation_start", "streaming_query_command", "get_resources_command",
+        "write_operation", "write_operation_v2", "write_stream_operation_start", "streaming_query_command",
+        "get_resources_command",
         "streaming_query_manager_command", "streaming_query_listener_bus_command", "register_data_source",
         "create_resource_profile_command", "checkpoint_command", "remove_cached_remote_relation_command",
         "merge_into_table_command", "ml_command", "execute_external_command", "pipeline_command",
