@@ -64,6 +64,24 @@ def test_edit_by_another_member_is_denied(study, name):
         study.services.jobs.edit(actor=study.id(name), job_id=job.id, draft=study.draft())
 
 
+@pytest.mark.parametrize("name", ["ben", "lea"])
+def test_everything_that_is_the_authors_is_denied_to_other_members(study, name):
+    job, actor = study.make_job(), study.id(name)
+    study.submit(job.id)
+    jobs, reviews = study.services.jobs, study.services.reviews
+    calls = [
+        lambda: reviews.cancel_review(actor=actor, job_id=job.id),
+        lambda: jobs.revise(actor=actor, job_id=job.id),
+        lambda: jobs.archive(job.id, actor=actor),
+        lambda: jobs.unarchive(job.id, actor=actor),
+        lambda: jobs.delete(job.id, actor=actor),
+    ]
+    for call in calls:
+        with pytest.raises(DeniedError):
+            call()
+    assert study.show(job.id).status == "under_review"
+
+
 def test_job_is_unknown_to_somebody_outside_the_workspace(study):
     job = study.make_job()
     for call in (study.services.jobs.show, study.services.jobs.diff, study.services.runs.history, study.services.reviews.status):
