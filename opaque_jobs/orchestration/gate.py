@@ -6,10 +6,11 @@ what protects the data: the broker verifies every signature itself before it rel
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from opaque_jobs.errors import OpaqueJobsError
@@ -50,7 +51,8 @@ def _reader() -> Reader:
 class ApprovalSensor(BaseSensorOperator):
     """Waits until the job revision is approved by every member; fails at once when it never will be.
 
-    It never times out by itself: the review's own deadline ends the wait.
+    It never times out by itself: the review's own deadline ends the wait. A refusal is final; only when Airflow or our database
+    stumbles is the question asked again.
 
     Args:
         job_id: The job.
@@ -60,7 +62,8 @@ class ApprovalSensor(BaseSensorOperator):
     template_fields = ()
 
     def __init__(self, *, job_id: str, revision: int, **kwargs: Any) -> None:
-        super().__init__(**({"retries": 0, "do_xcom_push": False} | kwargs))
+        defaults: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=5), "do_xcom_push": False}
+        super().__init__(**(defaults | kwargs))
         self.job_id = job_id
         self.revision = revision
 
@@ -84,7 +87,7 @@ class ApprovalSensor(BaseSensorOperator):
         try:
             state = services().runs.gate_states([run_id])[run_id]
         except OpaqueJobsError:
-            raise AirflowFailException("the approval state of this run cannot be read") from None
+            raise AirflowException("the approval state of this run cannot be read now") from None
         if state == WAITING:
             self.log.info("run %s of revision %d waits for approvals", run_id, self.revision)
             self.defer(trigger=ApprovalTrigger(run_id), method_name="resume")

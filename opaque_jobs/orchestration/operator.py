@@ -94,11 +94,13 @@ class EnclaveSparkOperator(BaseOperator):
         )
 
     def _open(self, context: Context) -> RunView:
-        """Give this attempt's run; a further attempt only if the one before failed for want of a sandbox."""
+        """Give the run that never began, or this attempt's; the latter only if each one before failed for want of a sandbox."""
         ti: Any = context["ti"]
         retry = ti.try_number - (ti.max_tries - self.retries)
         for earlier in range(1, retry):
             before = open_run(context, job_id=self.job_id, revision=self.revision, retry=earlier)
+            if before.state is RunState.QUEUED:
+                return before
             if before.state is not RunState.FAILED or before.reason not in _SANDBOX_FAILED:
                 raise AirflowFailException(f"run {before.id} was not ended by its sandbox; it is not tried again") from None
         return open_run(context, job_id=self.job_id, revision=self.revision, retry=retry)

@@ -6,10 +6,10 @@ Both tasks of a DAG run ask for the run with the same facts and get the same one
 from typing import Any, Final
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from opaque_jobs.domain.run import Trigger
-from opaque_jobs.errors import OpaqueJobsError
+from opaque_jobs.errors import ConfigurationError, OpaqueJobsError
 from opaque_jobs.orchestration.access import services
 from opaque_jobs.services.views import RunView
 
@@ -47,6 +47,7 @@ def open_run(context: Context, *, job_id: str, revision: int, retry: int = 1) ->
     Raises:
         AirflowFailException: The services refuse it: an unknown or wrong input, nobody who may run the job, a lease that is
             used up. The text names no value.
+        AirflowException: Our database cannot be reached now; Airflow may retry.
     """
     dag_run: Any = context["dag_run"]
     cleared = dag_run.clear_number or 0
@@ -61,6 +62,8 @@ def open_run(context: Context, *, job_id: str, revision: int, retry: int = 1) ->
             trigger=how_triggered(str(getattr(dag_run.run_type, "value", dag_run.run_type)), cleared),
             inputs=dict(dag_run.conf or {}),
         )
+    except ConfigurationError as error:
+        raise AirflowException(f"a run of revision {revision} cannot be recorded: {error.message} ({error.hint})") from None
     except OpaqueJobsError as error:
         raise AirflowFailException(f"a run of revision {revision} is refused: {error.message} ({error.hint})") from None
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a value and must not reach Airflow's log

@@ -8,7 +8,7 @@ import sys
 import httpx
 import pytest
 
-from opaque_jobs.orchestration.ids import GATE_TASK, dag_id_of
+from opaque_jobs.orchestration.ids import GATE_TASK, dag_id_of, job_id_of
 from opaque_jobs.orchestration.logins import ADMIN_LOGIN, HOUSEKEEPING_LOGIN, ensure_logins
 from opaque_jobs.orchestration.rest import AirflowRest
 
@@ -186,6 +186,12 @@ def test_login_without_a_password_is_switched_off(stack, path):
     assert httpx.get(stack.address + path).status_code == 403
 
 
+def jobs_seen(client):
+    """Give the DAGs of jobs that a person sees; a platform team's own DAGs are Airflow's business."""
+    dags = client._client.get("/api/v2/dags").json()["dags"]
+    return [dag["dag_id"] for dag in dags if job_id_of(dag["dag_id"])]
+
+
 def test_member_who_joins_while_airflow_runs_may_log_in(cast, stack):
     from consortium import make_person
 
@@ -193,7 +199,7 @@ def test_member_who_joins_while_airflow_runs_may_log_in(cast, stack):
     cast.services.workspaces.register_member(make_person("nina", "org-hospital").entry)
     ensure_logins(settings, ["nina"])
     with AirflowRest.as_login(settings, stack.address, "nina") as nina:
-        assert nina._client.get("/api/v2/dags").json()["total_entries"] == 0
+        assert jobs_seen(nina) == []
 
 
 def test_input_value_is_in_no_log_of_airflow(cast, secret_run):
@@ -215,4 +221,4 @@ def test_member_who_left_the_workspace_sees_nothing_from_then_on(cast, as_person
     assert ben._client.get(path).status_code == 200
     cast.change_members("anna", "lea")
     assert ben._client.get(path).status_code == 403
-    assert ben._client.get("/api/v2/dags").json()["total_entries"] == 0
+    assert jobs_seen(ben) == []

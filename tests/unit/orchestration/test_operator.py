@@ -7,7 +7,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.run import Trigger
-from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, SandboxError, TrustError
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, SandboxError, TrustError
 from opaque_jobs.orchestration.access import use_services
 from opaque_jobs.orchestration.gate import ApprovalSensor, ApprovalTrigger
 from opaque_jobs.orchestration.operator import EnclaveSparkOperator
@@ -154,9 +154,16 @@ def test_operator_retried_after_its_sandbox_failed_opens_another_run(runs):
     assert [run.id for run in runs.opened.values()] == ["run-1", "run-2"]
 
 
+def test_operator_retried_though_its_run_never_began_takes_that_run(runs):
+    runs.open(job_id="job-a", revision=1, dag_run_id="r1", attempt=1, actor=None, trigger=None, inputs={})
+    operator(ended()).execute(context(try_number=2))
+    assert [run.id for run in runs.opened.values()] == ["run-1"]
+
+
 @pytest.mark.parametrize("reason", [None, "author-error", "airflow-ended"])
 def test_operator_retried_though_the_sandbox_was_not_to_blame_does_not_run_again(runs, reason):
-    runs.open(job_id="job-a", revision=1, dag_run_id="r1", attempt=1, actor=None, trigger=None, inputs={})
+    run = runs.open(job_id="job-a", revision=1, dag_run_id="r1", attempt=1, actor=None, trigger=None, inputs={})
+    run.state = RunState.RUNNING
     if reason:
         runs.fail("run-1", reason=reason)
     with pytest.raises(AirflowFailException, match="not tried again"):
@@ -223,6 +230,14 @@ def test_sensor_whose_run_the_services_refuse_fails_without_retry(runs, refusal)
     runs.refusal = refusal
     with pytest.raises(AirflowFailException, match="is refused"):
         sensor().execute(context())
+
+
+def test_sensor_whose_database_is_away_may_ask_again(runs):
+    runs.refusal = ConfigurationError("the database cannot be used", hint="-")
+    with pytest.raises(AirflowException) as caught:
+        sensor().execute(context())
+    assert not isinstance(caught.value, AirflowFailException)
+    assert sensor().retries > 0
 
 
 def test_sensor_of_a_run_asked_for_by_a_stranger_fails(runs):
