@@ -129,6 +129,7 @@ def _parquet_errors() -> Iterator[None]:
 def _open_csv(path: Path, types: Mapping[str, str], delimiter: str, progress: Progress) -> Source:
     size = path.stat().st_size
     wanted = parse_types(types)
+    _check_quotes(path)
     names = _csv_names(path, delimiter)
     unknown = [name for name in wanted if name not in names]
     if unknown:
@@ -151,6 +152,19 @@ def _open_csv(path: Path, types: Mapping[str, str], delimiter: str, progress: Pr
             yield converter.convert(batch)
 
     return Source(schema, batches)
+
+
+def _check_quotes(path: Path) -> None:
+    """Refuse a quote that is never closed: the rest of the file would silently be one value."""
+    quotes = 0
+    with _opened(path) as file:
+        while chunk := file.read(_BLOCK_BYTES):
+            quotes += chunk.count(b'"')
+    if quotes % 2:
+        raise InvalidInputError(
+            "the CSV file is broken: a quote is never closed, or stands in a field without quotes around it",
+            hint='write a quote inside a field as two, and quotes around that field: "6"" pipe"',
+        )
 
 
 def _csv_names(path: Path, delimiter: str) -> list[str]:
