@@ -1,6 +1,8 @@
 """From options to the content of a draft."""
 
+import ast
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,11 +76,22 @@ def _read_text(file: Path, what: str) -> str:
     return text
 
 
+def _parsed(text: str) -> str:
+    """Give Python back if it parses; nothing of it is run here."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise InvalidInputError(f"the Python file does not parse{where}", hint="mend it there; nothing was drafted") from None
+    return text
+
+
 def read_code(*, sql: Path | None, python: Path | None) -> Code | None:
     """Read the code of a notebook job; None if no file is given.
 
     Raises:
-        InvalidInputError: Both are given, or the file is not text.
+        InvalidInputError: Both are given, the file is not text, or the Python does not parse.
         NotFoundError: The file cannot be read.
     """
     if sql is not None and python is not None:
@@ -86,7 +99,7 @@ def read_code(*, sql: Path | None, python: Path | None) -> Code | None:
     if sql is not None:
         return Code(language=Language.SQL, text=_read_text(sql, "SQL file"))
     if python is not None:
-        return Code(language=Language.PYTHON, text=_read_text(python, "Python file"))
+        return Code(language=Language.PYTHON, text=_parsed(_read_text(python, "Python file")))
     return None
 
 

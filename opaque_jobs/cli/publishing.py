@@ -17,6 +17,7 @@ from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy, RowCondition, Source, TestDataKind
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
 from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services import Services
 from opaque_jobs.services.dataset_files import encrypt_file
 from opaque_jobs.services.sources import Progress, open_source
@@ -59,11 +60,17 @@ def publish_dataset(
 
     Raises:
         ConfigurationError: The organisation's broker does not answer, or the disk refuses. Nothing is kept.
+        ConflictError: The organisation has a data set of this name.
         InvalidInputError: The file or the policy is not valid. Nothing is kept.
         TrustError: The broker does not know the member's key.
     """
     check_identifier(name, what="data set")
     check_text(description, what="data set's description", limit=150)
+    if refresh_of is None and name in {known.name for known in opened.datasets.list(actor=member.id)}:
+        raise ConflictError(
+            f"your organisation has a data set '{name}' already",
+            hint="choose another name, or give --refresh for its next version",
+        )
     owner = opened.workspaces.organisation(member.organisation_id)
     check_answers(owner.broker_address, owner.entry.id)
     dataset_id = refresh_of.id if refresh_of else new_id("ds")
@@ -105,7 +112,22 @@ def publish_dataset(
 
 def _policy(manifest: DatasetManifest, columns: Sequence[str], conditions: Sequence[RowCondition]) -> ReleasePolicy:
     names = tuple(columns) or tuple(column.name for column in manifest.columns)
+    types = {column.name: column.type for column in manifest.columns}
+    for condition in conditions:
+        if not _comparable(condition.value, types.get(condition.column, "")):
+            raise InvalidInputError(
+                f"the row condition on '{condition.column}' compares it with a value of another type",
+                hint=f"its type is {types[condition.column]}",
+            )
     return ReleasePolicy(columns=names, row_conditions=tuple(conditions))
+
+
+def _comparable(value: object, kind: str) -> bool:
+    """Tell whether the engine can compare a column with a value; a column that is not there is refused elsewhere."""
+    if kind == "bool" or isinstance(value, bool):
+        return not kind or (kind == "bool" and isinstance(value, bool))
+    numeric = kind.startswith(("int", "uint", "float", "double", "halffloat", "decimal"))
+    return not kind or numeric is not isinstance(value, str)
 
 
 def attach_made_test_data(

@@ -61,12 +61,14 @@ def up(
     settings = load_settings()
     settings.prepare()
     with _only_one(settings.home / "up.lock"), ended_in_order(), contextlib.ExitStack() as running:
-        with step("checking the enclave's runtime") as shown:
-            ensure_runtime(settings, shown.say)
+        if port:
+            _check_port(port, "Airflow")
         opened = open_services(settings, migrate=True)
         running.callback(opened.close)
         running.callback(no_more_interrupts)
         brokers = _start_brokers(opened, running, _named_files(passphrase_file))
+        with step("checking the enclave's runtime") as shown:  # takes minutes once, so after all that can be wrong
+            ensure_runtime(settings, shown.say)
         stack = AirflowStack(home=AirflowHome(settings=settings), port=port)
         with step("starting Airflow") as shown:
             stack.progress = lambda component, word: shown.say(f"{component}: {word}")
