@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import grpc
+from google._upb import _message
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from pyspark.sql.connect.proto import base_pb2
@@ -36,6 +37,7 @@ _WORDS: Final = {
 }
 _MAX_MESSAGE: Final = 128 * 1024 * 1024
 _OPTIONS: Final = (("grpc.max_receive_message_length", _MAX_MESSAGE), ("grpc.max_send_message_length", _MAX_MESSAGE))
+_message.SetAllowOversizeProtos(True)  # else a plan of some fifty steps does not parse; the engine's own limit is 1,024
 _METADATA_KEPT: Final = ("classes", "errorClass", "sqlState")
 _ANALYSIS: Final = '["org.apache.spark.sql.AnalysisException"]'
 _STATUS_KEY: Final = "grpc-status-details-bin"
