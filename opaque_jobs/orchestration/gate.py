@@ -62,6 +62,7 @@ class ApprovalSensor(BaseSensorOperator):
     template_fields = ()
 
     def __init__(self, *, job_id: str, revision: int, **kwargs: Any) -> None:
+        # Seen on a busy machine: the scheduler takes up "deferral done" only when the resumed task runs already, and fails it.
         defaults: dict[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=5), "do_xcom_push": False}
         super().__init__(**(defaults | kwargs))
         self.job_id = job_id
