@@ -308,5 +308,3 @@ def test_read_files_with_another_root_key_is_refused(dataset):
     result, folder = dataset
     with pytest.raises(TrustError):
         list(read_files(result.manifest, folder, RootKey.generate(dataset_id="ds-1", version=1)))
-
-

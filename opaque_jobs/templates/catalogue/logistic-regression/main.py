@@ -37,9 +37,7 @@ def main(spark: Any, inputs: Any, params: Any) -> Any:  # noqa: ARG001 - the for
     names = ["(intercept)", *features]
     table = coefficients(names, beta, covariance, means, scales)
     table += measures(sums, rows, positives, iterations, converged=converged)
-    schema = (
-        "kind string, name string, value double, standard_error double, standardised double, standardised_error double"
-    )
+    schema = "kind string, name string, value double, standard_error double, standardised double, standardised_error double"
     return spark.createDataFrame(table, schema)
 
 
