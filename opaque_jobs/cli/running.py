@@ -14,10 +14,12 @@ from opaque_jobs.orchestration.rest import AirflowRest
 from opaque_jobs.services import Services
 from opaque_jobs.services.execution import execute_test
 from opaque_jobs.services.views import RunView
+from opaque_jobs.store.words import CloseReason
 
 __all__ = ["airflow_for", "check_succeeded", "find_run", "run_test", "wait_for_run"]
 
 _POLL_S: Final = 0.3
+_SANDBOX_REASONS: Final = (CloseReason.SANDBOX_UNAVAILABLE, CloseReason.SANDBOX_ENDED)
 
 
 def run_test(
@@ -55,11 +57,11 @@ def check_succeeded(run: RunView) -> None:
     """
     if run.state is RunState.SUCCEEDED:
         return
-    kind = SandboxError if run.reason == "sandbox-failed" else ConflictError
     words = ", ".join([run.reason or "no reason given", *run.reasons])
-    raise kind(
-        f"the run {run.state.value}: {words}", hint=f"see 'opaque-jobs result log {run.id}'", run_id=run.id, reason=run.reason
-    )
+    message = f"the run {run.state.value}: {words}"
+    if run.reason in _SANDBOX_REASONS:
+        raise SandboxError(message, hint="find out why with 'opaque-jobs doctor'", run_id=run.id, reason=run.reason)
+    raise ConflictError(message, hint=f"see 'opaque-jobs result log {run.id}'", run_id=run.id, reason=run.reason)
 
 
 def airflow_for(opened: Services, member: MemberEntry) -> AirflowRest:
