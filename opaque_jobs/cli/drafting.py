@@ -130,6 +130,7 @@ def build_draft(wanted: Wanted) -> JobDraft:
     """
     if (wanted.code is None) == (wanted.template is None):
         raise InvalidInputError("a job needs code or a template", hint="give one of --sql, --python and --template")
+    _check_columns(wanted)
     draft = JobDraft(
         kind=JobKind.NOTEBOOK if wanted.template is None else JobKind.NO_CODE,
         tee_kinds=wanted.tee_kinds,
@@ -154,6 +155,16 @@ def build_draft(wanted: Wanted) -> JobDraft:
         output_policy=rendered.output_policy,
         datasets=_uses({alias: wanted.datasets[alias] for alias in rendered.columns}, rendered.columns),
     )
+
+
+def _check_columns(wanted: Wanted) -> None:
+    for alias, names in wanted.columns.items():
+        known = [column.name for column in wanted.datasets[alias].columns]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise InvalidInputError(
+                f"the data set '{alias}' has no column '{unknown[0]}'", hint="columns: " + ", ".join(known[:30])
+            )
 
 
 def _uses(datasets: Mapping[str, DatasetView], columns: Mapping[str, tuple[str, ...]]) -> tuple[DraftDataset, ...]:

@@ -110,8 +110,9 @@ def parse_values(declarations: Iterable[InputVariable], pairs: Iterable[str]) ->
     for text in pairs:
         name, value = _pair(text, "=", "an input value")
         if name not in kinds or name in values:
+            problem = "is given twice" if name in values else "is not declared by the job"
             raise InvalidInputError(
-                "an input value is given twice, or for a variable that the job does not declare",
+                f"input variable '{name}' {problem}",
                 hint="see the job's input variables with 'opaque-jobs job show'",
             )
         values[name] = _scalar(kinds[name], value, name)

@@ -18,7 +18,7 @@ from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.reviewing import submit_job
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
-from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, TeeKind
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import RunKind
@@ -81,6 +81,11 @@ def _conf(pairs: list[str]) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs]
     if not all(found for _, found, _ in split):
         raise InvalidInputError("an engine setting is not well formed", hint="write it as KEY=VALUE")
+    for key, _, _ in split:
+        if key not in ALLOWED_SPARK_CONF:
+            raise InvalidInputError(
+                f"'{key}' is no engine setting that a job may set", hint="allowed: " + ", ".join(sorted(ALLOWED_SPARK_CONF))
+            )
     return {key: value for key, _, value in split}
 
 
