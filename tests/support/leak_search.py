@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import os
+import subprocess
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -39,9 +40,12 @@ class Secrets:
         return {name for form, name in self.forms.items() if form in data}
 
     def in_file(self, path: Path) -> set[str]:
-        """Name the secrets in a file, read in overlapping pieces."""
+        """Name the secrets in a file, read in overlapping pieces.
+
+        Another process reads it: SQLite's locks on a file are lost when their process closes the file in any other way.
+        """
         longest, kept, found = max(map(len, self.forms)), b"", set()
-        with path.open("rb") as file:
+        with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as reader, reader.stdout as file:
             while chunk := file.read(CHUNK):
                 found |= self.within(kept + chunk)
                 kept = chunk[-longest:]

@@ -35,10 +35,18 @@ def command_of(pid: int) -> str:
         return ""
 
 
+def started(pid: int) -> str:
+    """Give when a process was started, which tells it from a later one with the same id."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
 def strike() -> None:
     """Name all processes of the sandbox, then kill the victim."""
     inside = sorted(set(descendants_of(os.getpid())) - {os.getpid()})
-    say(inside=inside)
+    say(inside={pid: started(pid) for pid in inside})
     if victim == "worker":
         os.kill(os.getpid(), signal.SIGKILL)
     outermost = min(inside)
