@@ -95,8 +95,9 @@ def test_changed_member_list_does_not_start(study):
 
 def test_changed_manifest_is_not_pinned(study):
     job = study.make_job()
-    _sql(study, "UPDATE dataset_versions SET envelope = (SELECT envelope FROM dataset_versions WHERE dataset_id = 'ds-findings')")
-    with pytest.raises(OpaqueJobsError):
+    envelope = study.services.datasets.show("ds-findings", actor=study.id("lea")).versions[0].envelope
+    _sql(study, "UPDATE dataset_versions SET envelope = :envelope WHERE dataset_id = 'ds-patients'", envelope=envelope)
+    with pytest.raises(ConflictError):
         study.services.jobs.spec_for_submission(job.id, actor=study.id("anna"))
 
 

@@ -96,6 +96,14 @@ def test_draft_without_code_cannot_be_submitted(study):
         study.submit(job.id)
 
 
+def test_draft_that_reads_what_is_not_shared_cannot_be_submitted(study):
+    job = study.make_job()
+    study.services.datasets.unshare(actor=study.id("lea"), dataset_id="ds-findings", workspace_id=study.workspace_id)
+    with pytest.raises(ConflictError) as caught:
+        study.submit(job.id)
+    assert caught.value.facts["alias"] == "findings"
+
+
 def test_draft_with_an_unknown_column_cannot_be_submitted(study):
     uses = (DraftDataset(alias="patients", dataset_id="ds-patients", columns=("id", "nothing")),)
     job = study.make_job(datasets=uses)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from simulated_agent import SimulatedAgent
@@ -89,6 +90,16 @@ def test_run_without_a_receipt_that_holds_fails_and_publishes_no_result(ready, a
     assert outcome.reasons == agent.get("reasons", ())
     with pytest.raises(ConflictError):
         ready.services.runs.receipt(run.id, actor=ready.id("anna"))
+
+
+def test_receipt_of_an_earlier_run_of_the_same_job_does_not_serve(ready):
+    job = ready.accepted_job()
+    earlier, run = ready.open_run(job.id), ready.open_run(job.id)
+
+    def replay(request, **rest):
+        return SimulatedAgent(ready)(replace(request, start=replace(request.start, run_id=earlier.id)), **rest)
+
+    assert _go(ready, run.id, replay).reason == "receipt-refused"
 
 
 def test_failed_author_code_leaves_its_sealed_log_and_nothing_else(ready):
