@@ -3,15 +3,18 @@
 import base64
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from simulated_agent import SimulatedAgent, changed_record
 
-from opaque_jobs.attestation.simulated import create_development_key
-from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
+from opaque_jobs.attestation.result import issue_result, verify_result
+from opaque_jobs.attestation.simulated import SimulatedAttester, create_development_key, load_development_key
+from opaque_jobs.crypto.keys import SealingKey, SealingPublicKey, SigningKey, VerifyKey
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.job import TeeKind, parse_job_spec
 from opaque_jobs.domain.run import OutputFile
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import execute
@@ -191,3 +194,59 @@ def test_receipt_that_names_another_run_than_its_subject_fails(ready):
         predicate=predicate,
     )
     assert inspect_receipt(forged, **given).steps[-1].number == 1
+
+
+def _keys(receipt):
+    return TeePublicKeys(
+        sealing=SealingPublicKey.parse(receipt.tee_sealing_key), signing=VerifyKey.parse(receipt.tee_signing_key)
+    )
+
+
+@pytest.mark.parametrize("claim", ["measurement", "report_data", "init_data"])
+def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
+    attester = SimulatedAttester(load_development_key(ready.services.context.settings.simulated_key_path))
+
+    def forge(receipt):
+        record = receipt.evidence[0]
+        spec = parse_job_spec(ready.services.jobs.show(receipt.job_id, actor=ready.id("anna")).revisions[0].spec_bytes)
+        claims = {
+            "measurement": receipt.measurement,
+            "report_data": report_data(nonce=record.nonce, keys=_keys(receipt)),
+            "init_data": init_data(
+                job_digest=spec.digest,
+                run_id=receipt.run_id,
+                bundle_digest=receipt.bundle_digest,
+                inputs={},
+                log_checkpoint=None,
+            ),
+        }
+        other = {"measurement": "sha256:" + "0" * 64, "report_data": b"0" * 48, "init_data": b"0" * 48}
+        sound = base64.b64encode(attester.evidence(**claims)).decode()
+        assert sound == record.evidence
+        false = attester.evidence(**(claims | {claim: other[claim]}))
+        return changed_record(receipt, evidence=base64.b64encode(false).decode())
+
+    _, envelope, given = _case(ready, change_receipt=forge)
+    assert inspect_receipt(envelope, **given).steps[-1].number == 5
+
+
+@pytest.mark.parametrize("claim", ["verifier", "measurement", "nonce", "tee_key_id", "job_digest", "run_id", "issued_at"])
+def test_token_by_the_broker_about_something_else_fails(ready, claim):
+    others = {
+        "verifier": "org-laboratory",
+        "measurement": "sha256:" + "0" * 64,
+        "nonce": "other",
+        "tee_key_id": "sha256:" + "0" * 64,
+        "job_digest": "sha256:" + "0" * 64,
+        "run_id": "run-other",
+        "issued_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+
+    def forge(receipt):
+        record = receipt.evidence[0]
+        broker = ready.organisations[record.organisation_id.removeprefix("org-")].signing
+        sound = verify_result(record.token, broker.public, now=datetime.fromisoformat(receipt.started_at))
+        return changed_record(receipt, token=issue_result(replace(sound, **{claim: others[claim]}), broker))
+
+    _, envelope, given = _case(ready, change_receipt=forge)
+    assert inspect_receipt(envelope, **given).steps[-1].number == 6
