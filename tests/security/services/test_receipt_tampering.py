@@ -50,6 +50,12 @@ def _case(cast, job=None, **knobs):
     return outcome, found.pop("envelope"), found | given
 
 
+def _failed_step(envelope, given):
+    report = inspect_receipt(envelope, **given)
+    assert not report.holds
+    return report.steps[-1].number
+
+
 def test_sound_receipt_holds_in_all_steps(ready):
     _, envelope, given = _case(ready)
     report = inspect_receipt(envelope, **given)
@@ -107,7 +113,7 @@ def test_receipt_that_names_the_forgers_own_key_fails_at_the_evidence(ready):
     _, envelope, given = _case(
         ready, signer=forger, change_receipt=lambda receipt: replace(receipt, tee_signing_key=forger.public.text)
     )
-    assert inspect_receipt(envelope, **given).steps[-1].number == 5
+    assert _failed_step(envelope, given) == 5
 
 
 def test_receipt_of_another_run_does_not_serve(ready):
@@ -118,6 +124,7 @@ def test_receipt_of_another_run_does_not_serve(ready):
 def test_evidence_under_a_key_that_is_not_the_anchor_fails(ready):
     _, envelope, given = _case(ready)
     report = inspect_receipt(envelope, **(given | {"simulated_keys": [SigningKey.generate().public]}))
+    assert not report.holds
     assert report.steps[-1].number == 5
 
 
@@ -140,7 +147,8 @@ def test_changed_result_folder_fails(ready, step):
         case "link":
             part.rename(given["folder"].parent / "elsewhere")
             part.symlink_to(given["folder"].parent / "elsewhere")
-    assert inspect_receipt(envelope, **given).steps[-1].number == 7
+    report = inspect_receipt(envelope, **given)
+    assert (report.holds, report.steps[-1].number) == (False, 7)
 
 
 def test_every_flipped_character_of_the_envelope_is_caught(ready):
@@ -157,6 +165,15 @@ def test_receipt_with_another_jobs_document_fails(ready):
     _, envelope, given = _case(ready)
     other = ready.spec(ready.accepted_job(description="other").id)
     report = inspect_receipt(envelope, **(given | {"spec_bytes": other.to_bytes()}))
+    assert not report.holds
+    assert report.steps[-1].number == 2
+
+
+def test_receipt_with_a_document_that_differs_in_nothing_it_repeats_fails(ready):
+    _, envelope, given = _case(ready)
+    other = replace(parse_job_spec(given["spec_bytes"]), description="harmless")
+    report = inspect_receipt(envelope, **(given | {"spec_bytes": other.to_bytes()}))
+    assert not report.holds
     assert report.steps[-1].number == 2
 
 
@@ -170,6 +187,7 @@ def test_receipt_whose_approvals_are_not_unanimous_fails_there(ready):
 
     _, envelope, given = _case(ready, change_receipt=short)
     report = inspect_receipt(envelope, **(given | {"bundle_bytes": bundles["short"]}))
+    assert not report.holds
     assert report.steps[-1].number == 3
 
 
@@ -177,7 +195,7 @@ def test_simulated_evidence_does_not_serve_for_a_hardware_label(ready):
     job = ready.accepted_job(tee_kinds=(TeeKind.SIMULATED, TeeKind.TDX))
     outcome, envelope, given = _case(ready, job, change_receipt=lambda receipt: replace(receipt, trust_label=TeeKind.TDX))
     assert outcome.reason == "receipt-refused"
-    assert inspect_receipt(envelope, **given).steps[-1].number == 5
+    assert _failed_step(envelope, given) == 5
 
 
 def test_receipt_that_names_another_run_than_its_subject_fails(ready):
@@ -227,7 +245,7 @@ def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
         return changed_record(receipt, evidence=base64.b64encode(false).decode())
 
     _, envelope, given = _case(ready, change_receipt=forge)
-    assert inspect_receipt(envelope, **given).steps[-1].number == 5
+    assert _failed_step(envelope, given) == 5
 
 
 @pytest.mark.parametrize("claim", ["verifier", "measurement", "nonce", "tee_key_id", "job_digest", "run_id", "issued_at"])
@@ -249,4 +267,4 @@ def test_token_by_the_broker_about_something_else_fails(ready, claim):
         return changed_record(receipt, token=issue_result(replace(sound, **{claim: others[claim]}), broker))
 
     _, envelope, given = _case(ready, change_receipt=forge)
-    assert inspect_receipt(envelope, **given).steps[-1].number == 6
+    assert _failed_step(envelope, given) == 6
