@@ -120,7 +120,7 @@ def _check_constraint(variable: InputVariable, constraint: Constraint) -> None:
         raise _wrong(
             variable.name,
             f"has a constraint '{kind.value}' that does not fit its type",
-            "see 'opaque-jobs job inputs --help'",
+            "see 'opaque-jobs job create --help'",
         )
 
 

@@ -38,7 +38,7 @@ def organisation(session: Session, id_or_name: str) -> OrganisationRecord:
         or_(OrganisationRow.id == id_or_name, OrganisationRow.name == id_or_name),
     )
     if found is None:
-        raise NotFoundError("no such organisation", hint="list them with 'opaque-jobs organisation list'")
+        raise NotFoundError("no such organisation", hint="list them with 'opaque-jobs org list'")
     return found
 
 

@@ -120,7 +120,7 @@ class Store:
         if self.version() != SCHEMA_VERSION:
             raise ConfigurationError(
                 "the database's tables are missing or of another version",
-                hint="run 'opaque-jobs migrate'",
+                hint="run 'opaque-jobs org list' once: the command line brings them up to date",
                 needed=SCHEMA_VERSION,
             )
 
