@@ -16,6 +16,8 @@ from opaque_jobs.settings import Settings
 __all__ = ["Child"]
 
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "USER", "LOGNAME")
+_OWN = ("OPAQUE_JOBS_PASSPHRASE_FILE", "OPAQUE_JOBS_AS")
+"""Settings of the person's own commands, not of the child's."""
 
 
 class Child:
@@ -89,7 +91,9 @@ class Child:
 
     def _environment(self) -> dict[str, str]:
         """Give the whole environment: where the installation is, and what a program needs to start."""
-        return {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ} | {
+        passed = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        passed |= {name: value for name, value in os.environ.items() if name.startswith("OPAQUE_JOBS_") and name not in _OWN}
+        return passed | {
             "OPAQUE_JOBS_HOME": str(self._settings.home),
             "OPAQUE_JOBS_DATABASE_URL": self._settings.database_url,
             "OPAQUE_JOBS_SANDBOX": self._settings.sandbox,

@@ -89,8 +89,7 @@ def demo(
 
 def _installed_runtime() -> Path:
     """Build the enclave's runtime where every home of this user finds it; this belongs to installing, not to the demo."""
-    home = Path(os.environ.get("OPAQUE_JOBS_HOME") or Path.home() / ".opaque-jobs")
-    settings = Settings.load({"OPAQUE_JOBS_HOME": str(home)})
+    settings = Settings.load()
     with step("checking the enclave's runtime (built once, then shared by all homes)") as shown:
         ensure_runtime(settings, shown.say)
     return settings.runtime_dir
@@ -117,7 +116,9 @@ def _fresh_home(ending: contextlib.ExitStack, runtime: Path) -> Settings:
         raise ConfigurationError("the home for the demo cannot be made", hint="choose another place with --home") from None
     ending.push(lambda kind, _error, _trace: _clear(home, finished=kind is None and named is not None))
     ending.callback(no_more_interrupts)
-    return Settings.load({"OPAQUE_JOBS_HOME": str(home)})
+    for name in ("OPAQUE_JOBS_DATABASE_URL", "OPAQUE_JOBS_AIRFLOW_DATABASE_URL"):
+        os.environ.pop(name, None)  # the demo never touches a database that somebody uses
+    return Settings.load({**os.environ, "OPAQUE_JOBS_HOME": str(home)})
 
 
 def _clear(home: Path, *, finished: bool) -> bool:
