@@ -4,7 +4,6 @@ A message is walked by its descriptor, whatever its shape: every message type in
 us, and some fields have a rule of their own. Closed by default: what a later Spark adds is refused until it is listed.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from pyspark.sql.connect.proto import base_pb2, commands_pb2, expressions_pb2, r
 
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF
 from opaque_jobs.enclave.agent.functions import INTERNAL_FUNCTIONS
+from opaque_jobs.enclave.agent.schema_rules import Argument, check_schema_argument, plain_schema
 from opaque_jobs.enclave.agent.sql_rules import NAME, Names, RefusedError, check_outline, created_view
 
 __all__ = ["Rules"]
@@ -64,6 +64,7 @@ _WORDS: Final = {
     "Plan.CompressedOperation": "compressed plans are not allowed in a job",
     "ConfigRequest.GetAll": "listing settings is not allowed in a job",
 }
+_SHIFTING: Final = frozenset({"named_argument_expression", "unresolved_star", "unresolved_regex"})
 _READABLE_CONF: Final = ("spark.sql.", "spark.python.sql.", "spark.connect.session.planCompression.")
 
 
@@ -89,28 +90,18 @@ def _short(message: Message) -> str:
     return str(message.DESCRIPTOR.full_name).removeprefix(_PREFIX)
 
 
-def _without_user_types(schema: str) -> str:
-    """Give a schema text that cannot make the engine load a class by name.
+def _argument(message: expressions_pb2.Expression) -> Argument:
+    kind = message.WhichOneof("expr_type")
+    if kind in {"unresolved_function", "call_function"}:
+        call = getattr(message, kind)
+        return Argument(function=call.function_name, first=_text(call.arguments[0]) if call.arguments else None)
+    return Argument(text=_text(message), shifting=kind in _SHIFTING)
 
-    A schema as JSON may name a class (`udt`); one as DDL cannot. JSON is written anew, so that both sides read the same.
 
-    Raises:
-        RefusedError: It names a class.
-    """
-    try:
-        document = json.loads(schema)
-    except ValueError:
-        return schema
-    stack = [document]
-    while stack:
-        item = stack.pop()
-        if item == "udt":
-            raise RefusedError("user-defined types are not allowed in a job")
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-    return json.dumps(document)
+def _text(message: expressions_pb2.Expression) -> str | None:
+    """Give the text of a plain string literal."""
+    plain = message.literal.WhichOneof("literal_type") == "string" and not message.literal.HasField("data_type")
+    return str(message.literal.string) if plain else None
 
 
 class Rules:
@@ -136,13 +127,17 @@ class Rules:
             "Expression.ExpressionString": lambda message: self._expression(message.expression),
             "Expression.UnresolvedFunction": self._function,
             "Expression.UnresolvedAttribute": self._attribute,
-            "CallFunction": lambda message: self._names.check_function(message.function_name),
+            "CallFunction": self._call,
             "UnresolvedTableValuedFunction": lambda message: self._names.check_table_function(message.function_name),
             "CreateDataFrameViewCommand": self._view,
             "Command": self._command,
             "PythonUDF": self._python,
+            "PythonUDTF": self._table_python,
             "LocalRelation": self._local,
             "AnalyzePlanRequest.JsonToDDL": self._json_schema,
+            "AnalyzePlanRequest.DDLParse": lambda message: plain_schema(message.ddl_string),
+            "DataType.Unparsed": lambda message: plain_schema(message.data_type_string),
+            "Expression.Cast": lambda message: plain_schema(message.type_str) if message.type_str else None,
             "ConfigRequest.Set": lambda message: self._conf(pair.key for pair in message.pairs),
             "TableExists": self._table,
             "DropTempView": lambda message: self._names.check_new(message.view_name),
@@ -203,7 +198,11 @@ class Rules:
     def _function(self, message: expressions_pb2.Expression.UnresolvedFunction) -> None:
         if message.is_internal and message.function_name.lower() in INTERNAL_FUNCTIONS:
             return
+        self._call(message)
+
+    def _call(self, message: expressions_pb2.Expression.UnresolvedFunction | expressions_pb2.CallFunction) -> None:
         self._names.check_function(message.function_name)
+        check_schema_argument(message.function_name, [_argument(each) for each in message.arguments])
 
     def _attribute(self, message: expressions_pb2.Expression.UnresolvedAttribute) -> None:
         if message.is_metadata_column:
@@ -224,12 +223,16 @@ class Rules:
         if message.additional_includes:
             raise RefusedError("files for functions are not allowed in a job")
 
+    def _table_python(self, message: relations_pb2.PythonUDTF) -> None:
+        if not message.HasField("return_type"):  # else the author's analyze() gives it to the engine, past these rules
+            raise RefusedError("a table function names its return type in a job; analyze() is not available")
+
     def _local(self, message: relations_pb2.LocalRelation) -> None:
         if message.schema:
-            message.schema = _without_user_types(message.schema)
+            message.schema = plain_schema(message.schema)
 
     def _json_schema(self, message: base_pb2.AnalyzePlanRequest.JsonToDDL) -> None:
-        message.json_string = _without_user_types(message.json_string)
+        message.json_string = plain_schema(message.json_string)
 
     def _conf(self, keys: Iterator[str]) -> None:
         for key in keys:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from opaque_jobs.enclave.agent.functions import FUNCTIONS, REFUSED_FUNCTIONS, TABLE_FUNCTIONS
+from opaque_jobs.enclave.agent.schema_rules import Argument, RefusedError, check_schema_argument
 
 __all__ = ["NAME", "Names", "RefusedError", "check_outline", "created_view"]
 
@@ -42,6 +43,9 @@ _EXPRESSIONS: Final = """
     org.apache.spark.sql.catalyst.expressions.GenericInternalRow
 """
 _SIMPLE: Final = frozenset((_PLANS + _EXPRESSIONS).split())
+_SHIFTING: Final = frozenset(
+    {"NamedArgumentExpression", "UnresolvedStar", "UnresolvedStarExcept", "UnresolvedStarExceptOrReplace", "UnresolvedRegex"}
+)
 _VIEW: Final = "CreateViewCommand"
 _LOCAL_VIEW: Final = "org.apache.spark.sql.catalyst.analysis.LocalTempView$"
 _WORDS: Final = {
@@ -54,10 +58,6 @@ _WORDS: Final = {
     "ExpressionWithUnresolvedIdentifier": "IDENTIFIER() is not allowed in a job; write the name itself",
     "ExplainCommand": "EXPLAIN is not allowed in a job",
 }
-
-
-class RefusedError(Exception):
-    """The author asked for something that jobs may not do. Its words are for the author; they hold only names from the code."""
 
 
 class Names:
@@ -178,6 +178,18 @@ def _check_view(outline: Any, view: str, names: Names) -> None:
     names.check_new(view)
 
 
+def _argument(outline: dict[str, Any]) -> Argument:
+    kind, arguments = outline["n"], outline["a"]
+    if kind == "UnresolvedFunction" and len(arguments[0]) == 1:
+        return Argument(function=arguments[0][0], first=_text(arguments[1][0]) if arguments[1] else None)
+    return Argument(text=_text(outline), shifting=kind in _SHIFTING)
+
+
+def _text(outline: dict[str, Any]) -> str | None:
+    """Give the text of a plain string literal; other literals have no text in an outline."""
+    return str(outline["a"][0]) if outline["n"] == "Literal" and outline["a"] else None
+
+
 def _check_node(node: dict[str, Any], names: Names, bound: set[str]) -> None:
     kind, arguments = node["n"], node["a"]
     if kind == "UnresolvedRelation":
@@ -190,6 +202,7 @@ def _check_node(node: dict[str, Any], names: Names, bound: set[str]) -> None:
         )
     elif kind == "UnresolvedFunction":
         _single(arguments[0], names.check_function, "functions are called by their plain name in a job")
+        check_schema_argument(arguments[0][0], [_argument(each) for each in arguments[1]])
     elif kind == "UnresolvedTableValuedFunction":
         _single(arguments[0], names.check_table_function, "functions are called by their plain name in a job")
     elif kind == "UnresolvedGenerator":

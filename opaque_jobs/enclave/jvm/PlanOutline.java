@@ -10,13 +10,14 @@ import scala.Product;
 import org.apache.spark.sql.catalyst.expressions.Literal;
 import org.apache.spark.sql.catalyst.trees.TreeNode;
 import org.apache.spark.sql.types.DataType;
+import org.apache.spark.unsafe.types.UTF8String;
 
 /**
  * Writes a parsed (not yet analysed) plan as JSON for the gate's rules, which are Python.
  *
  * A node is {"n": class, "a": [arguments]}; every argument of every node is followed, whatever its type, so that nothing
- * can hide: text is a string, a number or literal value is left out, and what is of an unforeseen class becomes a node
- * with that class's name, which the rules then do not know and refuse.
+ * can hide: text is a string, also a literal's; numbers and other literals' values are left out; what is of an unforeseen
+ * class becomes a node with that class's name, which the rules then do not know and refuse.
  */
 public final class PlanOutline {
   private PlanOutline() {}
@@ -30,12 +31,17 @@ public final class PlanOutline {
 
   private static void write(Object value, StringBuilder text) {
     if (value == null || value instanceof Number || value instanceof Boolean || value instanceof DataType
-        || value instanceof java.util.UUID || value instanceof org.apache.spark.unsafe.types.UTF8String) {
+        || value instanceof java.util.UUID || value instanceof UTF8String) {
       text.append("null");
     } else if (value instanceof String) {
       quote((String) value, text);
     } else if (value instanceof Literal) {
-      text.append("{\"n\":\"Literal\",\"a\":[]}");
+      Object held = ((Literal) value).value();
+      text.append("{\"n\":\"Literal\",\"a\":[");
+      if (held instanceof UTF8String) {
+        quote(held.toString(), text);
+      }
+      text.append("]}");
     } else if (value instanceof Option) {
       Option option = (Option) value;
       write(option.isEmpty() ? null : option.get(), text);

@@ -75,6 +75,7 @@ select a from t qualify row_number() over (order by a) = 1
 select date_part('year', d), make_date(2020,1,1), to_date('2020','yyyy'), unix_timestamp(d), from_unixtime(1) from t
 select aes_encrypt(s, 'k'), sha2(s, 256), md5(s), xxhash64(a), hash(a) from t
 select json_tuple(s, 'a', 'b') from t
+select from_csv(s, 'a ' 'int', map('sep', ';')), from_json(s, schema_of_json('{"a":1}')), variant_get(parse_json(s), '$.a', 'int') from t
 create or replace temporary view v as select * from t
 select 1 where true and null is null
 select try_divide(a, 0), try_add(a, 1), round(a, 2), ceil(a), floor(a), power(a, 2), sqrt(a) from t
