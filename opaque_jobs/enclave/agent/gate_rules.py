@@ -119,7 +119,7 @@ class Rules:
         self._outline = outline
         self._session_id = session_id
         self._user_id = user_id
-        self._checks: dict[str, Callable[[Any], None]] = {
+        self._checks: dict[str, Callable[[Any], object]] = {
             "Read.NamedTable": self._named_table,
             "Read": self._read,
             "SQL": lambda message: self._statement(message.query),
