@@ -95,3 +95,26 @@ def test_missing_value_without_default_is_refused():
 def test_declaration_that_contradicts_itself_is_refused(over):
     with pytest.raises(InvalidInputError):
         make_variable(**over)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-01'10:00:00+01:00",
+        "2026-03-01\\10:00:00+01:00",
+        "2026-03-01\n10:00:00+01:00",
+        "2026-03-01T10:00:00+01:00\n",
+        "20260301T100000+0100",
+        "2026-W09-7T10:00:00+01:00",
+        "2026-03-01T10:00:00+01:00:30",
+        "\uff12026-03-01T10:00:00+01:00",
+    ],
+)
+def test_datetime_that_only_python_takes_is_refused_because_it_is_written_into_sql(text):
+    with pytest.raises(InvalidInputError):
+        effective_inputs([make_variable(type=InputType.DATETIME)], {"x": text})
+
+
+@pytest.mark.parametrize("text", ["2026-03-01T10:00Z", "2026-03-01 10:00:00.123456789-05:30"])
+def test_datetime_of_rfc_3339_passes_as_it_is(text):
+    assert effective_inputs([make_variable(type=InputType.DATETIME)], {"x": text}) == {"x": text}
