@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -54,11 +55,19 @@ ANY_NUMBER = RerunTerms(
 
 @dataclass
 class Installation:
-    """Hospital (anna, ben) and laboratory (lea), with their brokers running; anna is the author."""
+    """Organisations and their members, with their brokers running: hospital (anna, ben) and laboratory (lea) if not told others.
+
+    Args:
+        home: Where; another installation's services may use it too.
+        runtime: The enclave's.
+        passphrases: Of each organisation and member.
+        people: Member -> organisation. The first is the author.
+    """
 
     home: Path
     runtime: Runtime
     passphrases: dict[str, str]
+    people: Mapping[str, str] = field(default_factory=PEOPLE.copy)
     services: Services = field(init=False)
     organisations: dict[str, OrganisationView] = field(default_factory=dict)
     members: dict[str, MemberEntry] = field(default_factory=dict)
@@ -68,6 +77,10 @@ class Installation:
     workspace_id: str = ""
     counter: int = 0
     _running: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def author(self) -> MemberEntry:
+        return next(iter(self.members.values()))
 
     @property
     def settings(self) -> Settings:
@@ -87,12 +100,13 @@ class Installation:
         self._running.close()
 
     def _enlist(self) -> None:
-        for name, port in zip(sorted(set(PEOPLE.values())), _free_ports(2), strict=True):
+        names = sorted(set(self.people.values()))
+        for name, port in zip(names, _free_ports(len(names)), strict=True):
             self.organisations[name] = create_organisation(
                 self.services, name=name, passphrase=self.passphrases[name], port=port, simulated=True
             )
             self.sealing[name] = open_organisation_key(organisation_key_path(self.settings, name), self.passphrases[name])
-        for name, organisation in PEOPLE.items():
+        for name, organisation in self.people.items():
             passphrase = self.passphrases[name]
             self.members[name] = create_member(self.services, name=name, organisation=organisation, passphrase=passphrase)
             self.signers[name] = open_signing_key(member_key_path(self.settings, name), passphrase)
@@ -103,32 +117,50 @@ class Installation:
         for broker in brokers:
             broker.wait_ready()
         proposal = self.services.workspaces.create(
-            actor=self.members["anna"].id, name="Study", description="", member_ids=[each.id for each in self.members.values()]
+            actor=self.author.id, name="Study", description="", member_ids=[each.id for each in self.members.values()]
         )
         self.workspace_id = proposal.workspace_id
         for name, member in self.members.items():
             accept_roster(self.services, self.workspace_id, member, self.signers[name])
 
     def add_data(self, owner: str, name: str, source: Path, *, rows: int = 20) -> None:
-        """Encrypt a file as its owner does, with synthetic test data, and share it."""
+        """Encrypt a file as its owner does, with so many rows of synthetic test data (if any), and share it."""
         member, signer = self.members[owner], self.signers[owner]
         view = publish_dataset(self.services, member, signer, source=source, name=name)
-        attach_made_test_data(
-            self.services, member, view, kind=TestDataKind.SYNTHETIC, source=source, rows=rows, seed=1, keys=["id"]
-        )
+        if rows:
+            attach_made_test_data(
+                self.services, member, view, kind=TestDataKind.SYNTHETIC, source=source, rows=rows, seed=1, keys=["id"]
+            )
         self.datasets[name] = share_dataset(self.services, member, signer, dataset_id=view.id, workspace_id=self.workspace_id)
 
-    def approved_job(self, language: Language, text: str) -> JobView:
-        """Draft, submit and approve a job of anna's, untested."""
-        anna = self.members["anna"]
+    def submitted_job(self, language: Language, text: str, columns: Mapping[str, tuple[str, ...]] | None = None) -> JobView:
+        """Draft and submit a job of the author's, untested.
+
+        Args:
+            language: Of the code.
+            text: The code.
+            columns: Data set -> columns that it reads; None for all of everything.
+        """
+        read = self.datasets if columns is None else {name: self.datasets[name] for name in columns}
         wanted = Wanted(
             name="Job", description="", code=Code(language=language, text=text), template=None, parameters={},
-            datasets=self.datasets, columns={}, inputs=(), rerun_terms=ANY_NUMBER, tee_kinds=(TeeKind.SIMULATED,), spark_conf={},
+            datasets=read, columns=columns or {}, inputs=(), rerun_terms=ANY_NUMBER, tee_kinds=(TeeKind.SIMULATED,),
+            spark_conf={},
         )  # fmt: skip
-        job = self.services.jobs.create_draft(actor=anna.id, workspace_id=self.workspace_id, draft=build_draft(wanted))
-        submit_job(self.services, anna, self.signers["anna"], job.id, test_run_id=None, no_test_reason="a test of its own")
-        for name in ("ben", "lea"):
+        author, signer = self.author, self.signers[self.author.name]
+        job = self.services.jobs.create_draft(actor=author.id, workspace_id=self.workspace_id, draft=build_draft(wanted))
+        submit_job(self.services, author, signer, job.id, test_run_id=None, no_test_reason="a test of its own")
+        return job
+
+    def approve(self, job: JobView, *names: str) -> None:
+        """Vote for a job."""
+        for name in names:
             cast_vote(self.services, self.members[name], self.signers[name], job.id, decision=Decision.APPROVE)
+
+    def approved_job(self, language: Language, text: str) -> JobView:
+        """Draft, submit and approve a job of the author's, untested."""
+        job = self.submitted_job(language, text)
+        self.approve(job, *(name for name in self.people if name != self.author.name))
         return job
 
     def queued_run(self, job: JobView) -> RunView:
@@ -139,14 +171,14 @@ class Installation:
             revision=1,
             dag_run_id=f"manual__{self.counter}",
             attempt=1,
-            actor=self.members["anna"].id,
+            actor=self.author.id,
             trigger=Trigger.MANUAL,
             inputs={},
         )
 
     def view(self, run_id: str) -> RunView:
         """Show a run as its author sees it."""
-        return self.services.runs.show(run_id, actor=self.members["anna"].id)
+        return self.services.runs.show(run_id, actor=self.author.id)
 
     def carry_out(self, run_id: str, *arguments: str, said: Path, **over: Any) -> subprocess.Popen[bytes]:
         """Start a process that carries out a run; all that it prints and logs goes to a file.
