@@ -165,5 +165,5 @@ def run_document(view: RunView) -> dict[str, Any]:
         "created_at": moment(view.created_at),
         "started_at": moment(view.started_at),
         "finished_at": moment(view.finished_at),
-        "duration_s": view.duration_s,
+        "duration_s": None if view.duration_s is None else round(view.duration_s, 1),
     }

@@ -6,8 +6,8 @@ no terminal or NO_COLOR is set.
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,17 +15,24 @@ from rich.table import Table
 
 __all__ = ["print_json", "print_record", "print_rows", "stderr", "stdout", "trust_text"]
 
-Formatter = Callable[[Any], str]
+_WIDE: Final = 500
+_WHOLE: Final = ("id", "_id", "digest")
+"""Endings of columns that people copy: never folded."""
 
 
 def stdout() -> Console:
     """Give the console of the answer."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, **_shape(sys.stdout.isatty()))
 
 
 def stderr() -> Console:
     """Give the console of progress and errors."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, **_shape(sys.stderr.isatty()))
+
+
+def _shape(terminal: bool) -> dict[str, Any]:
+    """Give the width: a file or pipe has none, so nothing is folded there."""
+    return {} if terminal else {"soft_wrap": True, "width": _WIDE}
 
 
 def print_json(document: Any) -> None:
@@ -56,7 +63,7 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_
         return
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column.endswith(_WHOLE))
     for row in listed:
         table.add_row(*(escape(_text(row.get(column))) for column in columns))
     stdout().print(table)

@@ -1,7 +1,8 @@
 """A home with two organisations, their members and running brokers, used through the command line only."""
 
+import contextlib
 import json
-import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,14 @@ class CommandLine:
         return Settings.load({"OPAQUE_JOBS_HOME": str(self.home)})
 
 
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as probing:
+        probes = [probing.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def write_private(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o600)
@@ -68,7 +77,7 @@ def cli(tmp_path_factory, enclave_runtime, runtime_settings) -> Iterator[Command
     """Hospital (anna, ben) and Laboratory (lea), a workspace that all accepted, brokers running."""
     line = make_command_line(tmp_path_factory.mktemp("cli"))
     (line.home / "runtime").symlink_to(runtime_settings.runtime_dir)
-    ports = iter((17_000 + os.getpid() % 20_000, 17_001 + os.getpid() % 20_000))
+    ports = iter(free_ports(2))
     for organisation, members in (("Hospital", ("anna", "ben")), ("Laboratory", ("lea",))):
         line.json("org", "create", organisation, "--broker-port", str(next(ports)))
         for member in members:

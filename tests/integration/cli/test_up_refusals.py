@@ -1,7 +1,7 @@
 """`opaque-jobs up` when it cannot: a clear reason, and nothing left running."""
 
+import contextlib
 import fcntl
-import os
 import socket
 from pathlib import Path
 
@@ -23,16 +23,21 @@ def up(line, *arguments):
     return line.fails(arguments[0], "up", "--passphrase-file", str(line.passphrase_file), *arguments[1:])
 
 
-def children() -> list[str]:
-    mine = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return [Path(f"/proc/{pid}/cmdline").read_text() for pid in mine if "keeper" in Path(f"/proc/{pid}/cmdline").read_text()]
+def still_running(home: Path) -> list[str]:
+    """Give the processes that were started for this home."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and str(home).encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_text())
+    return found
 
 
 def test_up_while_another_up_holds_the_home_is_refused(installed):
     with (installed.home / "up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "up already" in up(installed, 7)
-    assert children() == []
+    assert still_running(installed.home) == []
 
 
 def test_up_with_a_brokers_port_in_use_names_the_port(installed):
@@ -41,7 +46,7 @@ def test_up_with_a_brokers_port_in_use_names_the_port(installed):
         taken.bind(("127.0.0.1", port))
         taken.listen()
         assert str(port) in up(installed, 3)
-    assert children() == []
+    assert still_running(installed.home) == []
 
 
 def test_up_with_airflows_port_in_use_names_the_port_and_ends_the_brokers(installed):
@@ -50,7 +55,7 @@ def test_up_with_airflows_port_in_use_names_the_port_and_ends_the_brokers(instal
         taken.listen()
         port = str(taken.getsockname()[1])
         assert port in up(installed, 3, "--port", port)
-    assert children() == []
+    assert still_running(installed.home) == []
 
 
 def test_up_with_a_wrong_passphrase_starts_nothing(installed, tmp_path):
@@ -59,7 +64,7 @@ def test_up_with_a_wrong_passphrase_starts_nothing(installed, tmp_path):
     wrong.chmod(0o600)
     message = installed.fails(8, "up", "--passphrase-file", f"Hospital={wrong}")
     assert "not the passphrase" not in message
-    assert children() == []
+    assert still_running(installed.home) == []
 
 
 def test_up_with_a_passphrase_for_nobody_is_refused(installed):

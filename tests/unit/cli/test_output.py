@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from opaque_jobs.cli.output import print_record, print_rows, trust_text
+
+LONG = "run-" + "a" * 60
+ROWS = [{"id": LONG, "name": "[bold]not markup[/]", "inputs": {"a": 1}, "extra": None}]
+
+
+def test_rows_as_json_hold_every_key_also_those_not_shown(capsys):
+    print_rows(ROWS, ["id"], as_json=True)
+    assert json.loads(capsys.readouterr().out) == ROWS
+
+
+def test_rows_in_a_pipe_are_never_folded_and_markup_in_values_is_text(capsys):
+    print_rows(ROWS, ["id", "name", "inputs"], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert LONG in lines[1]
+    assert "[bold]not markup[/]" in lines[1]
+    assert "a=1" in lines[1]
+
+
+def test_no_rows_say_so(capsys):
+    print_rows([], ["id"], as_json=False, empty="none yet")
+    assert capsys.readouterr().out.strip() == "none yet"
+
+
+def test_record_shows_missing_values_as_a_dash_and_truth_in_words(capsys):
+    print_record({"a_b": None, "c": True, "d": []}, as_json=False)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["a", "b", "-"], ["c", "yes"], ["d", "-"]]
+
+
+def test_output_in_a_pipe_has_no_colours(capsys):
+    print_record({"a": 1}, as_json=False, title="title")
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("label", ["sev-snp", "tdx"])
+def test_trust_of_hardware_is_its_name(label):
+    assert label in trust_text(label)
+    assert "SIMULATED" not in trust_text(label)
+
+
+def test_trust_of_simulated_says_what_it_means():
+    assert "SIMULATED" in trust_text("simulated")
+    assert "whoever runs the machine" in trust_text("simulated")
