@@ -214,8 +214,12 @@ class _Case:
         self._roster = parse_roster(bundle.roster.encode())
 
     def run_inputs(self) -> None:
-        """(4) The values, and that the declarations allow them."""
-        values = effective_inputs(self._spec.inputs, self._inputs, aliases=self._spec.aliases)
+        """(4) The values, that the declarations allow them, and that none was set which the approved terms fix."""
+        spec = self._spec
+        values = effective_inputs(spec.inputs, self._inputs, aliases=spec.aliases)
+        settable = {name: self._inputs.get(name) for name in spec.rerun_terms.variable_inputs}
+        fixed = effective_inputs(spec.inputs, settable, aliases=spec.aliases)
+        _demand(values == fixed, "an input was set that the approved terms fix")
         _demand(self._said.inputs_digest == inputs_digest(values), "the run had other input values")
 
     def evidence(self) -> None:

@@ -14,8 +14,9 @@ from opaque_jobs.attestation.simulated import SimulatedAttester, create_developm
 from opaque_jobs.crypto.keys import SealingKey, SealingPublicKey, SigningKey, VerifyKey
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
-from opaque_jobs.domain.run import OutputFile
+from opaque_jobs.domain.run import OutputFile, inputs_digest
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import execute
 from opaque_jobs.services.receipts import inspect_receipt, verify_receipt
@@ -189,6 +190,16 @@ def test_receipt_whose_approvals_are_not_unanimous_fails_there(ready):
     report = inspect_receipt(envelope, **(given | {"bundle_bytes": bundles["short"]}))
     assert not report.holds
     assert report.steps[-1].number == 3
+
+
+def test_receipt_with_a_value_for_an_input_that_the_terms_fix_fails_there(ready):
+    fixed = InputVariable(name="least", type=InputType.INTEGER, description="", default=7, constraints=(), sensitive=False)
+    job = ready.accepted_job(inputs=(fixed,))
+    set_by_someone = {"least": 1}
+    _, envelope, given = _case(
+        ready, job, change_receipt=lambda receipt: replace(receipt, inputs_digest=inputs_digest(set_by_someone))
+    )
+    assert _failed_step(envelope, given | {"inputs": set_by_someone}) == 4
 
 
 def test_simulated_evidence_does_not_serve_for_a_hardware_label(ready):
