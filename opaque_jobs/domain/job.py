@@ -233,6 +233,11 @@ class JobSpec:
                 "the job sets an engine setting that jobs may not set",
                 hint="allowed: " + ", ".join(sorted(ALLOWED_SPARK_CONF)),
             )
+        if any("${" in value for value in self.spark_conf.values()):
+            raise InvalidInputError(
+                "an engine setting of the job refers to something else",
+                hint="write the value itself: Spark would put in other settings or its environment",
+            )
 
     def _check_datasets_and_inputs(self) -> None:
         aliases = [use.alias.lower() for use in self.datasets]

@@ -191,6 +191,7 @@ TEMPLATE = TemplateUse(name="t", version="1.0.0", digest=DIGEST, parameters={})
         {"measurement": "sha256:short"},
         {"spark_conf": {"spark.master": "local"}},
         {"spark_conf": {"spark.driver.extraJavaOptions": "-Dx"}},
+        {"spark_conf": {"spark.sql.session.timeZone": "${spark.connect.authenticate.token}"}},
         {"inputs": (REQUIRED,)},
         {"inputs": (replace(REQUIRED, default=1), replace(REQUIRED, default=2))},
         {"inputs": (replace(REQUIRED, type=InputType.DATASET, default="others"),)},
