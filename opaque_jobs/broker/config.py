@@ -16,7 +16,16 @@ from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
 
-__all__ = ["BrokerConfig", "config_path", "database_path", "key_path", "load_config", "pin_member", "set_up_broker"]
+__all__ = [
+    "BrokerConfig",
+    "config_path",
+    "database_path",
+    "key_path",
+    "load_config",
+    "pin_member",
+    "set_up_broker",
+    "unpin_member",
+]
 
 _MAX_BYTES: Final = 1 << 20
 
@@ -126,6 +135,19 @@ def pin_member(folder: Path, member: MemberEntry) -> None:
     config = load_config(folder)
     others = tuple(each for each in config.members if each.id != member.id)
     _replace(folder, replace(config, members=(*others, member)))
+
+
+def unpin_member(folder: Path, member_id: str) -> None:
+    """Let a member of the own organisation go: only then may a workspace's next member list leave them out.
+
+    Raises:
+        NotFoundError: There is no broker in this folder, or the member is not pinned.
+    """
+    config = load_config(folder)
+    others = tuple(each for each in config.members if each.id != member_id)
+    if len(others) == len(config.members):
+        raise NotFoundError("this member is not pinned at the broker", hint="is it a member of this organisation?")
+    _replace(folder, replace(config, members=others))
 
 
 def _replace(folder: Path, config: BrokerConfig) -> None:

@@ -65,6 +65,7 @@ class KnownRoster:
     epoch: int
     digest: str
     genesis: str
+    member_ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,11 @@ class Knowledge:
     shared: frozenset[str]
     releases: tuple[datetime, ...]
     released_to: str | None
+
+    @property
+    def own_ids(self) -> frozenset[str]:
+        """Ids of the pinned members."""
+        return frozenset(member.id for member in self.members)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +234,9 @@ def roster_reasons(roster: Roster, knowledge: Knowledge) -> list[str]:
             roster.epoch == known.epoch + 1 and roster.previous != known.digest
         ):
             reasons.append("roster-conflict")
+        # 4. None of our own people was left out behind their back: whoever leaves is unpinned by us first.
+        if roster.epoch > known.epoch and not knowledge.own_ids & known.member_ids <= {each.id for each in roster.members}:
+            reasons.append("own-member-left-out")
     return reasons
 
 

@@ -156,7 +156,12 @@ class Transaction:
         roster = self.roster(workspace_id)
         if roster is None:
             return None
-        return KnownRoster(epoch=roster.epoch, digest=roster.digest, genesis=roster.genesis_digest)
+        return KnownRoster(
+            epoch=roster.epoch,
+            digest=roster.digest,
+            genesis=roster.genesis_digest,
+            member_ids=frozenset(member.id for member in roster.members),
+        )
 
     def put_roster(self, roster: Roster) -> None:
         """Remember a member list; never goes back to an older epoch."""

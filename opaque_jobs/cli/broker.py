@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import pin_member
+from opaque_jobs.broker.config import pin_member, unpin_member
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.output import print_record, stderr
@@ -66,3 +66,12 @@ def pin(*, member: Annotated[str, typer.Argument(help="A member of the broker's 
         entry = opened.workspaces.member_for_login(member)
         pin_member(opened.context.settings.broker_dir(entry.organisation_id), entry)
     print_record({"member": entry.name, "key_id": entry.key_id, "pinned": True}, as_json=common().json)
+
+
+@app.command("unpin")
+def unpin(*, member: Annotated[str, typer.Argument(help="A member of the broker's organisation, by name.")]) -> None:
+    """Let an own member go: the broker believes their key no more, and workspaces may change without them."""
+    with services() as opened:
+        entry = opened.workspaces.member_for_login(member)
+        unpin_member(opened.context.settings.broker_dir(entry.organisation_id), entry.id)
+    print_record({"member": entry.name, "key_id": entry.key_id, "pinned": False}, as_json=common().json)

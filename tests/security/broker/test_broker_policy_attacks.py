@@ -77,7 +77,20 @@ class Attempt:
         )
 
     def known_roster(self, roster) -> KnownRoster:
-        return KnownRoster(epoch=roster.epoch, digest=roster.digest, genesis=roster.genesis_digest)
+        return KnownRoster(
+            epoch=roster.epoch,
+            digest=roster.digest,
+            genesis=roster.genesis_digest,
+            member_ids=frozenset(member.id for member in roster.members),
+        )
+
+    def leave_ben_out(self) -> None:
+        """Make the next member list without ben; everybody in it signs, votes and is known."""
+        before = self.world.make_roster()
+        self.known_over["roster"] = self.known_roster(before)
+        self.known_over["members"] = tuple(member.entry for member in self.world.hospital.members)
+        self.world.hospital.members.remove(self.world.ben)
+        self.roster = self.world.next_roster(before)
 
 
 ATTACKS = []
@@ -282,7 +295,18 @@ def next_roster_that_does_not_follow_the_known_one(a):
 
 @attack("roster-of-another-workspace")
 def roster_with_another_beginning(a):
-    a.known_over["roster"] = KnownRoster(epoch=1, digest=OTHER_DIGEST, genesis=OTHER_DIGEST)
+    a.known_over["roster"] = KnownRoster(epoch=1, digest=OTHER_DIGEST, genesis=OTHER_DIGEST, member_ids=frozenset())
+
+
+@attack("own-member-left-out")
+def roster_that_leaves_a_colleague_out_behind_their_back(a):
+    a.leave_ben_out()
+
+
+@attack("own-member-left-out")
+def roster_some_epochs_later_that_leaves_a_colleague_out(a):
+    a.leave_ben_out()
+    a.roster = a.world.next_roster(a.roster)
 
 
 @attack("lease-used-up", "lease-interval")
@@ -417,3 +441,10 @@ def test_evidence_of_the_wrong_lengths_is_refused():
     short = Evidence(kind=TeeKind.SIMULATED, measurement=MEASUREMENT, report_data=b"", init_data=b"")
     decision = Attempt(World(), case_over={"evidence": short}).decide()
     assert set(decision.reasons) == {"keys-not-bound", "run-not-bound"}
+
+
+def test_roster_without_a_colleague_whom_the_organisation_let_go_is_taken():
+    attempt = Attempt(World())
+    attempt.leave_ben_out()
+    attempt.known_over["members"] = (attempt.world.anna.entry,)
+    assert isinstance(attempt.decide(), Granted)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from opaque_jobs.broker.config import BrokerConfig, config_path, key_path, load_config, pin_member, set_up_broker
+from opaque_jobs.broker.config import BrokerConfig, config_path, key_path, load_config, pin_member, set_up_broker, unpin_member
 from opaque_jobs.broker.server import open_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.crypto.keys import SigningKey
@@ -57,6 +57,14 @@ def test_pinned_member_takes_the_place_of_their_old_key(tmp_path, folder):
     assert {member.id for member in config.members} == {"member-a", "member-b"}
     assert fresh.key_id in config.member_keys
     assert [path.name for path in tmp_path.iterdir()] == ["broker.json"]
+
+
+def test_member_who_was_let_go_is_pinned_no_more(tmp_path, folder):
+    config_path(tmp_path).write_bytes(config_path(folder).read_bytes())
+    unpin_member(tmp_path, "member-a")
+    assert load_config(tmp_path).members == ()
+    with pytest.raises(NotFoundError):
+        unpin_member(tmp_path, "member-a")
 
 
 def test_folder_without_a_broker_is_not_found(tmp_path):
