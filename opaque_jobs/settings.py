@@ -17,6 +17,7 @@ __all__ = ["Settings"]
 
 _COMPONENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PREFIX: Final = "OPAQUE_JOBS_"
+_SANDBOX: Final = "bubblewrap"
 
 
 def _component(name: str) -> str:
@@ -37,7 +38,7 @@ class Settings:
     Args:
         home: Root of everything that the product writes.
         database_url: SQLAlchemy address of the product's own database (not Airflow's).
-        sandbox: Name of the sandbox technology (entry-point group `opaque_jobs.sandboxes`).
+        sandbox: Name of the sandbox technology; `bubblewrap` is the only one yet.
         engine_cache: Let the runtime hold Java's start-up cache: engines start in a third of the time, but two machines that
             build the same sources then differ in this one file.
     """
@@ -61,10 +62,15 @@ class Settings:
         cache = env.get(_PREFIX + "ENGINE_CACHE") or "yes"
         if cache not in {"yes", "no"}:
             raise ConfigurationError("OPAQUE_JOBS_ENGINE_CACHE is neither yes nor no", hint="set it to yes or no, or unset it")
+        sandbox = env.get(_PREFIX + "SANDBOX") or _SANDBOX
+        if sandbox != _SANDBOX:
+            raise ConfigurationError(
+                "OPAQUE_JOBS_SANDBOX names a sandbox that is not known", hint=f"unset it; {_SANDBOX} is the only one yet"
+            )
         return cls(
             home=home,
             database_url=env.get(_PREFIX + "DATABASE_URL") or f"sqlite:///{home / 'opaque-jobs.db'}",
-            sandbox=env.get(_PREFIX + "SANDBOX") or "bubblewrap",
+            sandbox=sandbox,
             engine_cache=cache == "yes",
         )
 

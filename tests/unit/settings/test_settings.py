@@ -20,10 +20,10 @@ def test_settings_follow_the_environment(tmp_path):
     environ = {
         "OPAQUE_JOBS_HOME": str(tmp_path / "x"),
         "OPAQUE_JOBS_DATABASE_URL": "postgresql://db/opaque",
-        "OPAQUE_JOBS_SANDBOX": "container",
+        "OPAQUE_JOBS_SANDBOX": "bubblewrap",
         "OPAQUE_JOBS_ENGINE_CACHE": "no",
     }
-    expected = Settings(home=tmp_path / "x", database_url="postgresql://db/opaque", sandbox="container", engine_cache=False)
+    expected = Settings(home=tmp_path / "x", database_url="postgresql://db/opaque", sandbox="bubblewrap", engine_cache=False)
     assert Settings.load(environ) == expected
 
 
@@ -31,7 +31,10 @@ def test_settings_empty_values_count_as_unset():
     assert Settings.load({"OPAQUE_JOBS_HOME": "", "OPAQUE_JOBS_DATABASE_URL": ""}) == Settings.load({})
 
 
-@pytest.mark.parametrize("environ", [{"OPAQUE_JOBS_HOME": "relative"}, {"OPAQUE_JOBS_ENGINE_CACHE": "perhaps"}])
+@pytest.mark.parametrize(
+    "environ",
+    [{"OPAQUE_JOBS_HOME": "relative"}, {"OPAQUE_JOBS_ENGINE_CACHE": "perhaps"}, {"OPAQUE_JOBS_SANDBOX": "none"}],
+)
 def test_settings_that_cannot_be_meant_are_refused(environ):
     with pytest.raises(ConfigurationError) as caught:
         Settings.load(environ)
