@@ -162,6 +162,7 @@ class Workspaces:
         """Make a pending workspace; it becomes active when every member accepted. The actor is always a member.
 
         Raises:
+            ConflictError: The actor has a workspace of this name.
             InvalidInputError: Name, description or members are not valid.
             NotFoundError: A member is not registered.
         """
@@ -172,6 +173,8 @@ class Workspaces:
             id=new_id("ws"), name=name, description=description, status=WorkspaceStatus.PENDING, version=1, created_at=now
         )
         with self._context.store.write() as session:
+            if name in {each.name for each in rows.workspaces_of(session, actor) if each.status is not WorkspaceStatus.ARCHIVED}:
+                raise ConflictError(f"you are in a workspace '{name}' already", hint="choose another name")
             roster = _roster(
                 session, record, member_ids=[actor, *member_ids], run_policy=run_policy, runners=runners, before=None
             )
@@ -266,7 +269,9 @@ class Workspaces:
             if not found:
                 raise NotFoundError("no such workspace", hint="list yours with 'opaque-jobs workspace list'")
             if len(found) > 1:
-                raise ConflictError("two of your workspaces have this name", hint="name it by its id")
+                raise ConflictError(
+                    "two of your workspaces have this name", hint="name it by its id, see 'opaque-jobs workspace list'"
+                )
             return _view(session, found[0])
 
     def list(self, *, actor: str, archived: bool = False) -> list[WorkspaceView]:

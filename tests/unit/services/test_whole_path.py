@@ -1,6 +1,9 @@
 """From a workspace to an open gate, through the services alone."""
 
+import pytest
+
 from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
+from opaque_jobs.errors import ConflictError
 from opaque_jobs.services.views import DeployableRevision
 
 
@@ -44,3 +47,10 @@ def test_deployable_marker_changes_with_the_status(study):
     (accepted,) = study.services.runs.deployable()
     assert isinstance(accepted, DeployableRevision)
     assert (accepted.status, accepted.marker != waiting.marker) == (JobStatus.ACCEPTED, True)
+
+
+def test_second_workspace_of_the_same_name_is_refused(study):
+    before = study.services.workspaces.list(actor=study.id("ben"))
+    with pytest.raises(ConflictError, match="'Study' already"):
+        study.propose_workspace("ben", "lea")
+    assert study.services.workspaces.list(actor=study.id("ben")) == before
