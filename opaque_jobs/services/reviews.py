@@ -205,11 +205,16 @@ class Reviews:
         """Give the review of a revision (the latest by default) to a member of the workspace.
 
         Raises:
+            ConflictError: The job was never submitted.
             NotFoundError: No such job or revision, or the actor may not know of it.
         """
         with self._context.store.read() as session:
             access = access_to_job(session, job_id, actor)
             number = access.job.next_revision - 1 if revision is None else revision
+            if number == 0:
+                raise ConflictError(
+                    "the job has not been submitted for review yet", hint="its author does so with 'opaque-jobs job submit'"
+                )
             return _view(session, job_rows.revision(session, job_id, number))
 
     def bundle(self, job_id: str, revision: int) -> ApprovalBundle:
@@ -225,7 +230,8 @@ class Reviews:
 def _check_terms(reason: str | None, test_run_id: str | None, deadline: datetime | None, now: datetime) -> None:
     if (reason is None) == (test_run_id is None) or (reason is not None and not reason.strip()):
         raise InvalidInputError(
-            "a submission needs a successful test run, or the reason why there is none", hint="test the job first"
+            "a submission needs a successful test run, or the reason why there is none",
+            hint="test it with 'opaque-jobs job test', or give --no-test REASON",
         )
     check_text(reason or "", what="reason", limit=_MAX_REASON)
     if deadline is not None and (deadline.tzinfo is None or deadline <= now):

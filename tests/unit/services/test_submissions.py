@@ -107,3 +107,9 @@ def test_review_tells_who_has_voted_and_what_was_said(study):
         (study.id("lea"), "fine with me"),
     ]
     assert review.waiting_for == (study.id("ben"),)
+
+
+def test_review_of_a_job_that_was_never_submitted_says_so(study):
+    job = study.make_job()
+    with pytest.raises(ConflictError, match="not been submitted"):
+        study.services.reviews.status(job.id, actor=study.id("lea"))
