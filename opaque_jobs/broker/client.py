@@ -174,7 +174,8 @@ class BrokerClient:
             answer, text = self._exchange(method, path, content, {"content-type": "application/json"})
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeDecodeError):
             raise ConfigurationError(
-                f"the key broker at {self._client.base_url} cannot be reached", hint="start it with `opaque-jobs broker serve`"
+                f"the key broker at {self._client.base_url} cannot be reached",
+                hint="start it with 'opaque-jobs up', or alone with 'opaque-jobs broker serve ORG'",
             ) from None
         if answer.status_code == 200:
             document = parse_json(text.encode(), what="the broker's answer")
