@@ -75,7 +75,7 @@ def encrypt(
     name: Annotated[str, typer.Option(help="Name in jobs' code: letters, digits, '_'.")],
     description: Annotated[str, typer.Option(help="Up to 150 characters.")] = "",
     column: Annotated[list[str], repeatable("--column", "Allow this column only. Repeatable.")],
-    where: Annotated[list[str], repeatable("--where", "Jobs see only such rows. Repeatable.")],
+    where: Annotated[list[str], repeatable("--where", "Jobs see only such rows: COLUMN OPERATOR VALUE. Repeatable.")],
     column_type: Annotated[list[str], repeatable("--type", "COLUMN=TYPE, for CSV. Repeatable.")],
     delimiter: Annotated[str, typer.Option(help="Between a CSV file's fields.")] = "",
     refresh: Annotated[bool, typer.Option("--refresh", help="Make the next version of a data set that exists.")] = False,

@@ -154,7 +154,7 @@ def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
         values = parse_values(view.draft.inputs, value)
         with step(f"testing '{view.draft.name}'") as shown:
             run = run_test(opened, actor, view.id, values, on_status=shown.say)
-    print_record(run_document(run), as_json=common().json, title="look at it with 'opaque-jobs result show'")
+    print_record(run_document(run), as_json=common().json, title=f"look at it with 'opaque-jobs result show {run.id}'")
     check_succeeded(run)
 
 

@@ -124,5 +124,5 @@ def find_job(opened: Services, actor: MemberEntry, text: str) -> JobView:
     if not found:
         raise NotFoundError(f"there is no job '{text}' that you may see", hint="see 'opaque-jobs job list'")
     if len(found) > 1:
-        raise InvalidInputError(f"several jobs are called '{text}'", hint="give the id")
+        raise InvalidInputError(f"several jobs are called '{text}'", hint="give the id, see 'opaque-jobs job list'")
     return found[0]
