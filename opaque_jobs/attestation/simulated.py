@@ -5,75 +5,23 @@ labelled `simulated` everywhere and can never be `affirming`; brokers accept it 
 that lists it.
 """
 
-import os
-import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-
 from opaque_jobs.attestation.evidence import Evidence
-from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.crypto.keys import SigningKey, VerifyKey
 from opaque_jobs.crypto.signing import claimed_key_id, sign_statement, verify_statement
 from opaque_jobs.domain.canonical import require_fields
 from opaque_jobs.domain.job import TeeKind
-from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.errors import InvalidInputError, TrustError
 
-__all__ = ["SimulatedAttester", "SimulatedVerifier", "create_development_key", "load_development_key"]
+__all__ = ["SimulatedAttester", "SimulatedVerifier"]
 
 _PREDICATE: Final = "urn:opaque-jobs:simulated-evidence:v1"
 _SHA384_HEX: Final = 96
 _WHAT: Final = "simulated evidence"
-
-
-def create_development_key(path: Path) -> VerifyKey:
-    """Make the installation's development key (PKCS#8 PEM, mode 0600, no passphrase: workers start without people).
-
-    Raises:
-        ConflictError: The file exists.
-        ConfigurationError: It cannot be written.
-    """
-    key = SigningKey.generate()
-    private = Ed25519PrivateKey.from_private_bytes(key.seed)
-    write_new_private_file(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return key.public
-
-
-def load_development_key(path: Path) -> SigningKey:
-    """Load the development key.
-
-    Raises:
-        NotFoundError: There is none.
-        ConfigurationError: Others may read it, or it is no Ed25519 key.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        with os.fdopen(descriptor, "rb") as file:
-            shared = stat.S_IMODE(os.fstat(descriptor).st_mode) & (stat.S_IRWXG | stat.S_IRWXO)
-            data = file.read(4096)
-    except FileNotFoundError:
-        raise NotFoundError("there is no simulated attestation key", hint="make it with `opaque-jobs org create`") from None
-    except OSError as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
-    if shared:
-        raise ConfigurationError(f"others may read {path.name}", hint=f"run `chmod 600 {path.name}`")
-    try:
-        private = load_pem_private_key(data, password=None)
-    except (ValueError, TypeError):
-        private = None
-    if not isinstance(private, Ed25519PrivateKey):
-        raise ConfigurationError(f"{path.name} is not an Ed25519 key", hint="move it away and make a new one")
-    return SigningKey(private.private_bytes_raw())
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from opaque_jobs.attestation.simulated import load_development_key
 from opaque_jobs.cli.brokers import check_answers
 from opaque_jobs.cli.child import Child
 from opaque_jobs.cli.demo_jobs import DIAGNOSES, MEASUREMENTS, SIMULATED, DemoJob
@@ -24,6 +23,7 @@ from opaque_jobs.cli.session import member_key_path, organisation_key_path
 from opaque_jobs.cli.workspace import accept_roster
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
@@ -335,6 +335,6 @@ def verify_for(cast: Cast, run: RunView, name: str) -> ReceiptReport:
         bundle_bytes=context.bundle_bytes,
         inputs=context.inputs,
         folder=context.folder,
-        simulated_keys=[load_development_key(cast.services.context.settings.simulated_key_path).public],
+        simulated_keys=[load_service_key(cast.services.context.settings.simulated_key_path).public],
         workspace_genesis=roster.genesis_digest if roster else None,
     )

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from opaque_jobs.attestation.simulated import create_development_key, load_development_key
 from opaque_jobs.broker.config import set_up_broker
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document
@@ -14,6 +13,7 @@ from opaque_jobs.cli.passphrase import PassphraseFile, ask_passphrase
 from opaque_jobs.cli.session import organisation_key_path, services
 from opaque_jobs.crypto.key_files import KeyKind, create_key_file
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import OrganisationEntry
 from opaque_jobs.errors import ConflictError, NotFoundError
@@ -31,9 +31,9 @@ app = Noun(help="Organisations: each has a sealing key and a key broker of its o
 def _development_key(settings: Settings) -> VerifyKey:
     """Give the public key of this installation's simulated hardware, made at its first use."""
     try:
-        return load_development_key(settings.simulated_key_path).public
+        return load_service_key(settings.simulated_key_path).public
     except NotFoundError:
-        return create_development_key(settings.simulated_key_path)
+        return create_service_key(settings.simulated_key_path)
 
 
 def create_organisation(opened: Services, *, name: str, passphrase: str, port: int, simulated: bool) -> OrganisationView:

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from opaque_jobs.attestation.simulated import load_development_key
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
@@ -133,7 +133,7 @@ def simulated_key() -> None:
 
 def _own_development_key() -> list[VerifyKey]:
     try:
-        return [load_development_key(load_settings().simulated_key_path).public]
+        return [load_service_key(load_settings().simulated_key_path).public]
     except NotFoundError:
         return []
 

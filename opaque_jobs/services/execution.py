@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from opaque_jobs.attestation.simulated import SimulatedAttester, load_development_key
+from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import RunEvent, RunState
 from opaque_jobs.domain.run import Receipt, RunKind
@@ -257,7 +258,7 @@ def _attester(call: _Call, kind: RunKind) -> Attester:
 
 def _development_key(call: _Call) -> SigningKey:
     try:
-        return load_development_key(call.context.settings.simulated_key_path)
+        return load_service_key(call.context.settings.simulated_key_path)
     except NotFoundError as error:
         raise ConfigurationError(error.message, hint=error.hint) from None
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from consortium import open_consortium
 
-from opaque_jobs.attestation.simulated import create_development_key
+from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.inputs import InputType
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.orchestration.airflow_home import AirflowHome
@@ -56,7 +56,7 @@ def dag_folder(tmp_path_factory):
 def stack(cast, dag_folder):
     settings = cast.services.context.settings
     ensure_logins(settings, cast.people)
-    create_development_key(settings.simulated_key_path)
+    create_service_key(settings.simulated_key_path)
     with AirflowStack(home=AirflowHome(settings=settings, dag_folder=dag_folder), port=0) as running:
         yield running
 

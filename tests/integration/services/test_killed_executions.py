@@ -6,7 +6,7 @@ import signal
 import pytest
 from simulated_agent import SimulatedAgent
 
-from opaque_jobs.attestation.simulated import create_development_key
+from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.services import open_services
 from opaque_jobs.services.execution import execute, execute_test
@@ -52,7 +52,7 @@ def _closed_without_a_trace(cast, run_id):
 
 @pytest.fixture
 def run(study):
-    create_development_key(study.services.context.settings.simulated_key_path)
+    create_service_key(study.services.context.settings.simulated_key_path)
     return study.open_run(study.accepted_job().id)
 
 

@@ -13,7 +13,6 @@ import pytest
 import uvicorn
 from consortium import Clock, Consortium
 
-from opaque_jobs.attestation.simulated import create_development_key
 from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import BrokerConfig, config_path
@@ -22,6 +21,7 @@ from opaque_jobs.cli.results import open_real_result
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import BrokerKeys
+from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain import dataset as nouns
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.document import to_bytes
@@ -63,7 +63,7 @@ def _serving(broker):
 def _set_up(cast, stack):
     """Enlist everybody with brokers that answer, and share one encrypted data set of each side."""
     settings = cast.services.context.settings
-    anchor = create_development_key(settings.simulated_key_path)
+    anchor = create_service_key(settings.simulated_key_path)
     cast.enlist()
     clients = {}
     for made in cast.organisations.values():

@@ -10,8 +10,8 @@ import pytest
 from installation import Installation
 from leak_search import Secrets
 
-from opaque_jobs.attestation.simulated import load_development_key
 from opaque_jobs.cli.results import open_real_result
+from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.enclave.protocol import LEASE_S
@@ -109,7 +109,7 @@ def check_published(installation: Installation, run_id: str, final: Path) -> Non
         bundle_bytes=context.bundle_bytes,
         inputs=context.inputs,
         folder=final,
-        simulated_keys=[load_development_key(installation.settings.simulated_key_path).public],
+        simulated_keys=[load_service_key(installation.settings.simulated_key_path).public],
     )
 
 

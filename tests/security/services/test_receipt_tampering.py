@@ -10,8 +10,9 @@ from simulated_agent import SimulatedAgent, changed_record
 
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
 from opaque_jobs.attestation.result import issue_result, verify_result
-from opaque_jobs.attestation.simulated import SimulatedAttester, create_development_key, load_development_key
+from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.crypto.keys import SealingKey, SealingPublicKey, SigningKey, VerifyKey
+from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.inputs import InputType, InputVariable
@@ -24,7 +25,7 @@ from opaque_jobs.services.receipts import inspect_receipt, verify_receipt
 
 @pytest.fixture
 def ready(study):
-    study.anchor = create_development_key(study.services.context.settings.simulated_key_path)
+    study.anchor = create_service_key(study.services.context.settings.simulated_key_path)
     return study
 
 
@@ -233,7 +234,7 @@ def _keys(receipt):
 
 @pytest.mark.parametrize("claim", ["measurement", "report_data", "init_data"])
 def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
-    attester = SimulatedAttester(load_development_key(ready.services.context.settings.simulated_key_path))
+    attester = SimulatedAttester(load_service_key(ready.services.context.settings.simulated_key_path))
 
     def forge(receipt):
         record = receipt.evidence[0]

@@ -7,13 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
-from opaque_jobs.attestation.simulated import (
-    SimulatedAttester,
-    SimulatedVerifier,
-    create_development_key,
-    load_development_key,
-)
+from opaque_jobs.attestation.simulated import SimulatedAttester, SimulatedVerifier
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
@@ -117,24 +113,24 @@ def test_public_keys_survive_their_json_form():
 
 
 def test_development_key_file_is_private_and_loads(tmp_path):
-    public = create_development_key(tmp_path / "a" / "simulated.pem")
+    public = create_service_key(tmp_path / "a" / "simulated.pem")
     assert (tmp_path / "a" / "simulated.pem").stat().st_mode & 0o777 == 0o600
-    assert load_development_key(tmp_path / "a" / "simulated.pem").public == public
+    assert load_service_key(tmp_path / "a" / "simulated.pem").public == public
     with pytest.raises(ConflictError):
-        create_development_key(tmp_path / "a" / "simulated.pem")
+        create_service_key(tmp_path / "a" / "simulated.pem")
 
 
 def test_development_key_file_that_cannot_be_used_is_refused(tmp_path):
     with pytest.raises(NotFoundError):
-        load_development_key(tmp_path / "none.pem")
+        load_service_key(tmp_path / "none.pem")
     (tmp_path / "bad.pem").write_text("nonsense")
     (tmp_path / "bad.pem").chmod(0o600)
     with pytest.raises(ConfigurationError, match="Ed25519"):
-        load_development_key(tmp_path / "bad.pem")
-    create_development_key(tmp_path / "open.pem")
+        load_service_key(tmp_path / "bad.pem")
+    create_service_key(tmp_path / "open.pem")
     (tmp_path / "open.pem").chmod(0o640)
     with pytest.raises(ConfigurationError, match="others"):
-        load_development_key(tmp_path / "open.pem")
+        load_service_key(tmp_path / "open.pem")
     (tmp_path / "link.pem").symlink_to(tmp_path / "bad.pem")
     with pytest.raises(ConfigurationError):
-        load_development_key(tmp_path / "link.pem")
+        load_service_key(tmp_path / "link.pem")

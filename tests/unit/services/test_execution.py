@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from simulated_agent import SimulatedAgent
 
-from opaque_jobs.attestation.simulated import create_development_key
+from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.enclave.protocol import FailureWord
@@ -17,7 +17,7 @@ from opaque_jobs.services.execution import execute, execute_test
 
 @pytest.fixture
 def ready(study):
-    create_development_key(study.services.context.settings.simulated_key_path)
+    create_service_key(study.services.context.settings.simulated_key_path)
     return study
 
 
