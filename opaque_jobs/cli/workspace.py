@@ -110,6 +110,18 @@ def change(
     print_record(workspace_document(view), as_json=common().json, title="proposed; each member accepts it next")
 
 
+@app.command("cancel")
+def cancel(*, workspace: Workspace, acting: Acting = None) -> None:
+    """Take back the member list that waits: yours, or one that names you. The list in force, if any, stays.
+
+    A workspace that is pending is over with it, and its name is free again.
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        view = opened.workspaces.cancel(opened.workspaces.show(workspace, actor=actor.id).id, actor=actor.id)
+    print_record(workspace_document(view), as_json=common().json, title="taken back")
+
+
 @app.command("show")
 def show(*, workspace: Workspace, acting: Acting = None) -> None:
     """Show a workspace: members, epoch, and who has yet to accept."""

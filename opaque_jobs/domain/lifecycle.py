@@ -79,6 +79,7 @@ class WorkspaceEvent(StrEnum):
     """What happens to a workspace."""
 
     ACTIVATE = "activate"
+    CANCEL = "cancel"
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
 
@@ -88,6 +89,7 @@ WORKSPACE: Final = Lifecycle(
     initial=WorkspaceStatus.PENDING,
     table={
         (WorkspaceStatus.PENDING, WorkspaceEvent.ACTIVATE): WorkspaceStatus.ACTIVE,
+        (WorkspaceStatus.PENDING, WorkspaceEvent.CANCEL): WorkspaceStatus.ARCHIVED,
         (WorkspaceStatus.ACTIVE, WorkspaceEvent.ARCHIVE): WorkspaceStatus.ARCHIVED,
         (WorkspaceStatus.ARCHIVED, WorkspaceEvent.UNARCHIVE): WorkspaceStatus.ACTIVE,
     },

@@ -22,6 +22,7 @@ __all__ = [
     "member_workspace",
     "require",
     "roster_in_force",
+    "unknown_workspace",
 ]
 
 
@@ -50,12 +51,23 @@ def member_workspace(session: Session, workspace_id: str, actor: str) -> tuple[W
     """Give a workspace whose roster in force names the actor.
 
     Raises:
+        ConflictError: The actor is named only in a member list that still waits for signatures.
         NotFoundError: None, or the actor may not know of it.
     """
     roster = roster_in_force(session, workspace_id)
-    if roster is None or actor not in {member.id for member in roster.members}:
-        raise NotFoundError("no such workspace", hint="list yours with 'opaque-jobs workspace list'")
-    return workspace_rows.workspace(session, workspace_id), roster
+    if roster is not None and actor in {member.id for member in roster.members}:
+        return workspace_rows.workspace(session, workspace_id), roster
+    if workspace_id in {each.id for each in workspace_rows.workspaces_of(session, actor)}:
+        raise ConflictError(
+            "not every member has accepted the workspace's member list yet",
+            hint="each runs 'opaque-jobs workspace accept'; 'opaque-jobs workspace cancel' takes the list back",
+        )
+    raise unknown_workspace()
+
+
+def unknown_workspace() -> NotFoundError:
+    """Give the error for a workspace that there is not, or of which the actor may not know."""
+    return NotFoundError("no such workspace", hint="list yours with 'opaque-jobs workspace list'")
 
 
 def check_active(workspace: WorkspaceRecord) -> None:

@@ -10,8 +10,8 @@ from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
 from opaque_jobs.domain.ids import check_name, check_text, new_id
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
-from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError
-from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force
+from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
+from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force, unknown_workspace
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.views import BrokerPush, BrokerTarget, OrganisationView, RosterProposal, WorkspaceView
 from opaque_jobs.store import datasets as dataset_rows
@@ -174,7 +174,10 @@ class Workspaces:
         )
         with self._context.store.write() as session:
             if name in {each.name for each in rows.workspaces_of(session, actor) if each.status is not WorkspaceStatus.ARCHIVED}:
-                raise ConflictError(f"you are in a workspace '{name}' already", hint="choose another name")
+                raise ConflictError(
+                    f"you are in a workspace '{name}' already",
+                    hint="choose another name; 'opaque-jobs workspace cancel' takes one back that is pending",
+                )
             roster = _roster(
                 session, record, member_ids=[actor, *member_ids], run_policy=run_policy, runners=runners, before=None
             )
@@ -256,6 +259,39 @@ class Workspaces:
             )
             return _proposal(session, workspace_id, roster)
 
+    def cancel(self, workspace_id: str, *, actor: str) -> WorkspaceView:
+        """Take back the member list that waits; a workspace that never had one in force is over with it, and its name free.
+
+        Who proposed it may do so, and everybody whose signature it needs: without theirs it could not come into force.
+
+        Raises:
+            ConflictError: No member list waits.
+            DeniedError: The actor did not propose it and is not in it.
+            NotFoundError: None, or the actor may not know of it.
+        """
+        now = self._context.now()
+        with self._context.store.write() as session:
+            if workspace_id not in {each.id for each in rows.workspaces_of(session, actor)}:
+                raise unknown_workspace()
+            workspace = rows.workspace(session, workspace_id)
+            proposed = rows.roster_in_state(session, workspace_id, RosterState.PROPOSED)
+            if proposed is None:
+                raise ConflictError("no member list waits for acceptance", hint="see 'opaque-jobs workspace show'")
+            asked = {member.id for member in parse_roster(proposed.body).members}
+            if actor not in {*asked, _proposer(session, workspace_id)}:
+                raise DeniedError(
+                    "this member list can be taken back by whoever proposed it and by those named in it",
+                    hint="see who that is with 'opaque-jobs workspace show'",
+                )
+            rows.set_roster_state(session, proposed, RosterState.REPLACED)
+            if workspace.status is WorkspaceStatus.PENDING:
+                rows.apply_event(session, workspace, WorkspaceEvent.CANCEL, actor=actor, now=now)
+            else:
+                events.append(
+                    session, noun="workspace", subject_id=workspace_id, event="cancel", actor=actor, now=now, epoch=proposed.epoch
+                )
+            return _view(session, rows.workspace(session, workspace_id))
+
     def show(self, workspace_id: str, *, actor: str) -> WorkspaceView:
         """Give a workspace, by id or name, to one of its (proposed) members.
 
@@ -267,7 +303,7 @@ class Workspaces:
             mine = rows.workspaces_of(session, actor)
             found = [each for each in mine if each.id == workspace_id] or [each for each in mine if each.name == workspace_id]
             if not found:
-                raise NotFoundError("no such workspace", hint="list yours with 'opaque-jobs workspace list'")
+                raise unknown_workspace()
             if len(found) > 1:
                 raise ConflictError(
                     "two of your workspaces have this name", hint="name it by its id, see 'opaque-jobs workspace list'"
@@ -386,6 +422,12 @@ def _propose(session: Session, roster: Roster, now: datetime) -> None:
         created_at=now,
     )
     rows.propose(session, record, [member.id for member in roster.members])
+
+
+def _proposer(session: Session, workspace_id: str) -> str | None:
+    """Give who made the proposal that waits: the last to propose anything."""
+    proposals = [each for each in events.events_of(session, workspace_id) if each.event in {"create", "propose"}]
+    return proposals[-1].actor if proposals else None
 
 
 def _put_in_force(session: Session, workspace: WorkspaceRecord, proposed: RosterRecord, now: datetime) -> None:

@@ -40,7 +40,11 @@ RUN_PATHS = {
     "failed": {},
     "cancelled": {},
 }
-WORKSPACE_PATHS = {"pending": {"activate": "active"}, "active": {"archive": "archived"}, "archived": {"unarchive": "active"}}
+WORKSPACE_PATHS = {
+    "pending": {"activate": "active", "cancel": "archived"},
+    "active": {"archive": "archived"},
+    "archived": {"unarchive": "active"},
+}
 CASES = [
     *[(JOB, JOB_PATHS, state, event) for state, event in product(JobStatus, JobEvent)],
     *[(RUN, RUN_PATHS, state, event) for state, event in product(RunState, RunEvent)],
