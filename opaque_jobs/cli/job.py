@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.syntax import Syntax
 
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.dataset import find_dataset
 from opaque_jobs.cli.documents import job_document, review_document, run_document
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
-from opaque_jobs.cli.output import print_json, print_record, print_rows, stdout
+from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.reviewing import submit_job
@@ -225,7 +224,7 @@ def show(*, job: Job, acting: Acting = None) -> None:
     print_record(job_document(view), as_json=False)
     if code:
         stdout().print("\n[bold]code[/]")
-        stdout().print(Syntax(code.text, code.language.value, theme="ansi_dark", background_color="default"))
+        print_code(code.text, code.language.value)
 
 
 @app.command("diff")
@@ -234,11 +233,11 @@ def diff(*, job: Job, acting: Acting = None) -> None:
     with services() as opened:
         actor = acting_member(opened, acting)
         job_id = find_job(opened, actor, job).id
-        text = opened.jobs.diff(job_id, actor=actor.id)
+        changes = opened.jobs.diff(job_id, actor=actor.id)
     if common().json:
-        print_json({"job_id": job_id, "diff": text})
+        print_json({"job_id": job_id, "against": changes.against, "diff": changes.text})
     else:
-        stdout().print(Syntax(text, "diff", theme="ansi_dark", background_color="default"))
+        print_code(changes.text, "diff")
 
 
 def _change(job: str, acting: str | None, event: str) -> None:

@@ -6,18 +6,22 @@ no terminal or NO_COLOR is set.
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
+from rich.syntax import Syntax
 from rich.table import Table
 
-__all__ = ["print_json", "print_record", "print_rows", "stderr", "stdout", "trust_text"]
+__all__ = ["print_code", "print_json", "print_record", "print_rows", "stderr", "stdout", "trust_text", "visible"]
 
 _WIDE: Final = 500
 _WHOLE: Final = ("id", "_id", "digest")
 """Endings of columns that people copy: never folded."""
+_UNSEEN: Final = ("Cc", "Cf", "Zl", "Zp")
+"""Unicode categories: control, format (text direction too), line and paragraph separator."""
 
 
 def stdout() -> Console:
@@ -40,6 +44,14 @@ def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
+def visible(text: str) -> str:
+    """Give somebody else's text with nothing in it that a terminal obeys or that stays unseen: such characters are spelt out."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in _UNSEEN else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
 def _text(value: Any) -> str:
     if value is None:
         return "-"
@@ -49,7 +61,7 @@ def _text(value: Any) -> str:
         return ", ".join(_text(item) for item in value) or "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={_text(item)}" for key, item in value.items()) or "-"
-    return str(value)
+    return visible(str(value))
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str = "nothing yet") -> None:
@@ -82,6 +94,12 @@ def print_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -
     for key, value in record.items():
         table.add_row(key.replace("_", " "), escape(_text(value)))
     stdout().print(table)
+
+
+def print_code(text: str, language: str, *, numbered: bool = False) -> None:
+    """Print code, highlighted where there is a terminal; every character that runs is seen."""
+    shown = Syntax(visible(text), language, theme="ansi_dark", background_color="default", word_wrap=True, line_numbers=numbered)
+    stdout().print(shown)
 
 
 def trust_text(label: str) -> str:

@@ -1,6 +1,6 @@
 """`opaque-jobs result`: what a run gave, opened with the organisation's key on this machine."""
 
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, export, plain_value
-from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text
+from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text, visible
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
 from opaque_jobs.cli.session import Acting, acting_member, open_sealing_key, services
@@ -46,22 +46,17 @@ def open_result(opened: Services, run: RunView, actor: MemberEntry, passphrase_f
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "" if value is None else str(plain_value(value))
+    return "" if value is None else visible(str(plain_value(value)))
 
 
-def result_table(result: OpenedResult, rows: list[dict[str, Any]]) -> Table:
+def result_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
     """Lay out rows for the terminal."""
     table = Table(header_style="bold")
-    for name in result.schema.names:
-        table.add_column(escape(name), overflow="fold")
+    for name in columns:
+        table.add_column(escape(visible(name)), overflow="fold")
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row.values()))
     return table
-
-
-def _first_rows(result: OpenedResult, limit: int) -> list[dict[str, Any]]:
-    stream = (row for batch in result.batches for row in batch.to_pylist())
-    return list(islice(stream, limit))
 
 
 @app.command("show")
@@ -80,12 +75,12 @@ def show(
         actor = acting_member(opened, acting)
         run = opened.runs.show(run_id, actor=actor.id)
         result = open_result(opened, run, actor, passphrase_file)
-        found = _first_rows(result, rows)
+        found = result.first(rows)
     if common().json:
         label = run.trust_label.value if run.trust_label else None
         print_json({"run_id": run.id, "kind": run.kind.value, "trust_label": label, "rows": plain_value(found)})
         return
-    stdout().print(result_table(result, found))
+    stdout().print(result_table(result.schema.names, found))
     if run.trust_label:
         stderr().print(f"trust: {trust_text(run.trust_label.value)}")
     if run.kind is RunKind.TEST:
@@ -129,4 +124,4 @@ def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile =
     if common().json:
         print_json({"run_id": run.id, "log": text})
     else:
-        typer.echo(text)
+        typer.echo(visible(text))

@@ -6,7 +6,9 @@ its place.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +37,10 @@ class OpenedResult:
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
+
+    def first(self, limit: int) -> list[dict[str, Any]]:
+        """Give the first rows; this uses the stream up."""
+        return list(islice((row for batch in self.batches for row in batch.to_pylist()), limit))
 
     def table(self) -> pa.Table:
         """Give all of it; for results that are known to be small."""

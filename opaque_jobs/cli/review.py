@@ -1,18 +1,17 @@
 """`opaque-jobs review`: look, then approve, reject or withdraw, with your signature."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.syntax import Syntax
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import review_document
-from opaque_jobs.cli.output import print_json, print_record, print_rows, stdout, trust_text
+from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.cli.reviewing import cast_vote, withdraw_consent
 from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
-from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.services import Services
@@ -37,71 +36,18 @@ def _print(opened: Services, view: ReviewView, title: str) -> None:
 
 
 @app.command("show")
-def show(
-    *,
-    job: Job,
-    diff: Annotated[bool, typer.Option("--diff", help="What changed since the revision last accepted.")] = False,
-    acting: Acting = None,
-) -> None:
-    """Show exactly what you would sign: code, data sets and columns, inputs, limits, reruns, and who has voted."""
+def show(*, job: Job, acting: Acting = None) -> None:
+    """Show what you would sign: code and what changed in it, data, inputs, what may leave, who has voted, the test.
+
+    With --json, the whole signed document.
+    """
     with services() as opened:
         actor = acting_member(opened, acting)
-        job_id = find_job(opened, actor, job).id
-        view = opened.reviews.status(job_id, actor=actor.id)
-        spec = parse_job_spec(view.spec_bytes)
-        changes = opened.jobs.diff(job_id, actor=actor.id) if diff else None
-        document = review_document(view, _names(opened))
-        owners = {each.entry.id: each.entry.name for each in opened.workspaces.organisations()}
+        page = read_page(opened, actor, find_job(opened, actor, job).id)
     if common().json:
-        print_json({**document, "spec": spec.to_json(), "diff": changes})
-        return
-    console = stdout()
-    print_record({key: value for key, value in document.items() if key != "votes"}, as_json=False, title=spec.name)
-    console.print("\n[bold]votes[/]")
-    print_rows(document["votes"], ["member", "decision", "comment", "voted_at"], as_json=False)
-    console.print("\n[bold]data that it reads[/]")
-    print_rows(_uses(spec, owners), ["name", "owner", "version", "columns", "manifest_digest"], as_json=False)
-    if spec.inputs:
-        console.print("\n[bold]input variables[/]")
-        print_rows(_inputs(spec), ["name", "type", "default", "may_be_set", "constraints"], as_json=False)
-    shown = {"code", "name", "v", "datasets", "inputs"}
-    rest = {key: value for key, value in spec.to_json().items() if key not in shown}
-    print_record(rest, as_json=False, title="\neverything else that is signed")
-    if "simulated" in spec.tee_kinds:
-        console.print(f"accepts: {trust_text('simulated')}")
-    console.print("\n[bold]code[/]")
-    console.print(Syntax(spec.code.text, spec.code.language.value, theme="ansi_dark", background_color="default"))
-    if changes is not None:
-        console.print("\n[bold]changes since the revision last accepted[/]")
-        console.print(Syntax(changes, "diff", theme="ansi_dark", background_color="default"))
-
-
-def _uses(spec: JobSpec, owners: dict[str, str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": use.alias,
-            "owner": owners.get(use.organisation_id, use.organisation_id),
-            "version": use.dataset_version,
-            "columns": list(use.columns),
-            "manifest_digest": use.manifest_digest,
-        }
-        for use in spec.datasets
-    ]
-
-
-def _inputs(spec: JobSpec) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": variable.name,
-            "type": variable.type.value,
-            "default": variable.default,
-            "may_be_set": variable.name in spec.rerun_terms.variable_inputs,
-            "constraints": " or ".join(
-                " and ".join(f"{each.kind.value} {each.value}" for each in group) for group in variable.constraints
-            ),
-        }
-        for variable in spec.inputs
-    ]
+        print_json(page.to_json())
+    else:
+        print_page(page)
 
 
 def _vote(  # noqa: PLR0917

@@ -16,7 +16,7 @@ from opaque_jobs.services.access import JobAccess, access_to_job, check_active, 
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.drafts import JobDraft
 from opaque_jobs.services.specs import build_spec
-from opaque_jobs.services.views import JobView, RevisionView
+from opaque_jobs.services.views import JobView, RevisionDiff, RevisionView
 from opaque_jobs.store import events
 from opaque_jobs.store import jobs as rows
 from opaque_jobs.store import runs as run_rows
@@ -176,26 +176,26 @@ class Jobs:
             found = [each for each in rows.jobs_in(session, wanted) if archived or not each.archived]
             return [_view(session, access_to_job(session, each.id, actor)) for each in found]
 
-    def diff(self, job_id: str, *, actor: str) -> str:
-        """Compare the current revision (or the draft) with the revision last accepted.
-
-        Returns:
-            Unified diff of the code, then of the JSON of everything else; all of it as added if nothing was accepted.
+    def diff(self, job_id: str, *, actor: str, revision: int | None = None) -> RevisionDiff:
+        """Compare a revision with the one accepted last before it; None takes the draft, or else the current revision.
 
         Raises:
             InvalidInputError: The draft is not complete.
+            NotFoundError: No such job or revision, or the actor may not know of it.
         """
         with self._context.store.read() as session:
             access = access_to_job(session, job_id, actor)
             revisions = rows.revisions(session, job_id)
-            if access.job.status is JobStatus.DRAFT:
+            if revision is not None:
+                current = parse_job_spec(rows.revision(session, job_id, revision).spec)
+            elif access.job.status is JobStatus.DRAFT:
                 current = spec_of_draft(session, access, self._context.runtime().measurement)
             else:
                 current = parse_job_spec(revisions[-1].spec)
             accepted = {each.facts["revision"] for each in events.events_of(session, job_id) if _is_acceptance(each)}
             earlier = [each for each in revisions if each.revision in accepted and each.revision < current.revision]
             before = parse_job_spec(earlier[-1].spec) if earlier else None
-        return _diff(before, current)
+        return RevisionDiff(against=before.revision if before else None, text=_diff(before, current))
 
 
 def _is_acceptance(record: EventRecord) -> bool:

@@ -29,6 +29,7 @@ __all__ = [
     "OrganisationView",
     "ReceiptContext",
     "ReviewView",
+    "RevisionDiff",
     "RevisionView",
     "RosterProposal",
     "RunView",
@@ -176,6 +177,19 @@ class RevisionView:
     deadline: datetime | None
     test_run_id: str | None
     no_test_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionDiff:
+    """What changed since a revision that members accepted.
+
+    Args:
+        against: That revision; None if none was accepted, and then all of it is added.
+        text: Unified diff of the code, then of the JSON of everything else.
+    """
+
+    against: int | None
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from opaque_jobs.cli.output import print_record, print_rows, trust_text
+from opaque_jobs.cli.output import print_code, print_record, print_rows, trust_text
 
 LONG = "run-" + "a" * 60
 ROWS = [{"id": LONG, "name": "[bold]not markup[/]", "inputs": {"a": 1}, "extra": None}]
@@ -46,3 +46,18 @@ def test_trust_of_hardware_is_its_name(label):
 def test_trust_of_simulated_says_what_it_means():
     assert "SIMULATED" in trust_text("simulated")
     assert "whoever runs the machine" in trust_text("simulated")
+
+
+@pytest.mark.parametrize("hidden", ["\x1b[2K", "\x9b2K", "\r", "\x08", "\u202e", "\u2066", "\u200b", "\u2028", "\x00"])
+def test_text_of_others_is_shown_with_nothing_that_a_terminal_obeys_or_hides(capsys, hidden):
+    print_code(f"SELECT 1 -- {hidden}seen", "sql")
+    print_record({"comment": f"a{hidden}b"}, as_json=False)
+    print_rows([{"name": f"a{hidden}b"}], ["name"], as_json=False)
+    shown = capsys.readouterr().out
+    assert hidden not in shown
+    assert shown.count("\\x") + shown.count("\\u") + shown.count("\\r") == 3
+
+
+def test_code_keeps_its_lines_tabs_and_letters(capsys):
+    print_code("def main():\n\treturn 'é 日本'\n", "python")
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()][:2] == ["def main():", "    return 'é 日本'"]

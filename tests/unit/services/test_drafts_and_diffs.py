@@ -133,7 +133,7 @@ def test_diff_shows_code_and_everything_else_since_the_last_acceptance(study):
         job_id=job.id,
         draft=study.draft(code=Code(language=Language.SQL, text="SELECT 1 AS n"), rerun_terms=TERMS),
     )
-    text = study.services.jobs.diff(job.id, actor=study.id("lea"))
+    text = study.services.jobs.diff(job.id, actor=study.id("lea")).text
     assert "--- code, revision 1" in text
     assert "+SELECT 1 AS n" in text
     assert '-    "max_runs": 1,' in text
@@ -142,7 +142,7 @@ def test_diff_shows_code_and_everything_else_since_the_last_acceptance(study):
 
 def test_diff_without_an_accepted_revision_shows_all_as_added(study):
     job = study.make_job()
-    lines = study.services.jobs.diff(job.id, actor=study.id("ben")).splitlines()
+    lines = study.services.jobs.diff(job.id, actor=study.id("ben")).text.splitlines()
     assert "--- code, nothing accepted" in lines
     assert not [line for line in lines if line.startswith("-") and not line.startswith("---")]
 

@@ -1,0 +1,243 @@
+"""What a reviewer sees before signing, in the order in which it matters: what runs, on what, what leaves, who agreed.
+
+Keys are shown by the organisation's name and the beginning of their id; the JSON form holds the whole signed document.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.filesize import decimal
+from rich.markup import escape
+
+from opaque_jobs.cli.documents import moment, review_document, run_document
+from opaque_jobs.cli.export import plain_value
+from opaque_jobs.cli.output import print_code, print_record, print_rows, stdout, trust_text
+from opaque_jobs.cli.result import result_table
+from opaque_jobs.cli.results import open_test_result
+from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
+from opaque_jobs.errors import ConflictError, NotFoundError
+from opaque_jobs.services import Services
+from opaque_jobs.services.views import ReviewView, RevisionDiff, RunView
+
+__all__ = ["ReviewPage", "print_page", "read_page"]
+
+_TEST_ROWS: Final = 5
+_SHORT: Final = len("sha256:") + 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewPage:
+    """All that belongs to one review.
+
+    Args:
+        review: Its state.
+        spec: The signed document.
+        changes: Against the revision last accepted.
+        organisations: Known here, by id.
+        members: Known here, by id.
+        test: The test run that the author shows; None without one.
+        test_rows: First rows of its result; None if its files are not in this home.
+    """
+
+    review: ReviewView
+    spec: JobSpec
+    changes: RevisionDiff
+    organisations: Mapping[str, OrganisationEntry]
+    members: Mapping[str, MemberEntry]
+    test: RunView | None
+    test_rows: list[dict[str, Any]] | None
+
+    def member(self, member_id: str) -> str:
+        """Give a member's name and organisation."""
+        entry = self.members.get(member_id)
+        return f"{entry.name} ({self.organisation(entry.organisation_id)})" if entry else member_id
+
+    def organisation(self, organisation_id: str) -> str:
+        """Give an organisation's name."""
+        entry = self.organisations.get(organisation_id)
+        return entry.name if entry else organisation_id
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it all, with the whole signed document."""
+        names = {member_id: entry.name for member_id, entry in self.members.items()}
+        return {
+            **review_document(self.review, names),
+            "spec": self.spec.to_json(),
+            "recipients": [
+                {"organisation": self.organisation(each.organisation_id), "key_id": each.sealing_key_id}
+                for each in self.spec.recipients
+            ],
+            "against_revision": self.changes.against,
+            "diff": self.changes.text,
+            "test_run": run_document(self.test) if self.test else None,
+            "test_rows": self.test_rows,
+        }
+
+
+def read_page(opened: Services, actor: MemberEntry, job_id: str) -> ReviewPage:
+    """Collect what belongs to the latest review of a job.
+
+    Raises:
+        ConflictError: The job was never submitted.
+        NotFoundError: The actor may not know of it.
+    """
+    review = opened.reviews.status(job_id, actor=actor.id)
+    test = opened.runs.show(review.test_run_id, actor=actor.id) if review.test_run_id else None
+    return ReviewPage(
+        review=review,
+        spec=parse_job_spec(review.spec_bytes),
+        changes=opened.jobs.diff(job_id, actor=actor.id, revision=review.revision),
+        organisations={each.entry.id: each.entry for each in opened.workspaces.organisations()},
+        members={entry.id: entry for entry in opened.workspaces.members()},
+        test=test,
+        test_rows=_test_rows(opened, actor, test),
+    )
+
+
+def _test_rows(opened: Services, actor: MemberEntry, test: RunView | None) -> list[dict[str, Any]] | None:
+    if test is None:
+        return None
+    try:
+        found = open_test_result(opened.runs.result_folder(test.id, actor=actor.id)).first(_TEST_ROWS)
+    except (ConflictError, NotFoundError):
+        return None
+    return [plain_value(row) for row in found]
+
+
+def print_page(page: ReviewPage) -> None:
+    """Print it for a person."""
+    review, spec = page.review, page.spec
+    head = {
+        "revision": spec.revision,
+        "author": page.member(spec.author_id),
+        "status": review.status.value,
+        "description": spec.description,
+        "job_digest": review.digest,
+    }
+    print_record(head, as_json=False, title=spec.name)
+    _print_code(page)
+    _section("data that it reads")
+    print_rows(_uses(page), ["name", "owner", "version", "columns"], as_json=False)
+    _section("input variables")
+    print_rows(_inputs(spec), ["name", "type", "default", "may_be_set", "constraints"], as_json=False, empty="none")
+    _section("what may leave, who can open it, how often it may run")
+    print_record({"result": _output(spec), "opened by": _recipients(page), **_terms(spec)}, as_json=False)
+    _section("where it runs")
+    print_record(_runtime(spec), as_json=False)
+    if TeeKind.SIMULATED in spec.tee_kinds:
+        stdout().print(f"accepts: {trust_text(TeeKind.SIMULATED.value)}")
+    _section("votes")
+    print_rows(_votes(page), ["member", "vote", "comment", "voted_at"], as_json=False)
+    _section("test on test data")
+    _print_test(page)
+    _section(f"approve exactly this: opaque-jobs review approve {review.job_id} --digest {review.digest}")
+
+
+def _section(title: str) -> None:
+    stdout().print(f"\n[bold]{escape(title)}[/]")
+
+
+def _print_code(page: ReviewPage) -> None:
+    spec, against = page.spec, page.changes.against
+    if spec.template is not None:
+        _section(f"template {spec.template.name}, version {spec.template.version}; its parameters")
+        print_record(spec.template.parameters, as_json=False)
+    _section(f"code ({spec.code.language.value})")
+    print_code(spec.code.text, spec.code.language.value, numbered=True)
+    if against is None:
+        _section("no revision of this job was accepted before")
+    else:
+        _section(f"changes since revision {against}, which was accepted")
+        print_code(page.changes.text, "diff")
+
+
+def _uses(page: ReviewPage) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": use.alias,
+            "owner": page.organisation(use.organisation_id),
+            "version": use.dataset_version,
+            "columns": list(use.columns),
+        }
+        for use in page.spec.datasets
+    ]
+
+
+def _inputs(spec: JobSpec) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": variable.name,
+            "type": variable.type.value,
+            "default": variable.default,
+            "may_be_set": variable.name in spec.rerun_terms.variable_inputs,
+            "constraints": " or ".join(
+                " and ".join(f"{each.kind.value} {each.value}" for each in group) for group in variable.constraints
+            ),
+        }
+        for variable in spec.inputs
+    ]
+
+
+def _output(spec: JobSpec) -> str:
+    policy = spec.output_policy
+    return (
+        f"at most {policy.max_rows:,} rows, {policy.max_columns:,} columns, {decimal(policy.max_bytes)}; "
+        f"a preview of {policy.preview_rows:,} rows"
+    )
+
+
+def _recipients(page: ReviewPage) -> list[str]:
+    return [f"{page.organisation(each.organisation_id)} (key {each.sealing_key_id[:_SHORT]})" for each in page.spec.recipients]
+
+
+def _terms(spec: JobSpec) -> dict[str, Any]:
+    terms = spec.rerun_terms
+    named = {
+        "not before": terms.not_before,
+        "not after": terms.not_after,
+        "between two runs": f"at least {terms.min_interval_s:,} s" if terms.min_interval_s else None,
+        "schedule": terms.schedule,
+    }
+    return {"runs": terms.max_runs, **{name: value for name, value in named.items() if value}}
+
+
+def _runtime(spec: JobSpec) -> dict[str, Any]:
+    limits = spec.limits
+    return {
+        "enclaves": [kind.value for kind in spec.tee_kinds],
+        "runtime": spec.measurement,
+        "limits": (
+            f"{limits.cores} cores, {decimal(limits.memory_bytes)} of memory, {decimal(limits.scratch_bytes)} of scratch, "
+            f"{limits.pids:,} processes, {limits.timeout_s:,} s"
+        ),
+        **({"engine settings": spec.spark_conf} if spec.spark_conf else {}),
+        "member list": f"epoch {spec.epoch}, {spec.roster_digest}",
+    }
+
+
+def _votes(page: ReviewPage) -> list[dict[str, Any]]:
+    given = [
+        {
+            "member": page.member(vote.member_id),
+            "vote": vote.decision.value,
+            "comment": vote.comment,
+            "voted_at": moment(vote.voted_at),
+        }
+        for vote in page.review.votes
+    ]
+    return [*given, *({"member": page.member(each), "vote": "not yet"} for each in page.review.waiting_for)]
+
+
+def _print_test(page: ReviewPage) -> None:
+    test = page.test
+    if test is None:
+        print_record({"none, because": page.review.no_test_reason}, as_json=False)
+        return
+    print_record({"run": test.id, "state": test.state.value, "inputs": test.inputs}, as_json=False)
+    if page.test_rows is None:
+        stdout().print("its result is not in this home")
+        return
+    stdout().print(result_table(list(page.test_rows[0]) if page.test_rows else [], page.test_rows))
+    stdout().print(f"[dim]first rows; more with 'opaque-jobs result show {test.id}'[/]")

@@ -1,0 +1,164 @@
+"""What a reviewer is shown: everything that counts, in order, and no raw keys; with --json the whole signed document."""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+
+from consortium import make_input, open_consortium
+
+from opaque_jobs.cli.review_page import print_page, read_page
+from opaque_jobs.domain.job import Code, Language
+from opaque_jobs.domain.rerun_terms import RerunTerms
+
+TERMS = RerunTerms(
+    max_runs=3,
+    not_before=None,
+    not_after="2026-12-31T00:00:00+00:00",
+    min_interval_s=60,
+    schedule="0 6 * * *",
+    variable_inputs=("floor",),
+)
+KEYS = {
+    "against_revision",
+    "deadline",
+    "diff",
+    "job_digest",
+    "job_id",
+    "no_test_reason",
+    "recipients",
+    "revision",
+    "spec",
+    "status",
+    "test_rows",
+    "test_run",
+    "test_run_id",
+    "votes",
+    "waiting_for",
+}
+
+
+@pytest.fixture
+def study(tmp_path):
+    consortium = open_consortium(tmp_path / "home")
+    consortium.settle_in()
+    yield consortium
+    consortium.services.close()
+
+
+def page(study, job_id, who="lea"):
+    return read_page(study.services, study.people[who].entry, job_id)
+
+
+def shown(study, job_id, capsys):
+    print_page(page(study, job_id))
+    return capsys.readouterr().out
+
+
+def reworked(study):
+    """A job whose second revision is under review, after the first was accepted."""
+    job = study.accepted_job(inputs=(make_input(),), rerun_terms=TERMS)
+    study.services.jobs.revise(actor=study.id("anna"), job_id=job.id)
+    code = Code(language=Language.SQL, text="SELECT count(*) AS pairs FROM patients JOIN findings USING (id)")
+    draft = study.draft(code=code, inputs=(make_input(),), rerun_terms=TERMS)
+    study.services.jobs.edit(actor=study.id("anna"), job_id=job.id, draft=draft)
+    study.submit(job.id)
+    return job.id
+
+
+def test_review_is_shown_in_the_order_in_which_it_matters(study, capsys):
+    text = shown(study, reworked(study), capsys)
+    order = [
+        "revision",
+        "code (sql)",
+        "SELECT count(*) AS pairs",
+        "changes since revision 1",
+        "data that it reads",
+        "input variables",
+        "at most 1,000,000 rows",
+        "hospital (key sha256:",
+        "0 6 * * *",
+        "where it runs",
+        "SIMULATED",
+        "votes",
+        "tested elsewhere",
+        "review approve",
+    ]
+    places = [text.index(each) for each in order]
+    assert places == sorted(places)
+
+
+def test_review_shows_no_raw_key_and_names_organisations(study, capsys):
+    job = study.make_job()
+    study.submit(job.id)
+    text = shown(study, job.id, capsys)
+    for made in study.organisations.values():
+        assert made.entry.sealing_key[:40] not in text
+        assert f"org-{made.entry.name}" not in text
+    assert "anna (hospital)" in text
+
+
+def test_review_tells_who_has_voted_and_who_has_not(study, capsys):
+    job = study.make_job()
+    study.submit(job.id)
+    study.vote(job.id, "ben")
+    lines = [line.split() for line in shown(study, job.id, capsys).splitlines()]
+    votes = {line[0]: line[2] for line in lines if len(line) > 2 and line[0] in {"anna", "ben", "lea"}}
+    assert votes == {"anna": "approve", "ben": "approve", "lea": "not"}
+
+
+def test_review_of_a_first_revision_says_that_nothing_was_accepted_before(study, capsys):
+    job = study.make_job()
+    study.submit(job.id)
+    assert "no revision of this job was accepted before" in shown(study, job.id, capsys)
+    assert page(study, job.id).to_json()["against_revision"] is None
+
+
+def test_review_compares_the_revision_under_vote_not_the_draft_that_came_after_it(study):
+    job = study.accepted_job()
+    study.services.jobs.revise(actor=study.id("anna"), job_id=job.id)
+    study.services.jobs.edit(
+        actor=study.id("anna"), job_id=job.id, draft=study.draft(code=Code(language=Language.SQL, text="SELECT 7 AS later"))
+    )
+    assert "later" not in page(study, job.id).to_json()["diff"]
+
+
+def test_review_shows_the_first_rows_of_its_test_to_another_organisation(study, capsys):
+    job = study.make_job()
+    run = study.passed_test(job.id)
+    folder = study.services.context.settings.test_dir(run) / "result"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"n": list(range(41, 60))}), folder / "part-00000.parquet")
+    study.submit(job.id, test_run_id=run)
+    assert page(study, job.id).to_json()["test_rows"] == [{"n": n} for n in range(41, 46)]
+    text = shown(study, job.id, capsys)
+    assert run in text
+    assert "42" in text
+
+
+def test_review_whose_test_result_is_elsewhere_is_shown_all_the_same(study, capsys):
+    job = study.make_job()
+    study.submit(job.id, test_run_id=study.passed_test(job.id))
+    assert "not in this home" in shown(study, job.id, capsys)
+
+
+def test_review_as_json_has_stable_keys_and_the_whole_signed_document(study):
+    job_id = reworked(study)
+    document = page(study, job_id).to_json()
+    assert set(document) == KEYS
+    assert document["spec"] == study.spec(job_id).to_json()
+    assert document["against_revision"] == 1
+    (recipient,) = document["recipients"]
+    assert recipient == {"organisation": "hospital", "key_id": study.organisations["hospital"].entry.sealing_key_id}
+
+
+def test_review_of_code_that_would_hide_itself_shows_it(study, capsys):
+    job = study.make_job(code=Code(language=Language.SQL, text="SELECT 1 -- \x1b[1A\x1b[2K"))
+    study.submit(job.id)
+    text = shown(study, job.id, capsys)
+    assert "\x1b" not in text
+    assert "\\x1b[1A" in text
