@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from opaque_jobs.crypto.key_files import KeyKind, PublicKeys, create_key_file, write_new_private_file
+from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, PublicKeys, create_key_file, write_new_private_file
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.workspace import MemberEntry
@@ -86,6 +86,7 @@ def set_up_broker(
     port: int,
     members: Sequence[MemberEntry] = (),
     simulated_keys: Sequence[VerifyKey] = (),
+    place: Place = IN_FILE,
 ) -> PublicKeys:
     """Make a broker's folder with fresh keys.
 
@@ -103,7 +104,7 @@ def set_up_broker(
         members=tuple(members),
         simulated_keys=tuple(key.text for key in simulated_keys),
     )
-    public = create_key_file(key_path(folder), kind=KeyKind.BROKER, owner_id=organisation_id, passphrase=passphrase)
+    public = create_key_file(key_path(folder), kind=KeyKind.BROKER, owner_id=organisation_id, passphrase=passphrase, place=place)
     write_new_private_file(config_path(folder), to_bytes(config))
     return public
 

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import pin_member, unpin_member
+from opaque_jobs.broker.config import key_path, pin_member, unpin_member
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.output import print_record, stderr
-from opaque_jobs.cli.passphrase import PassphraseFile, ask_passphrase
+from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
 from opaque_jobs.cli.session import services
 
 __all__ = ["app"]
@@ -32,7 +32,7 @@ def serve(
     with services() as opened:
         entry = opened.workspaces.organisation(org).entry
         folder = opened.context.settings.broker_dir(entry.id)
-    passphrase = ask_passphrase(f"the key broker of '{entry.name}'", file=passphrase_file)
+    passphrase = ask_for_key(key_path(folder), f"the key broker of '{entry.name}'", file=passphrase_file)
     serve_broker(
         folder,
         passphrase=passphrase,

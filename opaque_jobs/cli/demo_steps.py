@@ -22,7 +22,7 @@ from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, run_
 from opaque_jobs.cli.session import member_key_path, organisation_key_path
 from opaque_jobs.cli.workspace import accept_roster
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
-from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.review import Decision
@@ -71,7 +71,7 @@ class Cast:
     passphrase: str = field(repr=False)
     organisations: dict[str, OrganisationView] = field(default_factory=dict)
     members: dict[str, MemberEntry] = field(default_factory=dict)
-    signers: dict[str, SigningKey] = field(default_factory=dict)
+    signers: dict[str, Signer] = field(default_factory=dict)
     sealing: dict[str, SealingKey] = field(default_factory=dict)
     workspace_id: str = ""
     datasets: dict[str, DatasetView] = field(default_factory=dict)

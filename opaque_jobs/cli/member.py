@@ -8,9 +8,11 @@ from opaque_jobs.broker.config import config_path, pin_member
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import member_document
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.passphrase import PassphraseFile, ask_passphrase
+from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_new_key
+from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.session import member_key_path, services
-from opaque_jobs.crypto.key_files import KeyKind, create_key_file
+from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file
+from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.services import Services
@@ -20,7 +22,7 @@ __all__ = ["app", "create_member"]
 app = Noun(help="Members: the people of an organisation, each with a signing key of their own.")
 
 
-def create_member(opened: Services, *, name: str, organisation: str, passphrase: str) -> MemberEntry:
+def create_member(opened: Services, *, name: str, organisation: str, passphrase: str, place: Place = IN_FILE) -> MemberEntry:
     """Make a member's key file in this home, register the member, and pin the key at the organisation's broker if it lives here.
 
     Raises:
@@ -31,7 +33,7 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
     owner = opened.workspaces.organisation(organisation).entry
     member_id = new_id("member")
     path = member_key_path(opened.context.settings, name)
-    public = create_key_file(path, kind=KeyKind.MEMBER, owner_id=member_id, passphrase=passphrase)
+    public = create_key_file(path, kind=KeyKind.MEMBER, owner_id=member_id, passphrase=passphrase, place=place)
     try:
         entry = opened.workspaces.register_member(
             MemberEntry(
@@ -52,16 +54,19 @@ def create(
     *,
     name: Annotated[str, typer.Argument(help="Log-in name, 1-50 letters, digits, spaces, '_' or '-'.")],
     org: Annotated[str, typer.Option(help="The member's organisation, by name or id.")],
+    key_store: KeyStoreName = FILE,
+    key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Make a member with a fresh signing key in this home.
+    """Make a member with a fresh signing key in this home, or in a key store that this home refers to.
 
     Example: opaque-jobs member create alice --org Hospital
     """
     with services() as opened:
         check_name(name, what="member")
-        passphrase = ask_passphrase(f"member '{name}'", file=passphrase_file, fresh=True)
-        entry = create_member(opened, name=name, organisation=org, passphrase=passphrase)
+        place = new_place(key_store, key_store_setting)
+        passphrase = ask_for_new_key(place, f"member '{name}'", file=passphrase_file)
+        entry = create_member(opened, name=name, organisation=org, passphrase=passphrase, place=place)
     print_record(member_document(entry), as_json=common().json, title=f"member '{name}' made")
 
 

@@ -9,9 +9,11 @@ from opaque_jobs.broker.config import set_up_broker
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.passphrase import PassphraseFile, ask_passphrase
+from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_new_key
+from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.session import organisation_key_path, services
-from opaque_jobs.crypto.key_files import KeyKind, create_key_file
+from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file
+from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.ids import check_name, new_id
@@ -36,15 +38,18 @@ def _development_key(settings: Settings) -> VerifyKey:
         return create_service_key(settings.simulated_key_path)
 
 
-def create_organisation(opened: Services, *, name: str, passphrase: str, port: int, simulated: bool) -> OrganisationView:
+def create_organisation(
+    opened: Services, *, name: str, passphrase: str, port: int, simulated: bool, place: Place = IN_FILE
+) -> OrganisationView:
     """Make an organisation in this home: sealing key, broker with its keys, registration. All or nothing.
 
     Args:
         opened: The services.
         name: Its name.
-        passphrase: For both key files.
+        passphrase: For both key files; the PIN or token of another key store.
         port: Loopback port of its broker.
         simulated: Whether its broker may believe this installation's simulated hardware.
+        place: Where both keys are kept.
 
     Raises:
         ConflictError: The name is taken, or its key file exists.
@@ -57,9 +62,11 @@ def create_organisation(opened: Services, *, name: str, passphrase: str, port: i
     organisation_id = new_id("org")
     key_file, folder = organisation_key_path(settings, name), settings.broker_dir(organisation_id)
     pinned = [_development_key(settings)] if simulated else []
-    own = create_key_file(key_file, kind=KeyKind.ORGANISATION, owner_id=organisation_id, passphrase=passphrase)
+    own = create_key_file(key_file, kind=KeyKind.ORGANISATION, owner_id=organisation_id, passphrase=passphrase, place=place)
     try:
-        broker = set_up_broker(folder, organisation_id=organisation_id, passphrase=passphrase, port=port, simulated_keys=pinned)
+        broker = set_up_broker(
+            folder, organisation_id=organisation_id, passphrase=passphrase, port=port, simulated_keys=pinned, place=place
+        )
         assert own.sealing and broker.sealing and broker.signing  # noqa: S101, PT018 - what these kinds of file hold
         entry = OrganisationEntry(
             id=organisation_id,
@@ -89,6 +96,8 @@ def create(
             "Simulated protects nothing against whoever runs the machine."
         ),
     ] = True,
+    key_store: KeyStoreName = FILE,
+    key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Make an organisation in this home: its sealing key and its key broker.
@@ -98,8 +107,9 @@ def create(
     with services() as opened:
         check_name(name, what="organisation")
         port = broker_port or _FIRST_PORT + len(opened.workspaces.organisations())
-        passphrase = ask_passphrase(f"organisation '{name}'", file=passphrase_file, fresh=True)
-        view = create_organisation(opened, name=name, passphrase=passphrase, port=port, simulated=simulated)
+        place = new_place(key_store, key_store_setting)
+        passphrase = ask_for_new_key(place, f"organisation '{name}'", file=passphrase_file)
+        view = create_organisation(opened, name=name, passphrase=passphrase, port=port, simulated=simulated, place=place)
     print_record(organisation_document(view), as_json=common().json, title=f"organisation '{name}' made")
 
 

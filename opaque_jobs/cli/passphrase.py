@@ -1,6 +1,7 @@
-"""Where passphrases come from: a prompt, or a private file. Never the command line or the environment.
+"""Where passphrases come from, and the PINs and tokens of other key stores: a prompt, or a private file.
 
-Both of those are readable by other processes. `OPAQUE_JOBS_PASSPHRASE_FILE` names a file; it does not hold a passphrase.
+Never the command line or the environment: other processes read those. `OPAQUE_JOBS_PASSPHRASE_FILE` names a file; it does not
+hold a passphrase.
 """
 
 import getpass
@@ -12,9 +13,11 @@ from typing import Annotated, Final
 
 import typer
 
+from opaque_jobs.crypto.key_files import Place, key_secret_name
+from opaque_jobs.crypto.key_stores import key_store
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
 
-__all__ = ["PASSPHRASE_FILE", "PassphraseFile", "ask_passphrase", "read_passphrase"]
+__all__ = ["PASSPHRASE_FILE", "PassphraseFile", "ask_for_key", "ask_for_new_key", "ask_passphrase", "read_passphrase"]
 
 PASSPHRASE_FILE: Final = "OPAQUE_JOBS_PASSPHRASE_FILE"  # noqa: S105 - the name of a variable that names a file
 _LIMIT_BYTES: Final = 4096
@@ -24,7 +27,7 @@ PassphraseFile = Annotated[
     typer.Option(
         "--passphrase-file",
         metavar="FILE",
-        help=f"Read the passphrase from the first line of a file that only you may read (or set {PASSPHRASE_FILE}); "
+        help=f"Read the passphrase (PIN, token) from the first line of a file that only you may read (or set {PASSPHRASE_FILE}); "
         "otherwise it is asked for.",
     ),
 ]
@@ -55,13 +58,14 @@ def read_passphrase(file: Path) -> str:
     return first
 
 
-def ask_passphrase(whose: str, *, file: Path | None = None, fresh: bool = False) -> str:
+def ask_passphrase(whose: str, *, file: Path | None = None, fresh: bool = False, what: str = "passphrase") -> str:
     """Get a passphrase from the file, the file that the environment names, or the person at the terminal.
 
     Args:
         whose: What the passphrase opens, for the prompt.
         file: From `--passphrase-file`.
-        fresh: The key is new: ask twice.
+        fresh: It is chosen now: ask twice.
+        what: What the key store calls it.
 
     Raises:
         ConfigurationError: There is neither a file nor a terminal.
@@ -72,10 +76,21 @@ def ask_passphrase(whose: str, *, file: Path | None = None, fresh: bool = False)
         return read_passphrase(file or Path(str(named)))
     if not sys.stdin.isatty():
         raise ConfigurationError(
-            f"the passphrase of {whose} is needed and nobody can be asked",
+            f"the {what} of {whose} is needed and nobody can be asked",
             hint=f"give --passphrase-file FILE or set {PASSPHRASE_FILE}",
         )
-    passphrase = getpass.getpass(f"Passphrase of {whose}: ")
+    passphrase = getpass.getpass(f"{what[:1].upper()}{what[1:]} of {whose}: ")
     if fresh and getpass.getpass("Once more: ") != passphrase:
         raise InvalidInputError("the two passphrases differ", hint="try again; nothing was made")
     return passphrase
+
+
+def ask_for_key(path: Path, whose: str, *, file: Path | None = None) -> str:
+    """Get what opens a key file, called as its key store calls it. Raises as `ask_passphrase` and `key_secret_name`."""
+    return ask_passphrase(whose, file=file, what=key_secret_name(path))
+
+
+def ask_for_new_key(place: Place, whose: str, *, file: Path | None = None) -> str:
+    """Get what a new key is made with: a passphrase chosen now, or what opens the key store. Raises as `ask_passphrase`."""
+    store = key_store(place.store)
+    return ask_passphrase(whose, file=file, fresh=store.chosen, what=store.secret_name)

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.cli.command import load_settings
-from opaque_jobs.cli.passphrase import ask_passphrase
+from opaque_jobs.cli.passphrase import ask_for_key
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
-from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.services import Services, open_services
@@ -82,7 +82,7 @@ def acting_member(opened: Services, name: str | None) -> MemberEntry:
     return opened.workspaces.member_for_login(name)
 
 
-def open_member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | None) -> SigningKey:
+def open_member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | None) -> Signer:
     """Open the member's signing key.
 
     Raises:
@@ -91,7 +91,7 @@ def open_member_key(settings: Settings, member: MemberEntry, passphrase_file: Pa
     """
     path = member_key_path(settings, member.name)
     _check_here(path, f"the key of '{member.name}'")
-    return open_signing_key(path, ask_passphrase(f"member '{member.name}'", file=passphrase_file))
+    return open_signing_key(path, ask_for_key(path, f"member '{member.name}'", file=passphrase_file))
 
 
 def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> SealingKey:
@@ -103,7 +103,7 @@ def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file
     """
     path = organisation_key_path(settings, organisation_name)
     _check_here(path, f"the key of organisation '{organisation_name}'")
-    return open_organisation_key(path, ask_passphrase(f"organisation '{organisation_name}'", file=passphrase_file))
+    return open_organisation_key(path, ask_for_key(path, f"organisation '{organisation_name}'", file=passphrase_file))
 
 
 def _check_here(path: Path, what: str) -> None:

@@ -15,7 +15,7 @@ from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.brokers import BrokerProcess, local_brokers, push
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import print_json, stderr
-from opaque_jobs.cli.passphrase import ask_passphrase, read_passphrase
+from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
 from opaque_jobs.crypto.key_files import open_broker_keys
@@ -110,13 +110,13 @@ def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mappi
     passphrases: dict[str, str] = {}
     shared = read_passphrase(files[""]) if "" in files else None
     for broker in brokers:
-        name = broker.organisation.name
+        name, key_file = broker.organisation.name, key_path(settings.broker_dir(broker.organisation.id))
         _check_port(broker.port, f"the key broker of '{name}'")
         if name in files:
             passphrases[name] = read_passphrase(files[name])
         else:
-            passphrases[name] = shared or ask_passphrase(f"the key broker of '{name}'")
-        open_broker_keys(key_path(settings.broker_dir(broker.organisation.id)), passphrases[name])  # wrong ones fail here
+            passphrases[name] = shared or ask_for_key(key_file, f"the key broker of '{name}'")
+        open_broker_keys(key_file, passphrases[name])  # wrong ones fail here
     with step("starting the key brokers"):
         for broker in brokers:
             running.callback(broker.stop)

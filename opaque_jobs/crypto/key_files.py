@@ -1,56 +1,71 @@
-"""Key files: one JSON document per key, its secret under a passphrase, its public part readable without it.
+"""Key files: one JSON document per key. What it is of stands there readable; where the secret is, its key store knows.
 
-scrypt (n = 2^17, r = 8, p = 1) and AES-256-GCM with the whole header as associated data. The cost is fixed: a file that
-names another one is refused, so nobody can weaken it or make opening it take all memory. A checksum tells a damaged file
-from a wrong passphrase. Files have mode 0600, appear whole or not at all, and are never overwritten.
+The file store keeps the secret in the file, under a passphrase; other stores keep a token's or a key server's reference. A
+checksum tells a damaged file from a wrong passphrase, and the readable part is bound to the secret. Files have mode 0600, appear
+whole or not at all, and are never overwritten.
 """
 
-import base64
 import errno
 import os
 import stat
-import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
+from opaque_jobs.crypto.key_stores import FILE, KeyStore, SigningKeyStore, checked_settings, key_store
 from opaque_jobs.crypto.keys import (
     SEED_BYTES,
     BrokerKeys,
     SealingKey,
     SealingPublicKey,
+    Signer,
     SigningKey,
     VerifyKey,
     decode_base64,
+    encode_base64,
 )
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_canonical, require_fields
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
 
 __all__ = [
-    "MIN_PASSPHRASE",
+    "IN_FILE",
     "KeyKind",
+    "Place",
     "PublicKeys",
     "create_key_file",
+    "key_secret_name",
     "open_broker_keys",
     "open_organisation_key",
     "open_signing_key",
     "read_public_keys",
+    "save_organisation_key",
     "write_new_private_file",
 ]
 
-MIN_PASSPHRASE: Final = 8
-_KDF: Final = {"name": "scrypt", "n": 2**17, "r": 8, "p": 1}
-_CIPHER: Final = "aes-256-gcm"
-_FIELDS: Final = ("v", "kind", "owner_id", "public", "kdf", "salt", "cipher", "nonce", "secret", "check")
-_SALT_BYTES: Final = 16
-_NONCE_BYTES: Final = 12
+_VERSION: Final = 2
+_HEADER: Final = ("v", "kind", "owner_id", "public", "store")
+_FIELDS: Final = (*_HEADER, "held", "check")
 _MAX_FILE_BYTES: Final = 64 * 1024
 _WHAT: Final = "the key file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a new key is to be kept.
+
+    Args:
+        store: Name of the key store.
+        where: Its settings; nothing secret.
+    """
+
+    store: str
+    where: Mapping[str, str]
+
+
+IN_FILE: Final = Place(store=FILE, where={})
+"""In the key file, under a passphrase."""
 
 
 class KeyKind(StrEnum):
@@ -81,39 +96,68 @@ class PublicKeys:
     owner_id: str
     signing: VerifyKey | None
     sealing: SealingPublicKey | None
+    store: str
 
 
-def create_key_file(path: Path, *, kind: KeyKind, owner_id: str, passphrase: str) -> PublicKeys:
-    """Make a fresh key of a kind and store it under a passphrase.
+def create_key_file(path: Path, *, kind: KeyKind, owner_id: str, passphrase: str, place: Place = IN_FILE) -> PublicKeys:
+    """Make a fresh key of a kind and keep it in a key store.
 
     Args:
         path: A file that does not exist yet; its folder is made (0700) where missing.
         kind: Which keys the file holds.
         owner_id: Id of the member or organisation.
-        passphrase: At least `MIN_PASSPHRASE` characters.
+        passphrase: What opens the store: a new passphrase for the file store, the PIN or token of others.
+        place: The store.
 
     Raises:
         ConflictError: The file exists.
-        InvalidInputError: The passphrase is too short.
-        ConfigurationError: The file cannot be written.
+        InvalidInputError: The passphrase is too short, or the store's settings are not those that it knows.
+        ConfigurationError: The file cannot be written, or the store not be used.
+        TrustError: The secret does not open the store.
     """
-    if len(passphrase) < MIN_PASSPHRASE:
-        raise InvalidInputError("the passphrase is too short", hint=f"use at least {MIN_PASSPHRASE} characters")
+    if path.exists():
+        raise _exists(path)
+    store = key_store(place.store)
+    where = checked_settings(store, place.where)
+    if kind is KeyKind.MEMBER and isinstance(store, SigningKeyStore):
+        public, held = store.make_signing_key(passphrase, where=where, label=_label(owner_id))
+        return _write(path, _header(kind, owner_id, {_SIGNING: public.text}, place.store), held)
     seeds = {part: os.urandom(SEED_BYTES) for part in _PARTS[kind]}
-    salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
-    header = {
-        "v": 1,
-        "kind": str(kind),
-        "owner_id": owner_id,
-        "public": _public_texts(seeds),
-        "kdf": _KDF,
-        "salt": _b64(salt),
-        "cipher": _CIPHER,
-        "nonce": _b64(nonce),
-    }
-    secret = canonical_bytes({part: _b64(seed) for part, seed in seeds.items()})
-    sealed = AESGCM(_stretch(passphrase, salt)).encrypt(nonce, secret, canonical_bytes(header))
-    document = {**header, "secret": _b64(sealed)}
+    return _protect(path, store, kind=kind, owner_id=owner_id, secret=passphrase, place=place, seeds=seeds)
+
+
+def save_organisation_key(path: Path, key: SealingKey, *, owner_id: str, passphrase: str) -> PublicKeys:
+    """Keep an organisation's key that is there already, in a new file under a passphrase. Raises as `create_key_file`."""
+    return _protect(
+        path,
+        key_store(FILE),
+        kind=KeyKind.ORGANISATION,
+        owner_id=owner_id,
+        secret=passphrase,
+        place=IN_FILE,
+        seeds={_SEALING: key.seed},
+    )
+
+
+def _protect(
+    path: Path, store: KeyStore, *, kind: KeyKind, owner_id: str, secret: str, place: Place, seeds: dict[str, bytes]
+) -> PublicKeys:
+    header = _header(kind, owner_id, _public_texts(seeds), place.store)
+    plain = canonical_bytes({part: encode_base64(seed) for part, seed in seeds.items()})
+    where, bound_to = checked_settings(store, place.where), canonical_bytes(header)
+    return _write(path, header, store.protect(secret, plain, where=where, label=_label(owner_id), bound_to=bound_to))
+
+
+def _header(kind: KeyKind, owner_id: str, public: dict[str, str], store: str) -> dict[str, Any]:
+    return {"v": _VERSION, "kind": str(kind), "owner_id": owner_id, "public": public, "store": store}
+
+
+def _label(owner_id: str) -> str:
+    return f"opaque-jobs-{owner_id}-{os.urandom(4).hex()}"
+
+
+def _write(path: Path, header: dict[str, Any], held: Mapping[str, str]) -> PublicKeys:
+    document = {**header, "held": dict(held)}
     write_new_private_file(path, canonical_bytes({**document, "check": digest(canonical_bytes(document))}))
     return read_public_keys(path)
 
@@ -128,16 +172,26 @@ def read_public_keys(path: Path) -> PublicKeys:
     return _public_keys(_read(path))
 
 
-def open_signing_key(path: Path, passphrase: str) -> SigningKey:
-    """Open a member's key file.
+def key_secret_name(path: Path) -> str:
+    """Say what opens a key file: a passphrase, a PIN, a token. Raises as `read_public_keys`."""
+    return key_store(read_public_keys(path).store).secret_name
+
+
+def open_signing_key(path: Path, passphrase: str) -> Signer:
+    """Open a member's key: one in the file, or one that a key store signs with.
 
     Raises:
-        NotFoundError: There is no such file.
+        NotFoundError: There is no such file, or the store does not hold the key.
         InvalidInputError: It is damaged or holds a key of another kind.
-        ConfigurationError: Others may read the file.
+        ConfigurationError: Others may read the file, or the store cannot be used.
+        DeniedError: The store does not allow it.
         TrustError: The passphrase is wrong.
     """
-    return SigningKey(_open(path, passphrase, KeyKind.MEMBER)[_SIGNING])
+    document, public = _read_to_open(path, KeyKind.MEMBER)
+    store = key_store(public.store)
+    if isinstance(store, SigningKeyStore) and public.signing is not None:
+        return store.signer(passphrase, document["held"], public=public.signing)
+    return SigningKey(_reveal(path, document, store, passphrase, KeyKind.MEMBER)[_SIGNING])
 
 
 def open_organisation_key(path: Path, passphrase: str) -> SealingKey:
@@ -179,9 +233,7 @@ def write_new_private_file(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except FileExistsError:
-        raise ConflictError(
-            f"{path.name} exists already", hint="keys are never overwritten; move the old file away first"
-        ) from None
+        raise _exists(path) from None
     except OSError as error:
         raise _cannot_write(path, error) from None
 
@@ -193,18 +245,13 @@ def _cannot_write(path: Path, error: OSError) -> ConfigurationError:
     )
 
 
-def _b64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii")
+def _exists(path: Path) -> ConflictError:
+    return ConflictError(f"{path.name} exists already", hint="keys are never overwritten; move the old file away first")
 
 
 def _public_texts(seeds: dict[str, bytes]) -> dict[str, str]:
     makers = {_SIGNING: lambda seed: SigningKey(seed).public.text, _SEALING: lambda seed: SealingKey(seed).public.text}
     return {part: makers[part](seed) for part, seed in seeds.items()}
-
-
-def _stretch(passphrase: str, salt: bytes) -> bytes:
-    typed = unicodedata.normalize("NFC", passphrase).encode()
-    return Scrypt(salt=salt, length=32, n=2**17, r=8, p=1).derive(typed)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -225,13 +272,15 @@ def _read(path: Path) -> dict[str, Any]:
     body = {name: value for name, value in document.items() if name != "check"}
     if digest(canonical_bytes(body)) != document["check"]:
         raise InvalidInputError(f"{_WHAT} is damaged", hint="restore it from your copy")
-    if document["v"] != 1 or document["kdf"] != _KDF or document["cipher"] != _CIPHER:
-        raise InvalidInputError(f"{_WHAT} is of another version or uses another cost", hint="was it made by this program?")
+    held = document["held"]
+    if document["v"] != _VERSION or not isinstance(held, dict) or not all(isinstance(text, str) for text in held.values()):
+        raise InvalidInputError(f"{_WHAT} is of another version", hint="was it made by this program?")
     return document
 
 
 def _public_keys(document: dict[str, Any]) -> PublicKeys:
-    if document["kind"] not in list(KeyKind) or not isinstance(document["owner_id"], str):
+    named = (document["owner_id"], document["store"])
+    if document["kind"] not in list(KeyKind) or not all(isinstance(each, str) for each in named):
         raise InvalidInputError(f"{_WHAT} is of an unknown kind", hint="was it made by this program?")
     kind = KeyKind(document["kind"])
     public = require_fields(document["public"], _PARTS[kind], what=f"{_WHAT}'s public part")
@@ -240,26 +289,30 @@ def _public_keys(document: dict[str, Any]) -> PublicKeys:
         owner_id=document["owner_id"],
         signing=VerifyKey.parse(public[_SIGNING]) if _SIGNING in public else None,
         sealing=SealingPublicKey.parse(public[_SEALING]) if _SEALING in public else None,
+        store=document["store"],
     )
 
 
-def _open(path: Path, passphrase: str, kind: KeyKind) -> dict[str, bytes]:
+def _read_to_open(path: Path, kind: KeyKind) -> tuple[dict[str, Any], PublicKeys]:
     document = _read(path)
     public = _public_keys(document)
     if public.kind is not kind:
         raise InvalidInputError(f"{path.name} holds a {public.kind} key, not a {kind} key", hint="give the other file")
     if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigurationError(f"others may read {path.name}", hint=f"run `chmod 600 {path.name}`")
-    salt, nonce = decode_base64(document["salt"], what=_WHAT), decode_base64(document["nonce"], what=_WHAT)
-    header = {name: value for name, value in document.items() if name not in {"secret", "check"}}
-    try:
-        plain = AESGCM(_stretch(passphrase, salt)).decrypt(
-            nonce, decode_base64(document["secret"], what=_WHAT), canonical_bytes(header)
-        )
-    except (InvalidTag, ValueError):
-        raise TrustError(f"the passphrase does not open {path.name}", hint="try again; there is no way around it") from None
-    secret = parse_canonical(plain, fields=_PARTS[kind], what=_WHAT)
-    seeds = {part: decode_base64(text, what=_WHAT) for part, text in secret.items()}
+    return document, public
+
+
+def _open(path: Path, secret: str, kind: KeyKind) -> dict[str, bytes]:
+    document, public = _read_to_open(path, kind)
+    return _reveal(path, document, key_store(public.store), secret, kind)
+
+
+def _reveal(path: Path, document: dict[str, Any], store: KeyStore, secret: str, kind: KeyKind) -> dict[str, bytes]:
+    header = {name: document[name] for name in _HEADER}
+    plain = store.reveal(secret, document["held"], bound_to=canonical_bytes(header))
+    parts = parse_canonical(plain, fields=_PARTS[kind], what=_WHAT)
+    seeds = {part: decode_base64(text, what=_WHAT) for part, text in parts.items()}
     if _public_texts(seeds) != document["public"]:
         raise TrustError(f"{path.name} has a public key that is not its own", hint="restore it from your copy")
     return seeds

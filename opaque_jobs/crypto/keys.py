@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM7
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.errors import InvalidInputError, TrustError
 
-__all__ = ["BrokerKeys", "SealingKey", "SealingPublicKey", "Signer", "SigningKey", "VerifyKey", "decode_base64"]
+__all__ = ["BrokerKeys", "SealingKey", "SealingPublicKey", "Signer", "SigningKey", "VerifyKey", "decode_base64", "encode_base64"]
 
 SEED_BYTES: Final = 32
 _ED25519_BYTES: Final = 32
@@ -37,9 +37,14 @@ def decode_base64(text: object, *, what: str) -> bytes:
         raw = base64.b64decode(text, validate=True) if isinstance(text, str) else None
     except (binascii.Error, ValueError):
         raw = None
-    if raw is None or base64.b64encode(raw).decode("ascii") != text:
+    if raw is None or encode_base64(raw) != text:
         raise InvalidInputError(f"{what} is not base64", hint="was it copied whole?")
     return raw
+
+
+def encode_base64(raw: bytes) -> str:
+    """Give the standard, padded form."""
+    return base64.b64encode(raw).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class VerifyKey:
     @property
     def text(self) -> str:
         """The base64 form."""
-        return base64.b64encode(self.raw).decode("ascii")
+        return encode_base64(self.raw)
 
     def verify(self, signature: bytes, data: bytes) -> None:
         """Check a signature.
@@ -89,7 +94,7 @@ class VerifyKey:
 
 
 class Signer(Protocol):
-    """What signs: a key in memory today, a token or a KMS later."""
+    """What signs: a key in memory, a token, a key server."""
 
     @property
     def public(self) -> VerifyKey:
@@ -151,7 +156,7 @@ class SealingPublicKey:
     @property
     def text(self) -> str:
         """The base64 form."""
-        return base64.b64encode(self.raw).decode("ascii")
+        return encode_base64(self.raw)
 
     def for_hpke(self) -> MLKEM768X25519PublicKey:
         """Give the key as `cryptography` wants it.
