@@ -56,7 +56,8 @@ class VaultSimulator:
             def do_POST(self) -> None:
                 self._answer("POST")
 
-            do_PUT = do_POST
+            def do_PUT(self) -> None:
+                self._answer("POST")
 
             def log_message(self, *_arguments: object) -> None:
                 pass

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from opaque_jobs.cli.brokers import BrokerProcess, local_brokers
 from opaque_jobs.cli.main import build_app

@@ -3,6 +3,7 @@
 import stat
 
 import pytest
+from vault_simulator import TOKEN, VaultSimulator
 
 
 def test_org_create_makes_private_key_files_and_a_broker(empty):
@@ -55,3 +56,27 @@ def test_command_with_its_only_member_needs_no_as(empty):
     empty.json("org", "create", "Hospital")
     empty.json("member", "create", "anna", "--org", "Hospital")
     assert empty.json("workspace", "list") == []
+
+
+def test_member_create_in_a_key_server_asks_for_its_token_and_writes_it_nowhere(empty, tmp_path):
+    token = tmp_path / "token"
+    token.write_text(f"{TOKEN}\n")
+    token.chmod(0o600)
+    empty.json("org", "create", "Hospital")
+    with VaultSimulator() as vault:
+        wanted = ("--key-store", "vault", "--key-store-setting", f"address={vault.address}")
+        arguments = ("member", "create", "anna", "--org", "Hospital", *wanted)
+        assert empty(*arguments, passphrase=token).exit_code == 0
+        assert [key.type for key in vault.keys.values()] == ["ed25519"]
+        assert empty("workspace", "create", "Alone", passphrase=token).exit_code == 0
+        empty.fails(6, "workspace", "accept", "Alone")
+        empty.fails(3, "workspace", "accept", "Alone", passphrase=token)  # signed, but the broker is not up
+    assert empty.json("workspace", "show", "Alone")["status"] == "active"
+    empty.fails(3, "workspace", "tell-brokers", "Alone")
+    assert TOKEN not in "".join(path.read_text(errors="ignore") for path in empty.home.rglob("*") if path.is_file())
+
+
+def test_org_create_with_settings_that_its_key_store_does_not_know_makes_nothing(empty):
+    for settings in (["--key-store", "vault"], ["--key-store-setting", "x=y"], ["--key-store", "drawer"]):
+        empty.fails(5, "org", "create", "Hospital", *settings)
+    assert not list(empty.settings.keys_dir.glob("*"))

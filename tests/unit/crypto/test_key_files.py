@@ -135,22 +135,36 @@ def test_truncated_file_is_damaged(folder, tmp_path, cut):
         read_public_keys(tmp_path / "k.json")
 
 
-def test_every_sampled_flipped_byte_is_noticed(folder, tmp_path):
-    whole = (folder / "member.json").read_bytes()
-    for position in range(0, len(whole), 7):
-        path = tmp_path / f"k{position}.json"
-        write_new_private_file(path, whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+@pytest.mark.parametrize("kind", list(KeyKind))
+def test_every_flipped_byte_is_noticed(folder, tmp_path, kind):
+    whole = (folder / f"{kind}.json").read_bytes()
+    path = tmp_path / "k.json"
+    for position in range(len(whole)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         with pytest.raises(InvalidInputError):
             read_public_keys(path)
+
+
+@pytest.mark.parametrize("part", ["salt", "nonce", "secret"])
+def test_flipped_byte_of_the_secret_with_a_new_checksum_does_not_open(folder, tmp_path, part):
+    held = json.loads((folder / "member.json").read_bytes())["held"]
+    raw = bytearray(base64.b64decode(held[part]))
+    for position in sorted({0, len(raw) // 2, len(raw) - 1}):
+        flipped = raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :]
+        path = changed(
+            folder / "member.json", tmp_path / f"k{position}.json", held={**held, part: base64.b64encode(flipped).decode()}
+        )
+        with pytest.raises(TrustError):
+            open_signing_key(path, PASSPHRASE)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"kdf": {"name": "scrypt", "n": 2**10, "r": 8, "p": 1}},
-        {"kdf": {"name": "scrypt", "n": 2**30, "r": 8, "p": 1}},
-        {"cipher": "none"},
-        {"v": 2},
+        {"held": "none"},
+        {"held": {"kdf": 7}},
+        {"store": 7},
+        {"v": 1},
         {"kind": "admin"},
         {"kind": "broker"},
         {"public": {}},
@@ -163,7 +177,24 @@ def test_header_that_asks_for_something_else_is_refused(folder, tmp_path, fields
         read_public_keys(path)
 
 
-@pytest.mark.parametrize("field", ["owner_id", "public", "nonce"])
+@pytest.mark.parametrize(
+    "fields", [{"kdf": "scrypt n=1024 r=8 p=1"}, {"kdf": f"scrypt n={2**30} r=8 p=1"}, {"cipher": "none"}, {"more": ""}]
+)
+def test_file_that_asks_for_another_cost_or_cipher_is_not_opened(folder, tmp_path, fields):
+    held = json.loads((folder / "member.json").read_bytes())["held"]
+    path = changed(folder / "member.json", tmp_path / "k.json", held=held | fields)
+    with pytest.raises(InvalidInputError):
+        open_signing_key(path, PASSPHRASE)
+
+
+def test_file_of_a_key_store_that_is_not_known_says_which_are(folder, tmp_path):
+    path = changed(folder / "member.json", tmp_path / "k.json", store="cloud")
+    with pytest.raises(InvalidInputError) as caught:
+        open_signing_key(path, PASSPHRASE)
+    assert "pkcs11" in caught.value.hint
+
+
+@pytest.mark.parametrize("field", ["owner_id", "public", "held"])
 def test_header_changed_with_a_new_checksum_does_not_open(folder, tmp_path, field):
     other = create_key_file(tmp_path / "other.json", kind=KeyKind.MEMBER, owner_id="other", passphrase=PASSPHRASE)
     assert other.owner_id == "other"

@@ -1,0 +1,116 @@
+"""The PKCS#11 key store on a real SoftHSM token."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from soft_token import OTHER_PIN, PIN
+
+from opaque_jobs.crypto.key_files import (
+    KeyKind,
+    Place,
+    create_key_file,
+    key_secret_name,
+    open_broker_keys,
+    open_organisation_key,
+    open_signing_key,
+    read_public_keys,
+)
+from opaque_jobs.crypto.key_stores import check_key_store, key_store
+from opaque_jobs.crypto.sealing import open_sealed, seal
+from opaque_jobs.errors import ConfigurationError, NotFoundError, TrustError
+
+
+def make(path: Path, where: dict[str, str], kind: KeyKind = KeyKind.MEMBER, pin: str = PIN):
+    return create_key_file(path, kind=kind, owner_id="owner-1", passphrase=pin, place=Place(store="pkcs11", where=where))
+
+
+def test_token_store_is_sound(token):
+    check_key_store(key_store("pkcs11"), secret=PIN, wrong_secret=OTHER_PIN, where=token)
+
+
+def test_member_key_on_a_token_signs_and_its_file_holds_no_secret(token, tmp_path):
+    public = make(tmp_path / "k.json", token)
+    signer = open_signing_key(tmp_path / "k.json", PIN)
+    public.signing.verify(signer.sign(b"data"), b"data")
+    assert key_secret_name(tmp_path / "k.json") == "PIN"
+    assert not hasattr(signer, "seed")
+    assert PIN not in repr(signer) + (tmp_path / "k.json").read_text()
+
+
+def test_member_key_cannot_be_taken_from_its_token(token, tmp_path):
+    import pkcs11
+
+    make(tmp_path / "k.json", token)
+    with pkcs11.lib(token["module"]).get_token(token_label=token["token"]).open(user_pin=PIN) as session:
+        keys = list(session.get_objects({pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY}))
+        assert keys
+        for key in keys:
+            assert (key[pkcs11.Attribute.SENSITIVE], key[pkcs11.Attribute.EXTRACTABLE]) == (True, False)
+
+
+def test_sealing_keys_under_a_token_open_what_was_sealed(token, tmp_path):
+    public = make(tmp_path / "o.json", token, KeyKind.ORGANISATION)
+    key = open_organisation_key(tmp_path / "o.json", PIN)
+    assert open_sealed(seal(b"x", public.sealing, {}), key, {}) == b"x"
+    broker = make(tmp_path / "b.json", token, KeyKind.BROKER)
+    keys = open_broker_keys(tmp_path / "b.json", PIN)
+    assert (keys.sealing.public, keys.signing.public) == (broker.sealing, broker.signing)
+
+
+@pytest.mark.parametrize("kind", [KeyKind.MEMBER, KeyKind.ORGANISATION])
+def test_wrong_pin_is_refused_and_shown_nowhere(token, tmp_path, kind):
+    make(tmp_path / "k.json", token, kind)
+    opener = open_signing_key if kind is KeyKind.MEMBER else open_organisation_key
+    with pytest.raises(TrustError, match="PIN") as caught:
+        opener(tmp_path / "k.json", OTHER_PIN)
+    assert OTHER_PIN not in f"{caught.value.message}{caught.value.hint}{caught.value.facts}"
+    opener(tmp_path / "k.json", PIN)
+
+
+def test_wrong_pin_makes_no_key_file(token, tmp_path):
+    with pytest.raises(TrustError):
+        make(tmp_path / "k.json", token, pin=OTHER_PIN)
+    assert not list(tmp_path.iterdir())
+
+
+def test_key_file_that_names_another_key_of_the_token_is_refused(token, tmp_path):
+    one, other = key_store("pkcs11").make_signing_key(PIN, where=token, label="one"), make(tmp_path / "k.json", token)
+    with pytest.raises(TrustError, match="another key"):
+        key_store("pkcs11").signer(PIN, one[1], public=other.signing)
+
+
+@pytest.mark.parametrize("name", ["token", "key"])
+def test_token_or_key_that_is_not_there_is_not_found(token, name):
+    public, held = key_store("pkcs11").make_signing_key(PIN, where=token, label="here")
+    with pytest.raises(NotFoundError):
+        key_store("pkcs11").signer(PIN, {**held, name: "elsewhere"}, public=public)
+
+
+def test_module_that_others_could_change_is_not_loaded(token, tmp_path):
+    module = tmp_path / "module.so"
+    shutil.copy(token["module"], module)
+    module.chmod(0o666)
+    with pytest.raises(ConfigurationError, match="module"):
+        make(tmp_path / "k.json", {**token, "module": str(module)})
+    module.chmod(0o600)
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="module"):
+        make(tmp_path / "k.json", {**token, "module": str(module)})
+
+
+@pytest.mark.parametrize("module", ["libsofthsm2.so", "/nowhere/module.so", "/etc/hostname"])
+def test_module_that_is_none_is_refused_in_a_sentence(token, tmp_path, module):
+    with pytest.raises(ConfigurationError) as caught:
+        make(tmp_path / "k.json", {**token, "module": module})
+    assert caught.value.hint
+
+
+def test_every_flipped_byte_of_a_token_key_file_is_refused(token, tmp_path):
+    make(tmp_path / "k.json", token)
+    whole = (tmp_path / "k.json").read_bytes()
+    for position in range(len(whole)):
+        (tmp_path / "k.json").write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(Exception, match="key file") as caught:
+            read_public_keys(tmp_path / "k.json")
+        assert caught.type.__module__ == "opaque_jobs.errors"
