@@ -129,7 +129,7 @@ def build_draft(wanted: Wanted) -> JobDraft:
         NotFoundError: There is no such template.
     """
     if (wanted.code is None) == (wanted.template is None):
-        raise InvalidInputError("a job needs code or a template", hint="give one of --sql, --python and --template")
+        raise InvalidInputError("a job needs code or a template", hint="give one of --sql, --python, --pinned and --template")
     _check_columns(wanted)
     draft = JobDraft(
         kind=JobKind.NOTEBOOK if wanted.template is None else JobKind.NO_CODE,

@@ -17,11 +17,13 @@ from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.reviewing import submit_job
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
-from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, TeeKind
+from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import RunKind
+from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.services import Services
 
 __all__ = ["app"]
 
@@ -34,6 +36,7 @@ Use = Annotated[
 ]
 Sql = Annotated[Path | None, typer.Option(help="File with SQL; the last query is the result.")]
 Python = Annotated[Path | None, typer.Option(help="File with Python that has main(spark, inputs, params) or 'result'.")]
+Pinned = Annotated[str | None, typer.Option(metavar="NAME", help="One of your pinned queries in place of a file.")]
 Template = Annotated[str | None, typer.Option(help="No-code template, NAME or NAME@VERSION.")]
 Parameters = Annotated[Path | None, typer.Option("--parameters", help="JSON file with the template's parameters.")]
 Declare = Annotated[list[str], repeatable("--declare", DECLARATION_HELP)]
@@ -88,6 +91,16 @@ def _conf(pairs: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in split}
 
 
+def _code(
+    opened: Services, actor: MemberEntry, workspace_id: str, *, sql: Path | None, python: Path | None, pinned: str | None
+) -> Code | None:
+    if pinned is None:
+        return read_code(sql=sql, python=python)
+    if sql is not None or python is not None:
+        raise InvalidInputError("a job has one piece of code", hint="give one of --sql, --python and --pinned")
+    return opened.queries.show(actor=actor.id, workspace_id=workspace_id, name=pinned).code
+
+
 @app.command("create")
 def create(
     *,
@@ -98,6 +111,7 @@ def create(
     description: Annotated[str, typer.Option(help="Up to 150 characters.")] = "",
     sql: Sql = None,
     python: Python = None,
+    pinned: Pinned = None,
     template: Template = None,
     parameters: Parameters = None,
     declare: Declare,
@@ -126,7 +140,7 @@ def create(
             Wanted(
                 name=name,
                 description=description,
-                code=read_code(sql=sql, python=python),
+                code=_code(opened, actor, where, sql=sql, python=python, pinned=pinned),
                 template=template,
                 parameters=read_parameters(parameters),
                 datasets={alias: find_dataset(opened, actor, wanted, workspace_id=where) for alias, wanted, _ in uses},

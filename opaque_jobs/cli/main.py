@@ -21,6 +21,7 @@ _NOUNS: Final = (
     "workspace",
     "dataset",
     "template",
+    "query",
     "job",
     "review",
     "run",

@@ -79,7 +79,7 @@ class Code:
     def __post_init__(self) -> None:
         check_text(self.text, what="job's code", limit=MAX_CODE)
         if not self.text.strip():
-            raise InvalidInputError("the job has no code", hint="give a file with --code, or a template")
+            raise InvalidInputError("the job has no code", hint="give a file with --sql or --python, or a template")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

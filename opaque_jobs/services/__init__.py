@@ -14,6 +14,7 @@ from opaque_jobs.services.context import Context, utc_now
 from opaque_jobs.services.datasets import Datasets
 from opaque_jobs.services.drafts import DEFAULT_LIMITS, DEFAULT_OUTPUT_POLICY, SINGLE_RUN, DraftDataset, JobDraft
 from opaque_jobs.services.jobs import Jobs
+from opaque_jobs.services.pinned_queries import PinnedQueries
 from opaque_jobs.services.reviews import Reviews
 from opaque_jobs.services.runs import Runs
 from opaque_jobs.services.workspaces import Workspaces
@@ -41,6 +42,7 @@ class Services:
     context: Context
     workspaces: Workspaces
     datasets: Datasets
+    queries: PinnedQueries
     jobs: Jobs
     reviews: Reviews
     runs: Runs
@@ -78,6 +80,7 @@ def open_services(
         context=context,
         workspaces=Workspaces(context),
         datasets=Datasets(context),
+        queries=PinnedQueries(context),
         jobs=Jobs(context),
         reviews=Reviews(context),
         runs=Runs(context),

@@ -10,7 +10,7 @@ from typing import Any
 
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Source, TestDataKind
 from opaque_jobs.domain.inputs import InputVariable
-from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.job import Code, TeeKind
 from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import RunKind, Trigger
@@ -27,6 +27,7 @@ __all__ = [
     "DeployableRevision",
     "JobView",
     "OrganisationView",
+    "PinnedQueryView",
     "ReceiptContext",
     "ReviewView",
     "RevisionDiff",
@@ -161,6 +162,16 @@ class DatasetView:
     workspace_ids: tuple[str, ...]
     size_bytes: int
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedQueryView:
+    """A query that the asker keeps in a workspace."""
+
+    workspace_id: str
+    name: str
+    code: Code
+    pinned_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

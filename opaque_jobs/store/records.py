@@ -9,7 +9,7 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
 from opaque_jobs.domain.dataset import Source, TestDataKind
-from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.job import Language, TeeKind
 from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import RunKind, Trigger
@@ -25,6 +25,7 @@ __all__ = [
     "JobRecord",
     "MemberRecord",
     "OrganisationRecord",
+    "PinnedQueryRecord",
     "RevisionDatasetRecord",
     "RevisionRecord",
     "RosterMemberRecord",
@@ -32,6 +33,7 @@ __all__ = [
     "RunRecord",
     "ShareRecord",
     "VoteRecord",
+    "Where",
     "WithdrawalRecord",
     "WorkspaceRecord",
     "add",
@@ -242,6 +244,18 @@ class RunRecord:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedQueryRecord:
+    """A query that a member keeps in a workspace."""
+
+    member_id: str
+    workspace_id: str
+    name: str
+    language: Language
+    text: str
+    pinned_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from opaque_jobs.domain.dataset import Source, TestDataKind
-from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.job import Language, TeeKind
 from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import RunKind, Trigger
@@ -40,6 +40,7 @@ __all__ = [
     "JobRow",
     "MemberRow",
     "OrganisationRow",
+    "PinnedQueryRow",
     "RevisionDatasetRow",
     "RevisionRow",
     "RosterMemberRow",
@@ -326,6 +327,18 @@ class RunRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class PinnedQueryRow(Base):
+    """A query that a member keeps in a workspace, for themselves."""
+
+    __tablename__ = "pinned_queries"
+    member_id: Mapped[str] = mapped_column(ForeignKey("members.id"), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    language: Mapped[Language] = mapped_column(_words(Language))
+    text: Mapped[str] = mapped_column(Text)
+    pinned_at: Mapped[datetime]
 
 
 class EventRow(Base):

@@ -179,3 +179,23 @@ def test_dataset_unshared_is_no_longer_in_the_workspace(cli, visits):
 def test_run_start_without_airflow_says_how_to_start_it(cli, draft):
     submit(cli, draft)
     assert "opaque-jobs up" in cli.fails(3, "run", "start", draft, "--as", "anna")
+
+
+def test_query_pinned_is_its_owners_alone_and_makes_a_job(cli, visits, tmp_path):
+    code = tmp_path / "wards.sql"
+    code.write_text(SQL)
+    cli.json("query", "pin", "Study", "by ward", "--sql", str(code), "--as", "anna")
+    assert [each["name"] for each in cli.json("query", "list", "Study", "--as", "anna")] == ["by ward"]
+    assert cli.json("query", "list", "Study", "--as", "lea") == []
+    assert cli.json("query", "show", "Study", "by ward", "--as", "anna")["text"] == SQL
+    cli.fails(4, "query", "show", "Study", "by ward", "--as", "lea")
+    job = ("job", "create", "Study", "--dataset", "visits:ward", "--tee", "simulated", "--pinned", "by ward")
+    assert cli.json("job", "show", cli.json(*job, "--as", "anna")["id"], "--as", "anna")["code"] == SQL
+    cli.fails(4, *job, "--as", "lea")
+    cli.fails(5, *job, "--sql", str(code), "--as", "anna")
+    cli.json("query", "unpin", "Study", "by ward", "--as", "anna")
+    cli.fails(4, *job, "--as", "anna")
+
+
+def test_query_pin_without_a_file_is_refused(cli):
+    cli.fails(5, "query", "pin", "Study", "nothing", "--as", "anna")

@@ -1,0 +1,92 @@
+"""`opaque-jobs query`: queries that you keep for yourself, by workspace."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.syntax import Syntax
+
+from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.documents import moment
+from opaque_jobs.cli.drafting import read_code
+from opaque_jobs.cli.output import print_json, print_record, print_rows, stdout
+from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.services.views import PinnedQueryView
+
+__all__ = ["app"]
+
+app = Noun(help="Pinned queries: pieces of code that you keep for yourself in a workspace, to use again.")
+
+Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
+Name = Annotated[str, typer.Argument(help="Name of the query: 1-50 letters, digits, spaces, '_' or '-'.")]
+
+
+def _document(view: PinnedQueryView) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "workspace_id": view.workspace_id,
+        "language": view.code.language.value,
+        "characters": len(view.code.text),
+        "pinned_at": moment(view.pinned_at),
+    }
+
+
+@app.command("pin")
+def pin(
+    *,
+    workspace: Workspace,
+    name: Name,
+    sql: Annotated[Path | None, typer.Option(help="File with SQL.")] = None,
+    python: Annotated[Path | None, typer.Option(help="File with Python.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="In the place of the one that has this name.")] = False,
+    acting: Acting = None,
+) -> None:
+    """Keep a query. Nobody else sees it; use it with 'opaque-jobs job create --pinned NAME'.
+
+    Example: opaque-jobs query pin "Tumour study" rates --sql rates.sql --as alice
+    """
+    code = read_code(sql=sql, python=python)
+    if code is None:
+        raise InvalidInputError("there is nothing to pin", hint="give a file with --sql or --python")
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        where = opened.workspaces.show(workspace, actor=actor.id).id
+        view = opened.queries.pin(actor=actor.id, workspace_id=where, name=name, code=code, replace=replace)
+    print_record(_document(view), as_json=common().json, title="pinned")
+
+
+@app.command("list")
+def list_(*, workspace: Workspace, acting: Acting = None) -> None:
+    """List your pinned queries in a workspace."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        where = opened.workspaces.show(workspace, actor=actor.id).id
+        rows = [_document(view) for view in opened.queries.list(actor=actor.id, workspace_id=where)]
+    print_rows(
+        rows, ["name", "language", "characters", "pinned_at"], as_json=common().json, empty="you have pinned no query here"
+    )
+
+
+@app.command("show")
+def show(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
+    """Show one of your pinned queries."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        where = opened.workspaces.show(workspace, actor=actor.id).id
+        view = opened.queries.show(actor=actor.id, workspace_id=where, name=name)
+    if common().json:
+        print_json({**_document(view), "text": view.code.text})
+        return
+    print_record(_document(view), as_json=False)
+    stdout().print(Syntax(view.code.text, view.code.language.value, theme="ansi_dark", background_color="default"))
+
+
+@app.command("unpin")
+def unpin(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
+    """Remove one of your pinned queries."""
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        where = opened.workspaces.show(workspace, actor=actor.id).id
+        opened.queries.unpin(actor=actor.id, workspace_id=where, name=name)
+    print_record({"name": name, "workspace_id": where, "unpinned": True}, as_json=common().json)
