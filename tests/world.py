@@ -144,6 +144,7 @@ class World:
             "organisations": tuple(each.entry for each in sorted(self.organisations, key=lambda each: each.id)),
             "run_policy": RunPolicy.AUTHOR,
             "runners": (),
+            "approval_groups": (),
         }
         return Roster(**(fields | over))
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from opaque_jobs.domain.document import to_json
-from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.domain.workspace import MemberEntry, Roster
 from opaque_jobs.services.views import (
     DatasetView,
     JobView,
@@ -51,8 +51,24 @@ def _waiting_for(proposal: RosterProposal | None) -> list[str]:
     return [proposal.roster.member(each).name for each in proposal.waiting_for] if proposal else []
 
 
+def _agreement(roster: Roster) -> dict[str, Any]:
+    """What members agree on by accepting a member list."""
+    return {
+        "members": [member.name for member in roster.members],
+        "run_policy": roster.run_policy.value,
+        "runners": [roster.member(each).name for each in roster.runners],
+        "approval_rule": roster.approval_rule.value,
+        "approval_groups": [
+            {"name": each.name, "threshold": each.threshold, "members": [roster.member(one).name for one in each.member_ids]}
+            for each in roster.approval_groups
+        ],
+    }
+
+
 def workspace_document(view: WorkspaceView) -> dict[str, Any]:
-    """Workspace."""
+    """Workspace; `proposed` is what waits to be accepted beside the member list in force."""
+    proposed = view.proposal.roster if view.proposal else None
+    agreed = view.roster or proposed
     return {
         "id": view.id,
         "name": view.name,
@@ -60,7 +76,8 @@ def workspace_document(view: WorkspaceView) -> dict[str, Any]:
         "status": view.status.value,
         "epoch": view.roster.epoch if view.roster else None,
         "genesis": view.roster.genesis_digest if view.roster else None,
-        "members": [member.name for member in view.members],
+        **(_agreement(agreed) if agreed else {}),
+        "proposed": {"epoch": proposed.epoch, **_agreement(proposed)} if proposed and view.roster else None,
         "waiting_for": _waiting_for(view.proposal),
         "dataset_ids": list(view.dataset_ids),
         "created_at": moment(view.created_at),
@@ -135,6 +152,11 @@ def review_document(view: ReviewView, names: dict[str, str]) -> dict[str, Any]:
                 "voted_at": moment(vote.voted_at),
             }
             for vote in view.votes
+        ],
+        "approval_rule": view.approval_rule.value,
+        "still_needed": [
+            {"from": each.name, "missing": each.missing, "members": [names.get(one, one) for one in each.member_ids]}
+            for each in view.still_needed
         ],
         "waiting_for": [names.get(member_id, member_id) for member_id in view.waiting_for],
         "deadline": moment(view.deadline),

@@ -4,7 +4,7 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -14,6 +14,7 @@ from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.service_keys import load_service_key
+from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
@@ -23,6 +24,10 @@ __all__ = ["app", "print_report"]
 
 app = Noun(help="Receipts: what ran, on which data, approved by whom; verifiable offline by anyone.")
 
+_RULES: Final = {
+    ApprovalRule.UNANIMOUS: "by every member",
+    ApprovalRule.GROUPS: "by its author, every data owner, and the groups that all members chose",
+}
 _FIELDS = ("v", "run_id", "receipt", "job", "approvals", "inputs")
 
 
@@ -144,7 +149,8 @@ def print_report(report: ReceiptReport) -> None:
     for each in report.steps:
         mark = "[green]holds[/]" if not each.problem else "[bold red]FAILS[/]"
         console.print(f"  {each.number}. {mark}  {each.name}" + (f": {each.problem}" if each.problem else ""))
-    if report.receipt and report.holds:
+    if report.receipt and report.approval_rule and report.holds:
+        console.print(f"  approved: {_RULES[report.approval_rule]}")
         console.print(f"  trust: {trust_text(report.receipt.trust_label.value)}")
 
 
@@ -152,6 +158,7 @@ def _report_document(package: _Package, report: ReceiptReport) -> dict[str, Any]
     return {
         "run_id": package.run_id,
         "holds": report.holds,
+        "approval_rule": report.approval_rule.value if report.approval_rule else None,
         "job_digest": digest(package.job),
         "steps": [{"number": each.number, "name": each.name, "problem": each.problem} for each in report.steps],
         "receipt": json.loads(json.dumps(report.receipt.to_json())) if report.receipt and report.holds else None,

@@ -19,7 +19,7 @@ from opaque_jobs.services.views import ReviewView
 
 __all__ = ["app"]
 
-app = Noun(help="Reviews: every member approves, or the job does not run.")
+app = Noun(help="Reviews: every member approves (or the groups that all chose), or the job does not run.")
 
 Job = Annotated[str, typer.Argument(help="Job, by id or name.")]
 Digest = Annotated[

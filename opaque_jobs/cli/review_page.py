@@ -15,6 +15,7 @@ from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.output import print_code, print_record, print_rows, stdout, trust_text
 from opaque_jobs.cli.result import result_table
 from opaque_jobs.cli.results import open_test_result
+from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
 from opaque_jobs.errors import ConflictError, NotFoundError
@@ -130,6 +131,9 @@ def print_page(page: ReviewPage) -> None:
         stdout().print(f"accepts: {trust_text(TeeKind.SIMULATED.value)}")
     _section("votes")
     print_rows(_votes(page), ["member", "vote", "comment", "voted_at"], as_json=False)
+    if review.approval_rule is ApprovalRule.GROUPS:
+        _section("approvals that are still needed, by the groups that all members chose")
+        print_rows(_needed(page), ["from", "missing", "who may give them"], as_json=False, empty="none")
     _section("test on test data")
     _print_test(page)
     _section(f"approve exactly this: opaque-jobs review approve {review.job_id} --digest {review.digest}")
@@ -228,6 +232,13 @@ def _votes(page: ReviewPage) -> list[dict[str, Any]]:
         for vote in page.review.votes
     ]
     return [*given, *({"member": page.member(each), "vote": "not yet"} for each in page.review.waiting_for)]
+
+
+def _needed(page: ReviewPage) -> list[dict[str, Any]]:
+    return [
+        {"from": each.name, "missing": each.missing, "who may give them": [page.member(one) for one in each.member_ids]}
+        for each in page.review.still_needed
+    ]
 
 
 def _print_test(page: ReviewPage) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.crypto.consent import sign_vote, sign_withdrawal
 from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.review import Decision
@@ -68,10 +69,17 @@ def cast_vote(
     Raises:
         ConflictError: Not under review, voted already, or the digest is another.
         InvalidInputError: A rejection without comment.
+        ConfigurationError: A broker that must learn of a rejection cannot be reached; the rejection is recorded all the same.
     """
-    spec = _spec_under_review(opened, member, job_id, expected_digest)
-    envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, now=datetime.now(UTC))
-    return opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment)
+    spec, rule = _spec_under_review(opened, member, job_id, expected_digest)
+    now = datetime.now(UTC)
+    envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, now=now)
+    final = decision is Decision.REJECT and rule is ApprovalRule.GROUPS
+    withdrawal = sign_withdrawal(spec, member, signer, now=now) if final else None
+    view = opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)
+    if view.push is not None:
+        push(view.push)
+    return view
 
 
 def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView:
@@ -81,7 +89,7 @@ def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_
         ConflictError: Nothing of this job is under review or accepted.
         ConfigurationError: A broker cannot be reached; the withdrawal is recorded all the same.
     """
-    spec = _spec_under_review(opened, member, job_id, None)
+    spec, _ = _spec_under_review(opened, member, job_id, None)
     envelope = sign_withdrawal(spec, member, signer, now=datetime.now(UTC))
     view = opened.reviews.withdraw(job_id=job_id, envelope=envelope)
     if view.push is not None:
@@ -89,8 +97,8 @@ def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_
     return view
 
 
-def _spec_under_review(opened: Services, member: MemberEntry, job_id: str, expected: str | None) -> JobSpec:
+def _spec_under_review(opened: Services, member: MemberEntry, job_id: str, expected: str | None) -> tuple[JobSpec, ApprovalRule]:
     status = opened.reviews.status(job_id, actor=member.id)
     if digest(status.spec_bytes) != status.digest or expected not in (None, status.digest):
         raise ConflictError("the job under review is not the one that you looked at", hint="look at it again, then vote")
-    return parse_job_spec(status.spec_bytes)
+    return parse_job_spec(status.spec_bytes), status.approval_rule

@@ -1,7 +1,8 @@
 """`opaque-jobs workspace`: who works together, agreed by everybody's signature."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,8 +14,9 @@ from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.session import Acting, acting_member, open_member_key, services
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
-from opaque_jobs.errors import ConflictError
+from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import WorkspaceView
 
@@ -23,6 +25,25 @@ __all__ = ["accept_roster", "app"]
 app = Noun(help="Workspaces: members of one or more organisations who review each other's jobs.")
 
 Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
+
+
+APPROVAL_GROUP_HELP: Final = (
+    "NAME:HOW_MANY:member,member. Repeatable. A job needs that many of each group, its author, and one of each data owner; "
+    "without groups it needs everybody."
+)
+
+
+def _groups(opened: Services, texts: Sequence[str]) -> list[ApprovalGroup]:
+    return [_group(opened, text) for text in texts]
+
+
+def _group(opened: Services, text: str) -> ApprovalGroup:
+    name, _, rest = text.partition(":")
+    threshold, _, listed = rest.partition(":")
+    if not (threshold.isascii() and threshold.isdigit() and listed):
+        raise InvalidInputError("an approval group is not well formed", hint="write it as NAME:HOW_MANY:member,member")
+    ids = [opened.workspaces.member_for_login(each.strip()).id for each in listed.split(",")]
+    return ApprovalGroup(name=name, threshold=int(threshold), member_ids=tuple(sorted(ids)))
 
 
 def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, signer: Signer) -> WorkspaceView:
@@ -50,6 +71,7 @@ def create(
     description: Annotated[str, typer.Option(help="Up to 150 characters.")] = "",
     run_policy: Annotated[RunPolicy, typer.Option(help="Who may run accepted jobs.")] = RunPolicy.AUTHOR,
     runner: Annotated[list[str], repeatable("--runner", "For named_members: who. Repeatable.")],
+    approval_group: Annotated[list[str], repeatable("--approval-group", APPROVAL_GROUP_HELP)],
     acting: Acting = None,
 ) -> None:
     """Propose a workspace. It becomes active when every member has accepted it.
@@ -65,6 +87,7 @@ def create(
             member_ids=[opened.workspaces.member_for_login(each).id for each in member],
             run_policy=run_policy,
             runners=[opened.workspaces.member_for_login(each).id for each in runner],
+            approval_groups=_groups(opened, approval_group),
         )
         view = opened.workspaces.show(proposal.workspace_id, actor=actor.id)
     print_record(workspace_document(view), as_json=common().json, title="proposed; each member accepts it next")
@@ -74,7 +97,8 @@ def create(
 def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Accept the member list that waits, with your signature.
 
-    Your own first acceptance and everybody's after a change of members: who is in it, with which keys, is what you sign.
+    Your own first acceptance and everybody's after a change: who is in it, with which keys, who may run jobs and whose approvals
+    they need is what you sign. Look at it first with 'opaque-jobs workspace show'.
     """
     with services() as opened:
         actor = acting_member(opened, acting)
@@ -93,9 +117,13 @@ def change(
     ] = None,
     run_policy: Annotated[RunPolicy | None, typer.Option(help="Who may run accepted jobs.")] = None,
     runner: Annotated[list[str] | None, typer.Option("--runner", help="For named_members: who. Repeatable.")] = None,
+    approval_group: Annotated[list[str] | None, typer.Option("--approval-group", help=APPROVAL_GROUP_HELP)] = None,
+    unanimous: Annotated[bool, typer.Option("--unanimous", help="No groups any more: every member must approve.")] = False,
     acting: Acting = None,
 ) -> None:
-    """Propose another member list or run policy: a new epoch, in which all jobs need a new review."""
+    """Propose another member list, run policy or approval rule: a new epoch, in which all jobs need a new review."""
+    if unanimous and approval_group:
+        raise InvalidInputError("everybody or groups, not both", hint="give one of --unanimous and --approval-group")
     with services() as opened:
         actor = acting_member(opened, acting)
         known = opened.workspaces
@@ -105,6 +133,7 @@ def change(
             member_ids=[known.member_for_login(each).id for each in member] if member else None,
             run_policy=run_policy,
             runners=[known.member_for_login(each).id for each in runner] if runner else None,
+            approval_groups=_groups(opened, approval_group or ()) if unanimous or approval_group else None,
         )
         view = known.show(proposal.workspace_id, actor=actor.id)
     print_record(workspace_document(view), as_json=common().json, title="proposed; each member accepts it next")

@@ -1,7 +1,7 @@
-"""Signed consent: acceptances, votes, withdrawals, data set manifests, and the proof that everybody agreed.
+"""Signed consent: acceptances, votes, withdrawals, data set manifests, and the proof that the members agreed.
 
-The one home of the rule "unanimous, at this epoch, none withdrawn". Services, every broker and the agent call the same
-functions on the same bytes. All are pure; nothing is believed that is not signed by a key of the roster.
+The one home of "enough approvals by the workspace's rule, at this epoch, none withdrawn". Services, every broker and the agent
+call the same functions on the same bytes. All are pure; nothing is believed that is not signed by a key of the roster.
 """
 
 import secrets
@@ -22,7 +22,7 @@ from opaque_jobs.domain.review import (
     Withdrawal,
     approval_for,
     approval_refusals,
-    unanimous,
+    rule_refusals,
 )
 from opaque_jobs.domain.workspace import MemberEntry, Roster, RosterAcceptance, parse_roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
@@ -210,10 +210,10 @@ def verify_withdrawal(envelope: bytes, *, job_digest: str, roster: Roster) -> Wi
 
 
 def consent_refusals(bundle: ApprovalBundle, spec: JobSpec) -> list[str]:
-    """Give the reasons why a bundle does not prove unanimous consent to this job; empty if it does.
+    """Give the reasons why a bundle does not prove consent to this job by the rule of its roster; empty if it does.
 
-    Trust: proves that all members of the bundle's roster agree with each other. Whether that roster is the workspace's real
-    and current one is for the caller to know (a broker: pinned keys and the highest epoch that it has seen).
+    Trust: proves that all members of the bundle's roster agree on roster and rule, and that the rule is met. Whether that roster
+    is the workspace's real and current one is for the caller to know (a broker: pinned keys and the highest epoch seen).
     """
     try:
         roster = parse_roster(bundle.roster.encode())
@@ -233,9 +233,8 @@ def consent_refusals(bundle: ApprovalBundle, spec: JobSpec) -> list[str]:
             approving.add(approval.reviewer_key_id)
         else:
             reasons.append("rejected")
-    # 3. Equality of sets, never a count.
-    if not unanimous(roster, approving):
-        reasons.append("not-unanimous")
+    # 3. The approvals are enough: by default equality of sets, never a count; by groups only if all members chose that.
+    reasons += rule_refusals(roster, spec, approving)
     # 4. Nothing was withdrawn. An unreadable withdrawal counts as one.
     if bundle.withdrawals:
         reasons.append("consent-withdrawn")

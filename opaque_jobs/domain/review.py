@@ -1,4 +1,4 @@
-"""Votes, withdrawals and the bundle that proves unanimous consent.
+"""Votes, withdrawals, the bundle that proves consent, and the rule by which approvals are enough.
 
 Signatures over these documents are checked in `crypto.consent`; what they must say is checked here.
 """
@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from opaque_jobs.domain.approval_rule import ApprovalRule, Demand
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.job import JobSpec
@@ -19,7 +20,9 @@ __all__ = [
     "Withdrawal",
     "approval_for",
     "approval_refusals",
+    "demands",
     "parse_bundle",
+    "rule_refusals",
     "unanimous",
 ]
 
@@ -186,3 +189,51 @@ def approval_refusals(approval: Approval, spec: JobSpec, roster: Roster) -> list
 def unanimous(roster: Roster, approving_key_ids: Collection[str]) -> bool:
     """Tell whether exactly the members of the roster approved: equality of sets, never a count."""
     return frozenset(approving_key_ids) == roster.key_ids
+
+
+def demands(roster: Roster, spec: JobSpec) -> tuple[Demand, ...]:
+    """Give whose approvals this job needs by the workspace's rule.
+
+    With groups, those of each group, and besides: the author's, who stands for what is asked, and one by every organisation
+    whose data the job reads. An owner without a member here can give none, so such a job is never consented to.
+    """
+    if roster.approval_rule is ApprovalRule.UNANIMOUS:
+        everybody = frozenset(member.id for member in roster.members)
+        return (Demand(refusal="not-unanimous", name="every member", threshold=len(everybody), member_ids=everybody),)
+    author = Demand(refusal="author-not-approving", name="the author", threshold=1, member_ids=frozenset({spec.author_id}))
+    groups = [
+        Demand(refusal="group-below-threshold", name=each.name, threshold=each.threshold, member_ids=frozenset(each.member_ids))
+        for each in roster.approval_groups
+    ]
+    people = {
+        owner: frozenset(member.id for member in roster.members if member.organisation_id == owner)
+        for owner in sorted({use.organisation_id for use in spec.datasets})
+    }
+    names = {organisation.id: organisation.name for organisation in roster.organisations}
+    owners = [
+        Demand(
+            refusal="data-owner-not-approving",
+            name=f"{names.get(owner, owner)}, whose data it reads",
+            threshold=1,
+            member_ids=members,
+        )
+        for owner, members in people.items()
+    ]
+    return (author, *groups, *owners)
+
+
+def rule_refusals(roster: Roster, spec: JobSpec, approving_key_ids: Collection[str]) -> list[str]:
+    """Give the reasons why these approvals are not enough by the workspace's rule; empty if they are.
+
+    Args:
+        roster: The roster in force.
+        spec: The job.
+        approving_key_ids: Key ids of those who approved, as their signatures show.
+    """
+    if roster.approval_rule is ApprovalRule.UNANIMOUS:
+        return [] if unanimous(roster, approving_key_ids) else ["not-unanimous"]
+    approving = frozenset(member.id for member in roster.members if member.key_id in approving_key_ids)
+    reasons = [each.refusal for each in demands(roster, spec) if each.missing(approving)]
+    if not frozenset(approving_key_ids) <= roster.key_ids:
+        reasons.append("approval-by-a-stranger")
+    return list(dict.fromkeys(reasons))

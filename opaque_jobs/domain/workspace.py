@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
+from opaque_jobs.domain.approval_rule import ApprovalGroup, ApprovalRule, check_groups
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.ids import check_name
@@ -129,6 +130,7 @@ class Roster:
         organisations: By id, ascending; exactly those that the members belong to.
         run_policy: Who may run accepted jobs.
         runners: Member ids, for `NAMED_MEMBERS` only.
+        approval_groups: Whose approvals a job needs, by name, ascending; none means everybody's.
 
     Raises:
         InvalidInputError: An invariant does not hold.
@@ -144,6 +146,7 @@ class Roster:
     organisations: tuple[OrganisationEntry, ...]
     run_policy: RunPolicy
     runners: tuple[str, ...]
+    approval_groups: tuple[ApprovalGroup, ...]
 
     def __post_init__(self) -> None:
         check_name(self.name, what="workspace")
@@ -167,6 +170,7 @@ class Roster:
                 "the workspace's member list is not consistent",
                 hint="each member once, each with a key of their own, in order of id; only their organisations",
             )
+        check_groups(self.approval_groups, member_ids)
 
     def to_bytes(self) -> bytes:
         """Give the canonical bytes."""
@@ -186,6 +190,11 @@ class Roster:
     def key_ids(self) -> frozenset[str]:
         """Key ids of all members: what unanimity is compared with."""
         return frozenset(member.key_id for member in self.members)
+
+    @property
+    def approval_rule(self) -> ApprovalRule:
+        """How jobs are consented to."""
+        return ApprovalRule.GROUPS if self.approval_groups else ApprovalRule.UNANIMOUS
 
     def member(self, member_id: str) -> MemberEntry:
         """Give a member by id.

@@ -40,5 +40,5 @@ def bundle_of(session: Session, revision: RevisionRecord) -> ApprovalBundle:
 
 
 def stands(session: Session, revision: RevisionRecord) -> bool:
-    """Tell whether the stored envelopes prove that everybody consents."""
+    """Tell whether the stored envelopes prove consent by the workspace's rule."""
     return not consent_refusals(bundle_of(session, revision), parse_job_spec(revision.spec))

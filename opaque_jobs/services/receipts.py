@@ -19,6 +19,7 @@ from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.crypto.consent import RECEIPT, consent_refusals
 from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey, decode_base64
 from opaque_jobs.crypto.signing import Statement, verify_statement
+from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest, parse_json
 from opaque_jobs.domain.inputs import effective_inputs, parse_datetime
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
@@ -48,10 +49,12 @@ class ReceiptReport:
 
     Args:
         receipt: What the receipt says; None if it does not parse. Believe it only if all steps hold.
+        approval_rule: Whose consent was enough; None before the step about consent held.
         steps: Those taken; it ends with the first that does not hold.
     """
 
     receipt: Receipt | None
+    approval_rule: ApprovalRule | None
     steps: tuple[Step, ...]
 
     @property
@@ -123,7 +126,7 @@ def inspect_receipt(
     checks: list[tuple[str, Callable[[], None]]] = [
         ("the receipt is well-formed and signed by the key that it names", case.signature),
         ("it is about exactly this job", case.job),
-        ("every member consented to this job", case.consent),
+        ("the members consented to this job, by the rule that all of them signed", case.consent),
         ("the input values are those of the run, and allowed", case.run_inputs),
         ("evidence binds key, nonce, runtime and run", case.evidence),
         ("each data owner's broker has attested it", case.tokens),
@@ -137,7 +140,7 @@ def inspect_receipt(
             steps.append(Step(number=number, name=name, problem=error.message))
             break
         steps.append(Step(number=number, name=name, problem=""))
-    return ReceiptReport(receipt=case.receipt, steps=tuple(steps))
+    return ReceiptReport(receipt=case.receipt, approval_rule=case.approval_rule, steps=tuple(steps))
 
 
 def _demand(holds: bool, problem: str) -> None:
@@ -167,6 +170,7 @@ class _Case:
         self._verifier = verifier
         self._genesis = genesis
         self.receipt: Receipt | None = None
+        self.approval_rule: ApprovalRule | None = None
         self._statement: Statement
         self._spec: JobSpec
         self._roster: Roster
@@ -207,11 +211,12 @@ class _Case:
         self._spec = spec
 
     def consent(self) -> None:
-        """(3) The bundle is the one that the enclave saw, and proves unanimity."""
+        """(3) The bundle is the one that the enclave saw, and proves consent by the rule of its member list."""
         _demand(self._said.bundle_digest == digest(self._bundle_bytes), "the receipt is for other approvals")
         bundle = parse_bundle(self._bundle_bytes)
-        _demand(not consent_refusals(bundle, self._spec), "not every member consented")
+        _demand(not consent_refusals(bundle, self._spec), "the consent that the workspace's rule asks for was not given")
         self._roster = parse_roster(bundle.roster.encode())
+        self.approval_rule = self._roster.approval_rule
 
     def run_inputs(self) -> None:
         """(4) The values, that the declarations allow them, and that none was set which the approved terms fix."""

@@ -1,15 +1,16 @@
-"""Reviews: submission, signed votes, unanimity, withdrawal, expiry."""
+"""Reviews: submission, signed votes, acceptance by the workspace's rule, withdrawal, expiry."""
 
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.consent import verify_vote, verify_withdrawal
+from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.ids import check_text
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JobEvent, JobStatus, RunState
-from opaque_jobs.domain.review import ApprovalBundle, Decision, Withdrawal
+from opaque_jobs.domain.review import Approval, ApprovalBundle, Decision, Withdrawal, demands
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import Roster
@@ -18,7 +19,7 @@ from opaque_jobs.services.access import access_to_job
 from opaque_jobs.services.consent_rules import bundle_of, roster_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
-from opaque_jobs.services.views import BrokerPush, ReviewView, VoteView
+from opaque_jobs.services.views import BrokerPush, NeededApprovals, ReviewView, VoteView
 from opaque_jobs.services.workspaces import broker_push
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import reviews as rows
@@ -108,37 +109,46 @@ class Reviews:
             _settle(session, revision, approval.reviewer_id, now)
             return _view(session, job_rows.revision(session, job_id, revision.revision))
 
-    def vote(self, *, job_id: str, envelope: bytes, comment: str | None = None) -> ReviewView:
-        """Take a signed vote: accepted when unanimous, rejected at the first rejection.
+    def vote(self, *, job_id: str, envelope: bytes, comment: str | None = None, withdrawal: bytes | None = None) -> ReviewView:
+        """Take a signed vote: accepted when the workspace's rule is met, rejected at the first rejection.
+
+        Where groups decide, others' approvals may be enough without this member's, and brokers see approvals only; so there a
+        rejection brings a withdrawal along, which brokers remember. `push` of the answer is for them, at once.
 
         Args:
             job_id: The job, under review.
             envelope: `consent.sign_vote` by a member.
             comment: The text whose digest was signed; required for a rejection.
+            withdrawal: `consent.sign_withdrawal` by the same member; for a rejection where approval groups decide, only.
 
         Raises:
             ConflictError: Not under review, the deadline has passed, or this member has voted.
             TrustError: The vote is not by a member for exactly this revision and epoch.
-            InvalidInputError: A rejection without comment, or another comment than was signed.
+            InvalidInputError: A rejection without comment, or another comment than was signed; a withdrawal is missing or too
+                much.
         """
         now = self._context.now()
         self.expire_due(now)
         with self._context.store.write() as session:
             job, revision = _under_review(session, job_id)
             spec = parse_job_spec(revision.spec)
-            approval = verify_vote(envelope, spec, roster_of(session, revision))
+            roster = roster_of(session, revision)
+            approval = verify_vote(envelope, spec, roster)
             member, decision = approval.reviewer_id, approval.decision
             if member in {vote.member_id for vote in rows.votes(session, job_id, revision.revision)}:
                 raise ConflictError("you have voted on this revision already", hint="consent can be withdrawn at any time")
             access_to_job(session, job_id, member, Action.VOTE)
             _check_comment(comment, approval.comment_digest, decision)
+            push = _rejection_push(session, roster, revision, approval, withdrawal)
             rows.add_vote(session, _vote(revision, member, decision, comment=comment, envelope=envelope, now=now))
+            if withdrawal is not None:
+                rows.add_withdrawal(session, _withdrawal(revision, member, envelope=withdrawal, now=now))
             if decision is Decision.REJECT:
                 job_rows.apply_revision_event(session, revision, JobEvent.REJECT, actor=member, now=now)
                 job_rows.apply_job_event(session, job, JobEvent.REJECT, actor=member, now=now)
             else:
                 _settle(session, revision, member, now)
-            return _view(session, job_rows.revision(session, job_id, revision.revision))
+            return _view(session, job_rows.revision(session, job_id, revision.revision), push=push)
 
     def cancel_review(self, *, actor: str, job_id: str) -> ReviewView:
         """Return a job that is under review or rejected to draft (author only).
@@ -168,16 +178,7 @@ class Reviews:
         with self._context.store.write() as session:
             revision, roster, said = _withdrawn_revision(session, job_id, envelope)
             access_to_job(session, job_id, said.reviewer_id, Action.WITHDRAW)
-            rows.add_withdrawal(
-                session,
-                WithdrawalRecord(
-                    job_id=job_id,
-                    revision=revision.revision,
-                    member_id=said.reviewer_id,
-                    envelope=envelope,
-                    withdrawn_at=now,
-                ),
-            )
+            rows.add_withdrawal(session, _withdrawal(revision, said.reviewer_id, envelope=envelope, now=now))
             job = job_rows.job(session, job_id)
             if job.status is revision.status:
                 job_rows.apply_job_event(session, job, JobEvent.WITHDRAW, actor=said.reviewer_id, now=now)
@@ -269,6 +270,30 @@ def _vote(
     )
 
 
+def _withdrawal(revision: RevisionRecord, member: str, *, envelope: bytes, now: datetime) -> WithdrawalRecord:
+    return WithdrawalRecord(
+        job_id=revision.job_id, revision=revision.revision, member_id=member, envelope=envelope, withdrawn_at=now
+    )
+
+
+def _rejection_push(
+    session: Session, roster: Roster, revision: RevisionRecord, approval: Approval, withdrawal: bytes | None
+) -> BrokerPush | None:
+    """Check that a rejection brings a withdrawal where it must, and nothing else does; give what brokers must learn."""
+    wanted = approval.decision is Decision.REJECT and roster.approval_rule is ApprovalRule.GROUPS
+    if (withdrawal is not None) != wanted:
+        raise InvalidInputError(
+            "a rejection brings a withdrawal where approval groups decide, and only there",
+            hint="reject with 'opaque-jobs review reject'",
+        )
+    if withdrawal is None:
+        return None
+    said = verify_withdrawal(withdrawal, job_digest=revision.digest, roster=roster)
+    if said.reviewer_id != approval.reviewer_id:
+        raise TrustError("a rejection brings somebody else's withdrawal", hint="reject with 'opaque-jobs review reject'")
+    return broker_push(session, roster, [withdrawal])
+
+
 def _under_review(session: Session, job_id: str) -> tuple[JobRecord, RevisionRecord]:
     job = job_rows.job(session, job_id)
     revisions = job_rows.revisions(session, job_id)
@@ -278,7 +303,7 @@ def _under_review(session: Session, job_id: str) -> tuple[JobRecord, RevisionRec
 
 
 def _settle(session: Session, revision: RevisionRecord, actor: str, now: datetime) -> None:
-    """Accept the revision if its envelopes prove unanimity; the one accepted before gives way."""
+    """Accept the revision if its envelopes prove consent; the one accepted before gives way."""
     if not stands(session, revision):
         return
     before = job_rows.accepted_revision(session, revision.job_id)
@@ -306,7 +331,19 @@ def _withdrawn_revision(session: Session, job_id: str, envelope: bytes) -> tuple
 
 def _view(session: Session, revision: RevisionRecord, *, push: BrokerPush | None = None) -> ReviewView:
     votes = rows.votes(session, revision.job_id, revision.revision)
+    roster = roster_of(session, revision)
     voted = {vote.member_id for vote in votes}
+    approving = frozenset(vote.member_id for vote in votes if vote.decision is Decision.APPROVE)
+    needed = tuple(
+        NeededApprovals(
+            name=each.name,
+            missing=each.missing(approving),
+            member_ids=tuple(member.id for member in roster.members if member.id in each.member_ids - voted),
+        )
+        for each in demands(roster, parse_job_spec(revision.spec))
+        if each.missing(approving)
+    )
+    wanted = {member_id for each in needed for member_id in each.member_ids}
     return ReviewView(
         job_id=revision.job_id,
         revision=revision.revision,
@@ -323,7 +360,9 @@ def _view(session: Session, revision: RevisionRecord, *, push: BrokerPush | None
             )
             for vote in votes
         ),
-        waiting_for=tuple(member.id for member in roster_of(session, revision).members if member.id not in voted),
+        approval_rule=roster.approval_rule,
+        still_needed=needed,
+        waiting_for=tuple(member.id for member in roster.members if member.id in wanted),
         deadline=revision.deadline,
         test_run_id=revision.test_run_id,
         no_test_reason=revision.no_test_reason,

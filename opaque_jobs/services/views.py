@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Source, TestDataKind
 from opaque_jobs.domain.inputs import InputVariable
 from opaque_jobs.domain.job import Code, TeeKind
@@ -26,6 +27,7 @@ __all__ = [
     "DatasetView",
     "DeployableRevision",
     "JobView",
+    "NeededApprovals",
     "OrganisationView",
     "PinnedQueryView",
     "ReceiptContext",
@@ -252,6 +254,21 @@ class VoteView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NeededApprovals:
+    """Approvals that are still missing.
+
+    Args:
+        name: Of whom: a group, a data owner, the author, or every member.
+        missing: How many.
+        member_ids: Who of them has not voted.
+    """
+
+    name: str
+    missing: int
+    member_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewView:
     """State of the review of one revision.
 
@@ -262,11 +279,13 @@ class ReviewView:
         digest: The job digest under vote.
         spec_bytes: What is signed; `parse_job_spec` gives the spec for `consent.sign_vote`.
         votes: In order of arrival; the author's is the submission.
-        waiting_for: Ids of members who have not voted.
+        approval_rule: Whose approvals are enough.
+        still_needed: What is missing for that; nothing once it is accepted.
+        waiting_for: Ids of members who have not voted and whose approval would help.
         deadline: When it expires; None for never.
         test_run_id: The successful test run shown to reviewers.
         no_test_reason: The author's reason for none.
-        push: What to send to brokers now (after a withdrawal); else None.
+        push: What to send to brokers now (after a withdrawal, or a rejection that brought one); else None.
     """
 
     job_id: str
@@ -275,6 +294,8 @@ class ReviewView:
     digest: str
     spec_bytes: bytes
     votes: tuple[VoteView, ...]
+    approval_rule: ApprovalRule
+    still_needed: tuple[NeededApprovals, ...]
     waiting_for: tuple[str, ...]
     deadline: datetime | None
     test_run_id: str | None

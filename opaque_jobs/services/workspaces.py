@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
+from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.ids import check_name, check_text, new_id
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
@@ -17,6 +18,7 @@ from opaque_jobs.services.views import BrokerPush, BrokerTarget, OrganisationVie
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import reviews as review_rows
 from opaque_jobs.store import workspaces as rows
 from opaque_jobs.store.records import (
     AcceptanceRecord,
@@ -158,8 +160,11 @@ class Workspaces:
         member_ids: Sequence[str],
         run_policy: RunPolicy = RunPolicy.AUTHOR,
         runners: Sequence[str] = (),
+        approval_groups: Sequence[ApprovalGroup] = (),
     ) -> RosterProposal:
         """Make a pending workspace; it becomes active when every member accepted. The actor is always a member.
+
+        Without approval groups, every member must approve every job.
 
         Raises:
             ConflictError: The actor has a workspace of this name.
@@ -179,7 +184,13 @@ class Workspaces:
                     hint="choose another name; 'opaque-jobs workspace cancel' takes one back that is pending",
                 )
             roster = _roster(
-                session, record, member_ids=[actor, *member_ids], run_policy=run_policy, runners=runners, before=None
+                session,
+                record,
+                member_ids=[actor, *member_ids],
+                run_policy=run_policy,
+                runners=runners,
+                approval_groups=approval_groups,
+                before=None,
             )
             rows.add_workspace(session, record)
             _propose(session, roster, now)
@@ -225,6 +236,7 @@ class Workspaces:
         member_ids: Sequence[str] | None = None,
         run_policy: RunPolicy | None = None,
         runners: Sequence[str] | None = None,
+        approval_groups: Sequence[ApprovalGroup] | None = None,
     ) -> RosterProposal:
         """Propose the next epoch's roster, with the keys registered now; it replaces an earlier proposal. None keeps.
 
@@ -244,15 +256,13 @@ class Workspaces:
                 member_ids=[member.id for member in current.members] if member_ids is None else member_ids,
                 run_policy=policy,
                 runners=kept if runners is None else runners,
+                approval_groups=current.approval_groups if approval_groups is None else approval_groups,
                 before=current,
             )
-            if (roster.members, roster.organisations, roster.run_policy, roster.runners) == (
-                current.members,
-                current.organisations,
-                current.run_policy,
-                current.runners,
-            ):
-                raise ConflictError("the member list would not change", hint="name other members, or change a key first")
+            if _agreed(roster) == _agreed(current):
+                raise ConflictError(
+                    "the member list would not change", hint="name other members or another rule, or change a key first"
+                )
             _propose(session, roster, now)
             events.append(
                 session, noun="workspace", subject_id=workspace_id, event="propose", actor=actor, now=now, epoch=roster.epoch
@@ -344,14 +354,21 @@ class Workspaces:
             return _view(session, rows.workspace(session, workspace_id))
 
     def broker_push(self, workspace_id: str, *, actor: str) -> BrokerPush:
-        """Give the roster in force with its acceptances, and the brokers that must learn it.
+        """Give the roster in force with its acceptances and this epoch's withdrawals, and the brokers that must learn them.
 
         Raises:
             NotFoundError: None, or no roster that names the actor is in force yet.
         """
         with self._context.store.read() as session:
             _, roster = member_workspace(session, workspace_id, actor)
-            return broker_push(session, roster)
+            ended = job_rows.revisions_in(session, (JobStatus.WITHDRAWN, JobStatus.REJECTED), workspace_id=workspace_id)
+            withdrawals = [
+                each.envelope
+                for revision in ended
+                if revision.roster_digest == roster.digest
+                for each in review_rows.withdrawals(session, revision.job_id, revision.revision)
+            ]
+            return broker_push(session, roster, withdrawals)
 
 
 def broker_push(session: Session, roster: Roster, withdrawals: Sequence[bytes] = ()) -> BrokerPush:
@@ -394,6 +411,7 @@ def _roster(
     member_ids: Sequence[str],
     run_policy: RunPolicy,
     runners: Sequence[str],
+    approval_groups: Sequence[ApprovalGroup],
     before: Roster | None,
 ) -> Roster:
     members = [member_entry(people.member(session, each)) for each in sorted(set(member_ids))]
@@ -409,7 +427,13 @@ def _roster(
         organisations=tuple(_organisation_entry(people.organisation(session, each)) for each in owners),
         run_policy=run_policy,
         runners=tuple(sorted(set(runners))),
+        approval_groups=tuple(sorted(approval_groups, key=lambda group: group.name)),
     )
+
+
+def _agreed(roster: Roster) -> tuple[object, ...]:
+    """Give all that members agree on, without the epoch."""
+    return (roster.members, roster.organisations, roster.run_policy, roster.runners, roster.approval_groups)
 
 
 def _propose(session: Session, roster: Roster, now: datetime) -> None:

@@ -36,6 +36,7 @@ def make_roster(size):
         organisations=(HOME,),
         run_policy=RunPolicy.AUTHOR,
         runners=(),
+        approval_groups=(),
     )
 
 

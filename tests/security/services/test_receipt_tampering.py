@@ -14,6 +14,7 @@ from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.crypto.keys import SealingKey, SealingPublicKey, SigningKey, VerifyKey
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.crypto.signing import sign_statement
+from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
@@ -62,6 +63,7 @@ def test_sound_receipt_holds_in_all_steps(ready):
     _, envelope, given = _case(ready)
     report = inspect_receipt(envelope, **given)
     assert report.holds
+    assert report.approval_rule is ApprovalRule.UNANIMOUS
     assert [step.number for step in report.steps] == [1, 2, 3, 4, 5, 6, 7]
     assert verify_receipt(envelope, **given).trust_label == "simulated"
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from consortium import make_input, open_consortium
 
 from opaque_jobs.cli.review_page import print_page, read_page
+from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.domain.rerun_terms import RerunTerms
 
@@ -25,6 +26,7 @@ TERMS = RerunTerms(
 )
 KEYS = {
     "against_revision",
+    "approval_rule",
     "deadline",
     "diff",
     "job_digest",
@@ -34,6 +36,7 @@ KEYS = {
     "revision",
     "spec",
     "status",
+    "still_needed",
     "test_rows",
     "test_run",
     "test_run_id",
@@ -162,3 +165,20 @@ def test_review_of_code_that_would_hide_itself_shows_it(study, capsys):
     text = shown(study, job.id, capsys)
     assert "\x1b" not in text
     assert "\\x1b[1A" in text
+
+
+def test_page_where_groups_decide_says_whose_approvals_are_missing(study, capsys):
+    board = ApprovalGroup(name="Board", threshold=2, member_ids=tuple(sorted(study.id(each) for each in ("anna", "ben", "lea"))))
+    proposal = study.services.workspaces.propose_change(
+        actor=study.id("anna"), workspace_id=study.workspace_id, approval_groups=[board]
+    )
+    for name in ("anna", "ben", "lea"):
+        study.accept(proposal, name)
+    job = study.make_job()
+    study.submit(job.id)
+    text = shown(study, job.id, capsys)
+    assert "laboratory, whose data it reads" in text
+    assert "Board" in text
+    assert page(study, job.id).to_json()["still_needed"][0] == {"from": "Board", "missing": 1, "members": ["ben", "lea"]}
+    study.vote(job.id, "lea")
+    assert page(study, job.id).to_json()["still_needed"] == []

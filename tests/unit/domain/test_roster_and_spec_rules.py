@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.inputs import InputType, InputVariable
@@ -56,6 +57,7 @@ def make_roster(**over):
         "organisations": (HOME,),
         "run_policy": RunPolicy.AUTHOR,
         "runners": (),
+        "approval_groups": (),
     }
     return Roster(**(given | over))
 
@@ -105,6 +107,29 @@ def make_spec(**over):
 TWIN = make_member(1)
 
 
+def make_group(**over):
+    return ApprovalGroup(**({"name": "Board", "threshold": 1, "member_ids": ("member-1", "member-2")} | over))
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"threshold": 0},
+        {"threshold": -1},
+        {"threshold": 3},
+        {"member_ids": ()},
+        {"member_ids": (), "threshold": 0},
+        {"member_ids": ("member-2", "member-1")},
+        {"member_ids": ("member-1", "member-1")},
+        {"name": ""},
+        {"name": "a:b"},
+    ],
+)
+def test_approval_group_that_asks_for_none_or_too_many_is_refused(over):
+    with pytest.raises(InvalidInputError):
+        make_group(**over)
+
+
 @pytest.mark.parametrize(
     "over",
     [
@@ -127,6 +152,10 @@ TWIN = make_member(1)
         {"name": "x" * 51},
         {"name": " x"},
         {"name": "a/b"},
+        {"approval_groups": (make_group(member_ids=("member-1", "member-9")),)},
+        {"approval_groups": (make_group(), make_group(threshold=2))},
+        {"approval_groups": (make_group(name="B"), make_group(name="A"))},
+        {"approval_groups": tuple(make_group(name=f"G{number}") for number in range(10, 31))},
     ],
 )
 def test_roster_that_is_not_consistent_is_refused(over):
