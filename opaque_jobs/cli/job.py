@@ -17,6 +17,7 @@ from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.reviewing import submit_job
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
+from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
@@ -155,7 +156,12 @@ def create(
             view = opened.jobs.edit(actor=actor.id, job_id=find_job(opened, actor, replace).id, draft=draft)
         else:
             view = opened.jobs.create_draft(actor=actor.id, workspace_id=where, draft=draft)
-    print_record(job_document(view), as_json=common().json, title="drafted; test it next")
+    found = sql_warnings(draft.code if template is None else None)
+    if common().json:
+        print_json({**job_document(view), "warnings": [each.to_json() for each in found]})
+        return
+    print_record(job_document(view), as_json=False, title="drafted; test it next")
+    warn(found)
 
 
 @app.command("test")

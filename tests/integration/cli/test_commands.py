@@ -199,3 +199,15 @@ def test_query_pinned_is_its_owners_alone_and_makes_a_job(cli, visits, tmp_path)
 
 def test_query_pin_without_a_file_is_refused(cli):
     cli.fails(5, "query", "pin", "Study", "nothing", "--as", "anna")
+
+
+def test_job_with_sql_that_does_not_seem_to_parse_is_drafted_with_a_warning(cli, visits, tmp_path):
+    code = tmp_path / "broken.sql"
+    code.write_text("SELECT ward\nFROM visits\nWHERE")
+    job = ("job", "create", "Study", "--sql", str(code), "--dataset", "visits:ward", "--tee", "simulated", "--as", "anna")
+    (warning,) = cli.json(*job)["warnings"]
+    assert warning["line"] == 3
+    result = cli(*job)
+    assert result.exit_code == 0
+    assert "line 3" in " ".join(result.stderr.split())
+    assert "line 3" not in result.stdout
