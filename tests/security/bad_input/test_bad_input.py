@@ -104,7 +104,7 @@ TABLE = {
     "condition-without-comparison": (ENCRYPT + " --where age", "good.csv", 5, ["COLUMN >= VALUE"]),
     "name-that-is-taken": (ENCRYPT.replace("fresh", "visits"), "good.csv", 7, ["'visits' already", "--refresh"]),
     "name-that-is-no-name": (ENCRYPT.replace("fresh", "1/2"), "good.csv", 5, ["data set"]),
-    "wrong-passphrase": (ENCRYPT.replace("{passphrase}", "{wrong}"), "good.csv", 8, ["does not open anna.member.json"]),
+    "wrong-passphrase": (ENCRYPT.replace("{passphrase}", "{wrong}"), "good.csv", 8, ["anna.member.json: the passphrase"]),
     "python-that-does-not-parse": (CREATE + " --dataset visits --python {file}", "broken.py", 5, ["does not parse, line 2"]),
     "job-on-an-unknown-dataset": (CREATE + " --dataset nothing --sql {file}", "good.sql", 4, ["'nothing'"]),
     "job-without-code": (CREATE + " --dataset visits", "good.sql", 5, ["code or a template"]),
