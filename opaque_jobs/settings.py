@@ -8,16 +8,25 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
 from opaque_jobs.errors import ConfigurationError, InvalidInputError
 
-__all__ = ["Settings"]
+__all__ = ["AttesterName", "Settings"]
 
 _COMPONENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PREFIX: Final = "OPAQUE_JOBS_"
 _SANDBOX: Final = "bubblewrap"
+
+
+class AttesterName(StrEnum):
+    """Where evidence comes from: a development key, Linux's configfs-tsm, or the guest components of Confidential Containers."""
+
+    SIMULATED = "simulated"
+    TSM = "tsm"
+    COCO = "coco"
 
 
 def _component(name: str) -> str:
@@ -39,6 +48,7 @@ class Settings:
         home: Root of everything that the product writes.
         database_url: SQLAlchemy address of the product's own database (not Airflow's).
         sandbox: Name of the sandbox technology; `bubblewrap` is the only one yet.
+        attester: Where evidence comes from.
         engine_cache: Let the runtime hold Java's start-up cache: engines start in a third of the time, but two machines that
             build the same sources then differ in this one file.
     """
@@ -46,6 +56,7 @@ class Settings:
     home: Path
     database_url: str
     sandbox: str
+    attester: AttesterName = AttesterName.SIMULATED
     engine_cache: bool = True
 
     @classmethod
@@ -67,10 +78,16 @@ class Settings:
             raise ConfigurationError(
                 "OPAQUE_JOBS_SANDBOX names a sandbox that is not known", hint=f"unset it; {_SANDBOX} is the only one yet"
             )
+        attester = env.get(_PREFIX + "ATTESTER") or AttesterName.SIMULATED
+        if attester not in set(AttesterName):
+            raise ConfigurationError(
+                "OPAQUE_JOBS_ATTESTER names an attester that is not known", hint="one of: " + ", ".join(AttesterName)
+            )
         return cls(
             home=home,
             database_url=env.get(_PREFIX + "DATABASE_URL") or f"sqlite:///{home / 'opaque-jobs.db'}",
             sandbox=sandbox,
+            attester=AttesterName(attester),
             engine_cache=cache == "yes",
         )
 
@@ -133,8 +150,13 @@ class Settings:
 
     @property
     def attestation_dir(self) -> Path:
-        """The simulated hardware's key."""
+        """The simulated hardware's key, and what goes with real hardware's evidence."""
         return self.home / "attestation"
+
+    @property
+    def collateral_dir(self) -> Path:
+        """Makers' certificates, revocation lists and documents that go with evidence."""
+        return self.attestation_dir / "collateral"
 
     @property
     def simulated_key_path(self) -> Path:

@@ -26,6 +26,7 @@ from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Language,
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import ApprovalBundle, Decision
+from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -193,6 +194,7 @@ class World:
             ),
             "measurement": MEASUREMENT,
             "tee_kinds": (TeeKind.SIMULATED,),
+            "tee_policies": NO_HARDWARE,
             "spark_conf": {},
             "limits": Limits(memory_bytes=4 << 30, cores=2, pids=512, timeout_s=600, scratch_bytes=1 << 30),
         }
@@ -278,17 +280,22 @@ class Enclave:
     def keys(self) -> TeePublicKeys:
         return TeePublicKeys(sealing=self.sealing.public, signing=self.signing.public)
 
+    @property
+    def run_facts(self) -> bytes:
+        return init_data(
+            job_digest=self.spec.digest,
+            run_id=self.run_id,
+            bundle_digest=self.bundle.digest,
+            inputs=self.inputs,
+            log_checkpoint=None,
+        )
+
     def evidence(self, nonce: str) -> bytes:
+        run = self.run_facts
         return SimulatedAttester(self.attester_key).evidence(
             measurement=self.measurement,
-            report_data=report_data(nonce=nonce, keys=self.keys),
-            init_data=init_data(
-                job_digest=self.spec.digest,
-                run_id=self.run_id,
-                bundle_digest=self.bundle.digest,
-                inputs=self.inputs,
-                log_checkpoint=None,
-            ),
+            report_data=report_data(nonce=nonce, keys=self.keys, init_data=run),
+            init_data=run,
         )
 
     def request(self, nonce: str, **over: Any) -> AttestRequest:

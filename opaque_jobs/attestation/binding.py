@@ -1,17 +1,26 @@
-"""What evidence binds: the enclave's fresh keys to one nonce, and the enclave to one run of one approved job.
+"""What evidence binds: the enclave's fresh keys to one nonce and to one run of one approved job.
 
 Computed inside by the agent and again by every broker from what it verified itself; both use these functions.
+
+Hardware has two places: report data, chosen by the guest whenever it asks, and launch data (HOST_DATA, MRCONFIGID), fixed by the
+host before the guest boots. A run's id, approvals and log checkpoint exist only later, and one guest may carry out many runs, so
+launch data cannot bind them. Report data therefore covers the run's facts too, for every kind; launch data is an approved value
+of the job's TEE policy, for those who make one guest for each job. Nitro has no launch data besides its registers.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey
 from opaque_jobs.domain.canonical import canonical_bytes, digest, require_fields
+from opaque_jobs.domain.job import TeeKind
 
-__all__ = ["TeePublicKeys", "init_data", "report_data"]
+__all__ = ["TeePublicKeys", "carried", "init_data", "report_data"]
+
+_FIELD_BYTES: Final = {TeeKind.SEV_SNP: 64, TeeKind.TDX: 64}
+"""REPORT_DATA of both; the other kinds carry any length: Nitro in `user_data`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +50,27 @@ class TeePublicKeys:
         return digest(canonical_bytes(self.to_document()))
 
 
-def report_data(*, nonce: str, keys: TeePublicKeys) -> bytes:
-    """Give the 48 bytes that evidence carries about a broker's nonce and the enclave's keys."""
-    return hashlib.sha384(canonical_bytes({"nonce": nonce, "tee-pubkey": keys.to_document()})).digest()
+def report_data(*, nonce: str, keys: TeePublicKeys, init_data: bytes) -> bytes:
+    """Give the 48 bytes that evidence carries about a broker's nonce, the enclave's keys and the run.
+
+    Args:
+        nonce: The broker's.
+        keys: The enclave's public keys.
+        init_data: What `init_data` gives for the run.
+    """
+    document = {"nonce": nonce, "tee-pubkey": keys.to_document(), "init-data": init_data.hex()}
+    return hashlib.sha384(canonical_bytes(document)).digest()
+
+
+def carried(kind: TeeKind, data: bytes) -> bytes:
+    """Give the bytes of the evidence field that carries report data: padded with zeros where the hardware has a fixed size."""
+    return data.ljust(_FIELD_BYTES.get(kind, len(data)), b"\0")
 
 
 def init_data(
     *, job_digest: str, run_id: str, bundle_digest: str, inputs: Mapping[str, Any], log_checkpoint: str | None
 ) -> bytes:
-    """Give the 48 bytes that evidence carries about the run.
+    """Give the 48 bytes that stand for the run in report data.
 
     Args:
         job_digest: Digest of the job specification.

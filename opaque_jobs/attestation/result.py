@@ -1,10 +1,12 @@
 """Attestation results: what a verifier concluded, as a JWT of at most five minutes.
 
+It carries what was appraised: kind, measurement, and the demands of the approved policy that came out as a warning.
 Source: draft-ietf-rats-ear. Signed with Ed25519 (RFC 9864) and nothing else; keys come from the caller, never from a header.
 The agent does not load this module: it needs joserfc, which the enclave's runtime does not have.
 """
 
 import base64
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,6 +28,9 @@ _ALGORITHM: Final = "Ed25519"
 _PROFILE: Final = "tag:github.com,2023:veraison/ear"
 _HEADER: Final = {"alg": _ALGORITHM, "typ": "eat+jwt"}
 _CLOCK_SKEW_S: Final = 30
+_ENCLAVE: Final = (
+    "ear.status", "ear.appraisal-policy-id", "opaque-jobs.measurement", "opaque-jobs.warnings", "opaque-jobs.claims",
+)  # fmt: skip
 
 
 class EarStatus(StrEnum):
@@ -37,19 +42,16 @@ class EarStatus(StrEnum):
     CONTRAINDICATED = "contraindicated"
 
 
-_STATUS: Final = {TeeKind.SIMULATED: EarStatus.CONTRAINDICATED}
-"""Kinds that can be concluded about today. Simulated evidence says nothing that anybody should affirm."""
+def ear_status(kind: TeeKind, warnings: Collection[str]) -> EarStatus:
+    """Give the status of evidence that a policy lets through.
 
-
-def ear_status(kind: TeeKind) -> EarStatus:
-    """Give the status of valid evidence of a kind.
-
-    Raises:
-        TrustError: There is no verifier for this kind.
+    Args:
+        kind: Simulated evidence says nothing that anybody should affirm.
+        warnings: Codes of the demands that came out as a warning.
     """
-    if kind not in _STATUS:
-        raise TrustError("evidence of this kind cannot be verified", hint="use an accepted kind", kind=str(kind))
-    return _STATUS[kind]
+    if kind is TeeKind.SIMULATED:
+        return EarStatus.CONTRAINDICATED
+    return EarStatus.WARNING if warnings else EarStatus.AFFIRMING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,9 @@ class AttestationResult:
     Args:
         verifier: Organisation whose broker concluded.
         kind: Kind of evidence: the trust label.
-        measurement: The runtime.
+        measurement: Of the evidence, see `Evidence`.
+        warnings: Codes of the demands that came out as a warning, sorted; none for simulated evidence.
+        claims: What the evidence said, by name; empty for simulated evidence.
         nonce: The broker's nonce.
         tee_key_id: Id of the enclave's keys, see `TeePublicKeys.key_id`.
         job_digest: The job.
@@ -70,6 +74,8 @@ class AttestationResult:
     verifier: str
     kind: TeeKind
     measurement: str
+    warnings: tuple[str, ...]
+    claims: Mapping[str, str]
     nonce: str
     tee_key_id: str
     job_digest: str
@@ -78,16 +84,12 @@ class AttestationResult:
 
     @property
     def status(self) -> EarStatus:
-        """`ear.status`, which follows from the kind alone."""
-        return ear_status(self.kind)
+        """`ear.status`, which follows from kind and warnings."""
+        return ear_status(self.kind, self.warnings)
 
 
 def issue_result(result: AttestationResult, key: SigningKey) -> str:
-    """Sign an attestation result.
-
-    Raises:
-        TrustError: Evidence of this kind cannot be concluded about.
-    """
+    """Sign an attestation result."""
     issued = int(result.issued_at.timestamp())
     claims = {
         "eat_profile": _PROFILE,
@@ -96,7 +98,15 @@ def issue_result(result: AttestationResult, key: SigningKey) -> str:
         "exp": issued + LIFETIME_S,
         "eat_nonce": result.nonce,
         "ear.verifier-id": {"developer": "opaque-jobs", "build": "1"},
-        "submods": {"enclave": {"ear.status": str(result.status), "opaque-jobs.measurement": result.measurement}},
+        "submods": {
+            "enclave": {
+                "ear.status": str(result.status),
+                "ear.appraisal-policy-id": result.job_digest,
+                "opaque-jobs.measurement": result.measurement,
+                "opaque-jobs.warnings": list(result.warnings),
+                "opaque-jobs.claims": dict(result.claims),
+            }
+        },
         "opaque-jobs.trust-label": str(result.kind),
         "opaque-jobs.tee-key-id": result.tee_key_id,
         "opaque-jobs.job-digest": result.job_digest,
@@ -141,13 +151,17 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         what=what,
     )  # fmt: skip
     enclave = require_fields(require_fields(fields["submods"], ("enclave",), what=what)["enclave"],
-                             ("ear.status", "opaque-jobs.measurement"), what=what)  # fmt: skip
+                             _ENCLAVE, what=what)  # fmt: skip
     texts = ("iss", "eat_nonce", "opaque-jobs.tee-key-id", "opaque-jobs.job-digest", "opaque-jobs.run-id")
     if (
         fields["eat_profile"] != _PROFILE
         or fields["opaque-jobs.trust-label"] not in list(TeeKind)
         or not all(isinstance(fields[name], str) for name in texts)
         or not isinstance(enclave["opaque-jobs.measurement"], str)
+        or not _are_texts(enclave["opaque-jobs.warnings"])
+        or not isinstance(enclave["opaque-jobs.claims"], dict)
+        or not _are_texts(list(enclave["opaque-jobs.claims"].values()))
+        or enclave["ear.appraisal-policy-id"] != fields["opaque-jobs.job-digest"]
         or type(fields["iat"]) is not int
         or type(fields["exp"]) is not int
     ):
@@ -156,6 +170,8 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         verifier=fields["iss"],
         kind=TeeKind(fields["opaque-jobs.trust-label"]),
         measurement=enclave["opaque-jobs.measurement"],
+        warnings=tuple(enclave["opaque-jobs.warnings"]),
+        claims=enclave["opaque-jobs.claims"],
         nonce=fields["eat_nonce"],
         tee_key_id=fields["opaque-jobs.tee-key-id"],
         job_digest=fields["opaque-jobs.job-digest"],
@@ -165,6 +181,10 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
     if enclave["ear.status"] != str(result.status):
         raise TrustError("an attestation result claims a status that its kind cannot have", hint="do not trust it")
     return result, fields["exp"]
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _jwk(public: VerifyKey, private: SigningKey | None = None) -> dict[str, str | list[str]]:

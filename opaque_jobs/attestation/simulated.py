@@ -30,6 +30,11 @@ class SimulatedAttester:
 
     key: SigningKey
 
+    @property
+    def kind(self) -> TeeKind:
+        """Simulated, always."""
+        return TeeKind.SIMULATED
+
     def evidence(self, *, measurement: str, report_data: bytes, init_data: bytes) -> bytes:
         """Give evidence; see `Attester`."""
         predicate = {"kind": str(TeeKind.SIMULATED), "report_data": report_data.hex(), "init_data": init_data.hex()}

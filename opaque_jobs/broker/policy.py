@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
-from opaque_jobs.attestation.evidence import Evidence
+from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
+from opaque_jobs.attestation.binding import TeePublicKeys, init_data
+from opaque_jobs.attestation.evidence import Evidence, unbound
 from opaque_jobs.crypto.consent import consent_refusals
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.inputs import effective_inputs
-from opaque_jobs.domain.job import DatasetUse, JobSpec
+from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
 from opaque_jobs.domain.rerun_terms import lease_refusals
 from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
@@ -137,7 +138,7 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     """
     spec = case.spec
     # 1. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run.
-    reasons = _evidence_reasons(case)
+    reasons = _evidence_reasons(case, now)
     # 2. Every member consents to exactly this job, at this epoch.
     reasons += consent_refusals(case.bundle, spec)
     if knowledge.withdrawn:
@@ -172,15 +173,15 @@ def _unique(reasons: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reasons))
 
 
-def _evidence_reasons(case: Case) -> list[str]:
+def _evidence_reasons(case: Case, now: datetime) -> list[str]:
     spec, evidence = case.spec, case.evidence
     reasons = []
     if evidence.kind not in spec.tee_kinds:
         reasons.append("tee-kind-not-approved")
-    if evidence.measurement != spec.measurement:
+    if evidence.claims is not None:
+        reasons += codes(appraise_for(evidence.claims, spec.tee_policies, now=now), Outcome.FAILS)
+    elif evidence.kind is not TeeKind.SIMULATED or evidence.measurement != spec.measurement:
         reasons.append("measurement-not-approved")
-    if evidence.report_data != report_data(nonce=case.nonce, keys=case.keys):
-        reasons.append("keys-not-bound")
     try:
         effective = effective_inputs(spec.inputs, case.inputs, aliases=spec.aliases)
     except InvalidInputError:
@@ -197,9 +198,7 @@ def _evidence_reasons(case: Case) -> list[str]:
         inputs=effective,
         log_checkpoint=None,
     )
-    if evidence.init_data != bound:
-        reasons.append("run-not-bound")
-    return reasons
+    return [*reasons, *unbound(evidence, nonce=case.nonce, keys=case.keys, run=bound)]
 
 
 def _parsed_roster(bundle: ApprovalBundle) -> Roster | None:

@@ -6,7 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
+from opaque_jobs.attestation.claims import shown
 from opaque_jobs.attestation.evidence import Evidence, EvidenceVerifier
+from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
 from opaque_jobs.attestation.kbs import AttestRequest, parse_attest
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
@@ -47,10 +50,12 @@ class Broker:
         folder: Its folder, see `config`.
         keys: Its opened keys.
         clock: Gives the aware time.
+        anchors: Roots of hardware makers that are believed.
     """
 
-    def __init__(self, folder: Path, keys: BrokerKeys, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, folder: Path, keys: BrokerKeys, *, clock: Callable[[], datetime], anchors: Anchors = MAKERS) -> None:
         self.folder = folder
+        self.anchors = anchors
         self.keys = keys
         self.clock = clock
         self.store = Store(database_path(folder))
@@ -149,7 +154,8 @@ class Broker:
 
     def _verifiers(self) -> Mapping[TeeKind, EvidenceVerifier]:
         pinned = [VerifyKey.parse(text) for text in self.config.simulated_keys]
-        return {TeeKind.SIMULATED: SimulatedVerifier(pinned)} if pinned else {}
+        simulated = {TeeKind.SIMULATED: SimulatedVerifier(pinned)} if pinned else {}
+        return {**hardware_verifiers(self.anchors), **simulated}
 
     def _knowledge(self, memory: Transaction, case: Case) -> Knowledge:
         spec, config = case.spec, self.config
@@ -192,10 +198,14 @@ class Broker:
         return Sealed(seal_release(release, case.keys.sealing, info))
 
     def _result(self, case: Case, now: datetime) -> AttestationResult:
+        claims = case.evidence.claims
+        findings = appraise_for(claims, case.spec.tee_policies, now=now) if claims else ()
         return AttestationResult(
             verifier=self.config.organisation_id,
             kind=case.evidence.kind,
             measurement=case.evidence.measurement,
+            warnings=codes(findings, Outcome.WARNING),
+            claims=shown(claims) if claims else {},
             nonce=case.nonce,
             tee_key_id=case.keys.key_id,
             job_digest=case.spec.digest,

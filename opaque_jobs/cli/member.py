@@ -10,12 +10,11 @@ from opaque_jobs.cli.documents import member_document
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
-from opaque_jobs.cli.session import check_no_key, member_key_path, services
+from opaque_jobs.cli.session import member_key_path, services
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.domain.ids import check_name, new_id
-from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
-from opaque_jobs.errors import ConflictError
+from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.services import Services
 
 __all__ = ["app", "create_member"]
@@ -30,7 +29,8 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
         ConflictError: The name is taken, or its key file exists.
         NotFoundError: The organisation is not registered.
     """
-    owner = _check_free(opened, name, organisation)
+    check_name(name, what="member")
+    owner = opened.workspaces.organisation(organisation).entry
     member_id = new_id("member")
     path = member_key_path(opened.context.settings, name)
     public = create_key_file(path, kind=KeyKind.MEMBER, owner_id=member_id, passphrase=passphrase, place=place)
@@ -49,16 +49,6 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
     return entry
 
 
-def _check_free(opened: Services, name: str, organisation: str) -> OrganisationEntry:
-    """Give the organisation in which a member of this name can be made."""
-    check_name(name, what="member")
-    owner = opened.workspaces.organisation(organisation).entry
-    if name in {entry.name for entry in opened.workspaces.members()}:
-        raise ConflictError(f"there is a member '{name}' already", hint="choose another log-in name")
-    check_no_key(member_key_path(opened.context.settings, name))
-    return owner
-
-
 @app.command("create")
 def create(
     *,
@@ -73,7 +63,7 @@ def create(
     Example: opaque-jobs member create alice --org Hospital
     """
     with services() as opened:
-        _check_free(opened, name, org)
+        check_name(name, what="member")
         place = new_place(key_store, key_store_setting)
         passphrase = ask_for_new_key(place, f"member '{name}'", file=passphrase_file)
         entry = create_member(opened, name=name, organisation=org, passphrase=passphrase, place=place)

@@ -11,7 +11,7 @@ from opaque_jobs.cli.documents import organisation_document
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
-from opaque_jobs.cli.session import check_no_key, organisation_key_path, services
+from opaque_jobs.cli.session import organisation_key_path, services
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import VerifyKey
@@ -55,7 +55,9 @@ def create_organisation(
         ConflictError: The name is taken, or its key file exists.
         InvalidInputError: The name is not valid, or the passphrase is too short.
     """
-    _check_free(opened, name)
+    check_name(name, what="organisation")
+    if name in {each.entry.name for each in opened.workspaces.organisations()}:
+        raise ConflictError(f"there is an organisation '{name}' already", hint="choose another name")
     settings = opened.context.settings
     organisation_id = new_id("org")
     key_file, folder = organisation_key_path(settings, name), settings.broker_dir(organisation_id)
@@ -78,13 +80,6 @@ def create_organisation(
         key_file.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _check_free(opened: Services, name: str) -> None:
-    check_name(name, what="organisation")
-    if name in {each.entry.name for each in opened.workspaces.organisations()}:
-        raise ConflictError(f"there is an organisation '{name}' already", hint="choose another name")
-    check_no_key(organisation_key_path(opened.context.settings, name))
 
 
 @app.command("create")
@@ -110,7 +105,7 @@ def create(
     Example: opaque-jobs org create Hospital
     """
     with services() as opened:
-        _check_free(opened, name)
+        check_name(name, what="organisation")
         port = broker_port or _FIRST_PORT + len(opened.workspaces.organisations())
         place = new_place(key_store, key_store_setting)
         passphrase = ask_for_new_key(place, f"organisation '{name}'", file=passphrase_file)

@@ -13,10 +13,10 @@ from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.crypto.keys import VerifyKey
-from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.services.attesting import believed_keys
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
 from opaque_jobs.services.views import ReceiptContext
 
@@ -109,7 +109,7 @@ def verify(
             result = result or context.folder
     else:
         package = _Package.read(Path(what))
-    keys = [VerifyKey.parse(simulated_key)] if simulated_key else _own_development_key()
+    keys = [VerifyKey.parse(simulated_key)] if simulated_key else believed_keys(load_settings())
     report = inspect_receipt(
         package.receipt,
         spec_bytes=package.job,
@@ -130,17 +130,10 @@ def verify(
 @app.command("simulated-key")
 def simulated_key() -> None:
     """Print this home's public development key, which people elsewhere need to verify simulated receipts."""
-    keys = _own_development_key()
+    keys = believed_keys(load_settings())
     if not keys:
         raise NotFoundError("this home has no simulated hardware", hint="it comes with 'opaque-jobs org create'")
     print_record({"simulated_key": keys[0].text}, as_json=common().json)
-
-
-def _own_development_key() -> list[VerifyKey]:
-    try:
-        return [load_service_key(load_settings().simulated_key_path).public]
-    except NotFoundError:
-        return []
 
 
 def print_report(report: ReceiptReport) -> None:

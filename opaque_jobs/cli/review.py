@@ -11,7 +11,7 @@ from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.cli.reviewing import cast_vote, withdraw_consent
-from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.services import Services
@@ -56,7 +56,7 @@ def _vote(  # noqa: PLR0917
     with services() as opened:
         actor = acting_member(opened, acting)
         job_id = find_job(opened, actor, job).id
-        signer = member_key(opened.context.settings, actor, passphrase_file)
+        signer = open_member_key(opened.context.settings, actor, passphrase_file)
         view = cast_vote(opened, actor, signer, job_id, decision=decision, comment=comment, expected_digest=digest)
         _print(opened, view, "approved" if decision is Decision.APPROVE else "rejected")
 
@@ -96,7 +96,7 @@ def withdraw(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile
     with services() as opened:
         actor: MemberEntry = acting_member(opened, acting)
         job_id = find_job(opened, actor, job).id
-        signer = member_key(opened.context.settings, actor, passphrase_file)
+        signer = open_member_key(opened.context.settings, actor, passphrase_file)
         _print(opened, withdraw_consent(opened, actor, signer, job_id), "consent withdrawn")
 
 

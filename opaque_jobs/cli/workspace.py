@@ -11,7 +11,7 @@ from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, open_member_key, services
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.approval_rule import ApprovalGroup
@@ -50,14 +50,12 @@ def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, sign
     """Sign the roster that waits; when it comes into force the brokers are told.
 
     Raises:
-        ConflictError: No roster waits for this member's signature.
+        ConflictError: No roster waits for this member.
     """
     view = opened.workspaces.show(workspace_id, actor=member.id)
     if view.proposal is None:
         raise ConflictError("no member list waits for signatures", hint="see 'opaque-jobs workspace show'")
     roster = view.proposal.roster
-    if member.id not in view.proposal.waiting_for:
-        raise ConflictError("you have accepted this member list already", hint="wait for the other members")
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
     if view.proposal is None:
@@ -105,7 +103,7 @@ def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
     with services() as opened:
         actor = acting_member(opened, acting)
         view = opened.workspaces.show(workspace, actor=actor.id)
-        signer = member_key(opened.context.settings, actor, passphrase_file)
+        signer = open_member_key(opened.context.settings, actor, passphrase_file)
         view = accept_roster(opened, view.id, actor, signer)
     print_record(workspace_document(view), as_json=common().json, title="accepted")
 

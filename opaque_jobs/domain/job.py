@@ -15,6 +15,7 @@ from opaque_jobs.domain.ids import check_identifier, check_name, check_text
 from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.tee_policy import TeePolicies
 from opaque_jobs.errors import InvalidInputError
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Recipient",
     "TeeKind",
     "TemplateUse",
+    "check_tee_kinds",
     "parse_job_spec",
 ]
 
@@ -67,6 +69,21 @@ class TeeKind(StrEnum):
     SEV_SNP = "sev-snp"
     TDX = "tdx"
     NITRO = "nitro"
+
+
+def check_tee_kinds(kinds: tuple[TeeKind, ...], policies: TeePolicies) -> None:
+    """Check that every kind of hardware that is listed has its policy, and that no policy is there for nothing.
+
+    Raises:
+        InvalidInputError: One is missing, too many, or a kind is listed twice.
+    """
+    given = {TeeKind.SEV_SNP: policies.sev_snp, TeeKind.TDX: policies.tdx, TeeKind.NITRO: policies.nitro}
+    with_policy = {kind for kind, policy in given.items() if policy is not None}
+    if len(set(kinds)) != len(kinds) or set(kinds) - {TeeKind.SIMULATED} != with_policy:
+        raise InvalidInputError(
+            "the kinds of hardware that the job accepts are not those that it has a policy for",
+            hint="list each kind once with --tee, and give the policy of each with --tee-policy; simulated has none",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +202,7 @@ class JobSpec:
         rerun_terms: How often it may run.
         measurement: Digest of the enclave's runtime that must run it.
         tee_kinds: Accepted kinds of evidence; `simulated` only if listed.
+        tee_policies: What is demanded of each kind of hardware that is listed.
         spark_conf: Engine settings, keys of `ALLOWED_SPARK_CONF`.
         limits: What a run may use.
 
@@ -212,6 +230,7 @@ class JobSpec:
     rerun_terms: RerunTerms
     measurement: str
     tee_kinds: tuple[TeeKind, ...]
+    tee_policies: TeePolicies
     spark_conf: dict[str, str]
     limits: Limits
 
@@ -228,6 +247,7 @@ class JobSpec:
                 "the job names no recipient, no accepted TEE kind, or no runtime",
                 hint="see 'opaque-jobs runtime build'",
             )
+        check_tee_kinds(self.tee_kinds, self.tee_policies)
         if not set(self.spark_conf) <= ALLOWED_SPARK_CONF:
             raise InvalidInputError(
                 "the job sets an engine setting that jobs may not set",
@@ -242,13 +262,10 @@ class JobSpec:
     def _check_datasets_and_inputs(self) -> None:
         aliases = [use.alias.lower() for use in self.datasets]
         names = [variable.name for variable in self.inputs]
-        if not aliases:
+        if not aliases or len(set(aliases)) != len(aliases):
             raise InvalidInputError(
-                "the job reads no data set", hint="name one: 'opaque-jobs job create WORKSPACE --replace JOB --dataset NAME ...'"
-            )
-        if len(set(aliases)) != len(aliases):
-            raise InvalidInputError(
-                "a job reads each data set under a name of its own", hint="names that differ only in case clash"
+                "a job reads at least one data set, each under its own name",
+                hint="names that differ only in case clash",
             )
         versions = [(use.dataset_id, use.dataset_version) for use in self.datasets]
         if len(set(versions)) != len(versions):

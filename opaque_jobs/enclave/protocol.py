@@ -95,6 +95,7 @@ class Start:
         heap_bytes: What the engine's heap may take.
         cores: Threads of the engine.
         sent_at: UTC, RFC 3339, the host's clock.
+        tee: Kind of evidence that this host can get; empty in test mode.
     """
 
     mode: str
@@ -106,6 +107,7 @@ class Start:
     heap_bytes: int
     cores: int
     sent_at: str
+    tee: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

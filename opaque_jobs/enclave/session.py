@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from opaque_jobs.attestation.evidence import Attester
 from opaque_jobs.enclave.protocol import (
     LEASE_S,
     BrokerRequest,
@@ -43,7 +44,7 @@ from opaque_jobs.enclave.sandbox import (
 )
 from opaque_jobs.errors import InvalidInputError, SandboxError, TrustError
 
-__all__ = ["AGENT_ARGV", "Attester", "SessionOutcome", "SessionRequest", "run_session"]
+__all__ = ["AGENT_ARGV", "SessionOutcome", "SessionRequest", "run_session"]
 
 AGENT_ARGV: Final = ("/opt/python/bin/python3", "-m", "opaque_jobs.enclave.agent")
 _ALIAS: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -54,13 +55,6 @@ _GRACE_S: Final = 2.0
 """What a cancelled agent gets to end by itself."""
 _EXIT_S: Final = 15.0
 """What a finished agent gets to end by itself."""
-
-
-class Attester(Protocol):
-    """Plays the hardware, or is a way to it."""
-
-    def evidence(self, *, measurement: str, report_data: bytes, init_data: bytes) -> bytes:
-        """Give evidence over the report data for this measured tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,10 @@ from typing import Final
 
 from opaque_jobs.domain.ids import check_identifier, check_name, check_text
 from opaque_jobs.domain.inputs import InputVariable
-from opaque_jobs.domain.job import Code, JobKind, Limits, TeeKind, TemplateUse
+from opaque_jobs.domain.job import Code, JobKind, Limits, TeeKind, TemplateUse, check_tee_kinds
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.tee_policy import NO_HARDWARE, TeePolicies
 
 __all__ = ["DEFAULT_LIMITS", "DEFAULT_OUTPUT_POLICY", "SINGLE_RUN", "DraftDataset", "JobDraft"]
 
@@ -43,6 +44,7 @@ class JobDraft:
     Args:
         kind: Notebook or no-code.
         tee_kinds: Accepted kinds of evidence. No default: whoever accepts `simulated` says so.
+        tee_policies: What is demanded of each kind of hardware that is listed.
         name: Up to 50 characters.
         description: Up to 150 characters.
         code: What runs; for a no-code job the text that its template gives. None while unwritten.
@@ -60,6 +62,7 @@ class JobDraft:
 
     kind: JobKind
     tee_kinds: tuple[TeeKind, ...]
+    tee_policies: TeePolicies = NO_HARDWARE
     name: str = "New Job"
     description: str = ""
     code: Code | None = None
@@ -74,3 +77,4 @@ class JobDraft:
     def __post_init__(self) -> None:
         check_name(self.name, what="job")
         check_text(self.description, what="job's description", limit=150)
+        check_tee_kinds(self.tee_kinds, self.tee_policies)

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from opaque_jobs.attestation.simulated import SimulatedAttester
-from opaque_jobs.crypto.keys import SigningKey
-from opaque_jobs.crypto.service_keys import load_service_key
-from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.attestation.evidence import Attester
+from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.lifecycle import RunEvent, RunState
 from opaque_jobs.domain.run import Receipt, RunKind
 from opaque_jobs.enclave.protocol import BrokerRequest, BrokerResponse, FailureWord, Mode, Start, StatusWord
 from opaque_jobs.enclave.sandbox import Limits
-from opaque_jobs.enclave.session import Attester, SessionOutcome, SessionRequest, run_session
+from opaque_jobs.enclave.session import SessionOutcome, SessionRequest, run_session
 from opaque_jobs.errors import (
     ConfigurationError,
     ConflictError,
@@ -26,6 +24,7 @@ from opaque_jobs.errors import (
     TrustError,
 )
 from opaque_jobs.services import Services
+from opaque_jobs.services.attesting import believed_keys, find_attester
 from opaque_jobs.services.datasets import claimed_manifest
 from opaque_jobs.services.lease import RunLease
 from opaque_jobs.services.publishing import keep_only, publish, scratch_folder
@@ -182,6 +181,7 @@ def _session(
     runtime = call.context.runtime()
     memory = min(call.memory_bytes, spec.limits.memory_bytes)
     manifests, parts = _data(call, record, spec)
+    attester = find_attester(call.context.settings) if record.kind is RunKind.REAL else _NoAttester()
     request = SessionRequest(
         start=Start(
             mode=(Mode.REAL if record.kind is RunKind.REAL else Mode.TEST).value,
@@ -193,6 +193,7 @@ def _session(
             heap_bytes=int(memory * _HEAP_SHARE),
             cores=max(1, min(call.cores, spec.limits.cores)),
             sent_at=call.context.now().isoformat(),
+            tee=attester.kind.value if record.kind is RunKind.REAL else "",
         ),
         parts=parts,
         out_dir=folder,
@@ -211,7 +212,7 @@ def _session(
         on_status(word.value)
 
     with BrokerRelay(call.context, spec, asks_for_keys=lease.asks_for_keys) as relay:
-        return call.session(request, relay=relay, attester=_attester(call, record.kind), keep_open=lease.keep, on_status=tell)
+        return call.session(request, relay=relay, attester=attester, keep_open=lease.keep, on_status=tell)
 
 
 def _base64(data: bytes) -> str:
@@ -245,22 +246,11 @@ def _data(call: _Call, record: RunRecord, spec: JobSpec) -> tuple[dict[str, str]
 class _NoAttester:
     """Stands where test runs have no attestation."""
 
+    kind: Final = TeeKind.SIMULATED
+
     def evidence(self, *, measurement: str, report_data: bytes, init_data: bytes) -> bytes:  # noqa: ARG002 - refuses all
         """Refuse."""
         raise TrustError("a test run asked for evidence", hint="rebuild the runtime: opaque-jobs runtime build")
-
-
-def _attester(call: _Call, kind: RunKind) -> Attester:
-    if kind is RunKind.TEST:
-        return _NoAttester()
-    return SimulatedAttester(_development_key(call))
-
-
-def _development_key(call: _Call) -> SigningKey:
-    try:
-        return load_service_key(call.context.settings.simulated_key_path)
-    except NotFoundError as error:
-        raise ConfigurationError(error.message, hint=error.hint) from None
 
 
 def _close(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: SessionOutcome) -> RunOutcome:
@@ -279,7 +269,7 @@ def _close(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: S
             bundle_bytes=record.bundle or b"",
             inputs=record.inputs,
             folder=folder,
-            simulated_keys=[_development_key(call).public],
+            simulated_keys=believed_keys(call.context.settings),
         )
     except OpaqueJobsError:
         return _failed(call, CloseReason.RECEIPT_REFUSED)

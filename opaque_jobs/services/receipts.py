@@ -1,7 +1,8 @@
 """Verifying a run's receipt offline, in numbered steps: anyone who is given the public documents can, and learns no data.
 
-Trust: what has to be known beforehand is the workspace (digest of its first member list) and, for simulated runs, the public
-development key. Everything else is proved by the documents themselves.
+Trust: what has to be known beforehand is the workspace (digest of its first member list) and what vouches for the enclave: the
+roots of the hardware's maker, or for simulated runs the public development key. Everything else is proved by the documents
+themselves. Hardware evidence is judged as of the time at which the receipt says that the run ended.
 """
 
 import base64
@@ -12,8 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
-from opaque_jobs.attestation.evidence import EvidenceVerifier
+from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
+from opaque_jobs.attestation.binding import TeePublicKeys, init_data
+from opaque_jobs.attestation.evidence import Evidence, EvidenceVerifier, unbound
+from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
 from opaque_jobs.attestation.result import verify_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.crypto.consent import RECEIPT, consent_refusals
@@ -22,7 +25,7 @@ from opaque_jobs.crypto.signing import Statement, verify_statement
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest, parse_json
 from opaque_jobs.domain.inputs import effective_inputs, parse_datetime
-from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, Receipt, inputs_digest, parse_receipt
 from opaque_jobs.domain.workspace import Roster, parse_roster
@@ -72,6 +75,7 @@ def verify_receipt(
     folder: Path | None,
     simulated_keys: Collection[VerifyKey],
     workspace_genesis: str | None = None,
+    anchors: Anchors = MAKERS,
 ) -> Receipt:
     """Verify a receipt and give it; see `inspect_receipt`.
 
@@ -86,6 +90,7 @@ def verify_receipt(
         folder=folder,
         simulated_keys=simulated_keys,
         workspace_genesis=workspace_genesis,
+        anchors=anchors,
     )
     if report.receipt is None or not report.holds:
         raise TrustError("the receipt does not hold", hint=f"failed: {report.steps[-1].name}", step=report.steps[-1].number)
@@ -101,6 +106,7 @@ def inspect_receipt(
     folder: Path | None,
     simulated_keys: Collection[VerifyKey],
     workspace_genesis: str | None = None,
+    anchors: Anchors = MAKERS,
 ) -> ReceiptReport:
     """Verify a receipt step by step.
 
@@ -112,6 +118,7 @@ def inspect_receipt(
         folder: Result folder (ciphertext); None leaves step 7 out.
         simulated_keys: Development keys whose simulated evidence is believed.
         workspace_genesis: Digest of the workspace's first member list, if known.
+        anchors: Roots of hardware makers that are believed.
     """
     case = _Case(
         envelope=envelope,
@@ -119,7 +126,7 @@ def inspect_receipt(
         bundle_bytes=bundle_bytes,
         inputs=dict(inputs),
         folder=folder,
-        verifier=SimulatedVerifier(simulated_keys),
+        verifiers={**hardware_verifiers(anchors), TeeKind.SIMULATED: SimulatedVerifier(simulated_keys)},
         genesis=workspace_genesis,
     )
     steps: list[Step] = []
@@ -159,7 +166,7 @@ class _Case:
         bundle_bytes: bytes,
         inputs: dict[str, Any],
         folder: Path | None,
-        verifier: EvidenceVerifier,
+        verifiers: Mapping[TeeKind, EvidenceVerifier],
         genesis: str | None,
     ) -> None:
         self._envelope = envelope
@@ -167,13 +174,14 @@ class _Case:
         self._bundle_bytes = bundle_bytes
         self._inputs = inputs
         self._folder = folder
-        self._verifier = verifier
+        self._verifiers = verifiers
         self._genesis = genesis
         self.receipt: Receipt | None = None
         self.approval_rule: ApprovalRule | None = None
         self._statement: Statement
         self._spec: JobSpec
         self._roster: Roster
+        self._found: dict[str, Evidence] = {}
 
     @property
     def _said(self) -> Receipt:
@@ -242,11 +250,18 @@ class _Case:
         )
         finished = parse_datetime(said.finished_at)
         for record in said.evidence:
-            found = self._verifier.verify(decode_base64(record.evidence, what="evidence"), now=finished)
+            verifier = self._verifiers[said.trust_label]
+            found = verifier.verify(decode_base64(record.evidence, what="evidence"), now=finished)
             _demand(found.kind is said.trust_label, "the evidence is of another kind")
-            _demand(found.measurement == self._spec.measurement, "the evidence is of another runtime")
-            _demand(found.report_data == report_data(nonce=record.nonce, keys=self._keys), "the evidence is for other keys")
-            _demand(found.init_data == bound, "the evidence is for another run")
+            if found.claims is not None:
+                failed = codes(appraise_for(found.claims, self._spec.tee_policies, now=finished), Outcome.FAILS)
+                _demand(not failed, f"the hardware is not what the job demands: {', '.join(failed)}")
+            else:
+                _demand(found.measurement == self._spec.measurement, "the evidence is of another runtime")
+            missing = unbound(found, nonce=record.nonce, keys=self._keys, run=bound)
+            _demand("keys-not-bound" not in missing, "the evidence is for other keys")
+            _demand(not missing, "the evidence is for another run")
+            self._found[record.organisation_id] = found
 
     def tokens(self) -> None:
         """(6) Each broker says the same, signed with the key that the member list names, while the run went on."""
@@ -256,7 +271,8 @@ class _Case:
             key = VerifyKey.parse(self._roster.organisation(record.organisation_id).broker_signing_key)
             result = verify_result(record.token, key, now=_claimed_issue(record))
             says = (result.verifier, result.kind, result.measurement, result.nonce, result.tee_key_id)
-            expected = (record.organisation_id, said.trust_label, said.measurement, record.nonce, self._keys.key_id)
+            measured = self._found[record.organisation_id].measurement
+            expected = (record.organisation_id, said.trust_label, measured, record.nonce, self._keys.key_id)
             _demand(says == expected, "a broker attested something else")
             _demand(
                 (result.job_digest, result.run_id) == (digest(self._spec_bytes), said.run_id), "a broker attested another run"

@@ -56,6 +56,7 @@ def build_spec(session: Session, job: JobRecord, draft: JobDraft, roster: Roster
         rerun_terms=draft.rerun_terms,
         measurement=measurement,
         tee_kinds=draft.tee_kinds,
+        tee_policies=draft.tee_policies,
         spark_conf=draft.spark_conf,
         limits=draft.limits,
     )

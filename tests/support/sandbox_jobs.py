@@ -14,6 +14,7 @@ from opaque_jobs.domain.inputs import InputVariable
 from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Limits, Recipient, TeeKind
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.enclave import sandbox
 from opaque_jobs.enclave.protocol import FailureWord, Mode, Start
 from opaque_jobs.enclave.runtime import Runtime
@@ -70,6 +71,7 @@ def job_spec(code: Code, datasets: Mapping[str, tuple[str, ...]], **over: Any) -
         "rerun_terms": ONCE,
         "measurement": DIGEST,
         "tee_kinds": (TeeKind.SIMULATED,),
+        "tee_policies": NO_HARDWARE,
         "spark_conf": {},
         "limits": Limits(memory_bytes=MEMORY_BYTES, cores=CORES, pids=1024, timeout_s=600, scratch_bytes=1 << 30),
     }
@@ -107,6 +109,7 @@ def run_test_job(
         heap_bytes=HEAP_BYTES,
         cores=CORES,
         sent_at="2026-01-01T00:00:00+00:00",
+        tee="",
     )
     limits = sandbox.Limits(memory_bytes=MEMORY_BYTES, pids=1024, timeout_s=600, scratch_bytes=1 << 30)
     parts = {alias: sorted((folder / "data" / alias).iterdir()) for alias in tables}

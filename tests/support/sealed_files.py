@@ -171,6 +171,7 @@ class SealedFiles:
             heap_bytes=self.heap_bytes,
             cores=2,
             sent_at=NOW.isoformat(),
+            tee="simulated",
         )
 
     def _relay(self, request: BrokerRequest) -> BrokerResponse:

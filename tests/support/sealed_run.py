@@ -183,6 +183,7 @@ class SealedRuns:
                     "heap_bytes": 1 << 30,
                     "cores": 2,
                     "sent_at": NOW.isoformat(),
+                    "tee": "simulated",
                 }
                 | start
             )

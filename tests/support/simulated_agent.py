@@ -77,21 +77,24 @@ class SimulatedAgent:
         records = []
         for owner in sorted({use.organisation_id for use in spec.datasets}):
             nonce = base64.b64encode(owner.encode().ljust(32, b"n")).decode()
+            run = init_data(
+                job_digest=digest(spec_bytes),
+                run_id=start.run_id,
+                bundle_digest=digest(bundle),
+                inputs=inputs,
+                log_checkpoint=None,
+            )
             evidence = attester.evidence(
                 measurement=request.runtime.measurement,
-                report_data=report_data(nonce=nonce, keys=keys),
-                init_data=init_data(
-                    job_digest=digest(spec_bytes),
-                    run_id=start.run_id,
-                    bundle_digest=digest(bundle),
-                    inputs=inputs,
-                    log_checkpoint=None,
-                ),
+                report_data=report_data(nonce=nonce, keys=keys, init_data=run),
+                init_data=run,
             )
             result = AttestationResult(
                 verifier=owner,
                 kind=TeeKind.SIMULATED,
                 measurement=request.runtime.measurement,
+                warnings=(),
+                claims={},
                 nonce=nonce,
                 tee_key_id=keys.key_id,
                 job_digest=digest(spec_bytes),

@@ -13,7 +13,7 @@ from opaque_jobs.crypto.keys import SealingPublicKey, decode_base64
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.inputs import InputType, effective_inputs
-from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
+from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.workspace import Roster, parse_roster
 from opaque_jobs.enclave.protocol import FailureWord, Mode, Start
@@ -54,6 +54,7 @@ class Admission:
         manifests: Alias -> verified manifest; empty in test runs.
         inputs: Effective input values.
         recipients: Keys to seal to; empty in test runs.
+        tee: Kind of evidence that the host can get, one of the job's; in test runs the job's first, which nobody uses.
     """
 
     mode: Mode
@@ -66,6 +67,7 @@ class Admission:
     manifests: Mapping[str, DatasetManifest]
     inputs: Mapping[str, Any]
     recipients: tuple[SealingPublicKey, ...]
+    tee: TeeKind
 
     @property
     def bundle_digest(self) -> str:
@@ -105,8 +107,10 @@ def admit(start: Start) -> Admission:
     if mode is Mode.TEST:
         return Admission(
             mode=mode, run_id=start.run_id, spec=spec, spec_bytes=spec_bytes, job_digest=digest(spec_bytes), bundle_bytes=b"",
-            roster=None, manifests={}, inputs=inputs, recipients=(),
+            roster=None, manifests={}, inputs=inputs, recipients=(), tee=spec.tee_kinds[0],
         )  # fmt: skip
+    if start.tee not in spec.tee_kinds:
+        raise AdmissionError(FailureWord.BROKER_REFUSED, ("tee-kind-not-approved",))
     # 4. Every member of the job's roster consents to exactly this job; its only recipient is the author's organisation.
     bundle_bytes, roster = _consent(start, spec)
     # 5. Each data set's manifest is the one that the job pins, signed by a member of its owner.
@@ -116,6 +120,7 @@ def admit(start: Start) -> Admission:
     return Admission(
         mode=mode, run_id=start.run_id, spec=spec, spec_bytes=spec_bytes, job_digest=digest(spec_bytes),
         bundle_bytes=bundle_bytes, roster=roster, manifests=manifests, inputs=inputs, recipients=recipients,
+        tee=TeeKind(start.tee),
     )  # fmt: skip
 
 

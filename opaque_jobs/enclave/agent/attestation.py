@@ -70,7 +70,7 @@ class Brokers:
         self._wire = wire
         self._admission = admission
         self.attested: Final = Attested(
-            sealing=SealingKey.generate(), signing=SigningKey.generate(), kind=admission.spec.tee_kinds[0], records=[]
+            sealing=SealingKey.generate(), signing=SigningKey.generate(), kind=admission.tee, records=[]
         )
 
     def release_all(self) -> Mapping[str, KeyRelease]:
@@ -94,16 +94,14 @@ class Brokers:
             nonce = parse_auth_answer(answer.body)
         except OpaqueJobsError:
             raise AdmissionError(FailureWord.BROKER_REFUSED) from None
-        evidence = self._wire.evidence(
-            report_data=report_data(nonce=nonce, keys=attested.public),
-            init_data=init_data(
-                job_digest=admission.job_digest,
-                run_id=admission.run_id,
-                bundle_digest=admission.bundle_digest,
-                inputs=admission.inputs,
-                log_checkpoint=None,
-            ),
+        run = init_data(
+            job_digest=admission.job_digest,
+            run_id=admission.run_id,
+            bundle_digest=admission.bundle_digest,
+            inputs=admission.inputs,
+            log_checkpoint=None,
         )
+        evidence = self._wire.evidence(report_data=report_data(nonce=nonce, keys=attested.public, init_data=run), init_data=run)
         request = AttestRequest(
             nonce=nonce,
             keys=attested.public,

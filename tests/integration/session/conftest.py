@@ -71,6 +71,7 @@ class Session:
             heap_bytes=1 << 28,
             cores=1,
             sent_at="now",
+            tee="",
         )
         limits = {"memory_bytes": 512 << 20, "pids": 100, "timeout_s": 20.0, "scratch_bytes": 1 << 20} | over.pop("limits", {})
         values = {"start": start, "parts": {}, "out_dir": self.out, "limits": Limits(**limits), "runtime": self.runtime}

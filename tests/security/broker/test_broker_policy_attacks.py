@@ -18,6 +18,7 @@ from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
+from tests.support.tee_policies import make_snp_policy, policies
 from tests.world import MEASUREMENT, NOW, Enclave, Member, World
 
 OTHER_DIGEST = "sha256:" + "77" * 32
@@ -106,7 +107,7 @@ def attack(*reasons: str):
 
 @attack("tee-kind-not-approved")
 def simulated_evidence_for_a_strict_job(a):
-    a.spec_over["tee_kinds"] = (TeeKind.SEV_SNP,)
+    a.spec_over |= {"tee_kinds": (TeeKind.SEV_SNP,), "tee_policies": policies(sev_snp=make_snp_policy())}
 
 
 @attack("measurement-not-approved")
@@ -123,7 +124,7 @@ def sealing_key_swapped_by_the_relay(a):
 @attack("keys-not-bound")
 def signing_key_swapped_by_the_relay(a):
     enclave = Enclave(a.world, a.spec(), a.world.make_bundle(a.spec()))
-    a.evidence_over["report_data"] = report_data(nonce="bm9uY2U=", keys=enclave.keys)
+    a.evidence_over["report_data"] = report_data(nonce="bm9uY2U=", keys=enclave.keys, init_data=enclave.run_facts)
     a.case_over["keys"] = replace(enclave.keys, signing=SigningKey.generate().public)
 
 

@@ -22,6 +22,7 @@ from opaque_jobs.domain.run import OutputFile, inputs_digest
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import execute
 from opaque_jobs.services.receipts import inspect_receipt, verify_receipt
+from tests.support.tee_policies import make_tdx_policy, policies
 
 
 @pytest.fixture
@@ -206,7 +207,8 @@ def test_receipt_with_a_value_for_an_input_that_the_terms_fix_fails_there(ready)
 
 
 def test_simulated_evidence_does_not_serve_for_a_hardware_label(ready):
-    job = ready.accepted_job(tee_kinds=(TeeKind.SIMULATED, TeeKind.TDX))
+    both = {"tee_kinds": (TeeKind.SIMULATED, TeeKind.TDX), "tee_policies": policies(tdx=make_tdx_policy())}
+    job = ready.accepted_job(**both)
     outcome, envelope, given = _case(ready, job, change_receipt=lambda receipt: replace(receipt, trust_label=TeeKind.TDX))
     assert outcome.reason == "receipt-refused"
     assert _failed_step(envelope, given) == 5
@@ -241,16 +243,13 @@ def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
     def forge(receipt):
         record = receipt.evidence[0]
         spec = parse_job_spec(ready.services.jobs.show(receipt.job_id, actor=ready.id("anna")).revisions[0].spec_bytes)
+        run = init_data(
+            job_digest=spec.digest, run_id=receipt.run_id, bundle_digest=receipt.bundle_digest, inputs={}, log_checkpoint=None
+        )
         claims = {
             "measurement": receipt.measurement,
-            "report_data": report_data(nonce=record.nonce, keys=_keys(receipt)),
-            "init_data": init_data(
-                job_digest=spec.digest,
-                run_id=receipt.run_id,
-                bundle_digest=receipt.bundle_digest,
-                inputs={},
-                log_checkpoint=None,
-            ),
+            "report_data": report_data(nonce=record.nonce, keys=_keys(receipt), init_data=run),
+            "init_data": run,
         }
         other = {"measurement": "sha256:" + "0" * 64, "report_data": b"0" * 48, "init_data": b"0" * 48}
         sound = base64.b64encode(attester.evidence(**claims)).decode()

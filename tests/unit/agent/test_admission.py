@@ -32,6 +32,7 @@ def make_start(world: World, spec=None, consent=None, **over) -> Start:
         "heap_bytes": 1 << 30,
         "cores": 2,
         "sent_at": "now",
+        "tee": "simulated",
     }
     return Start(**(given | over))
 

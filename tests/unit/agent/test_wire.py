@@ -22,7 +22,9 @@ from opaque_jobs.enclave.protocol import (
 )
 from opaque_jobs.errors import InvalidInputError, SandboxError
 
-START = Start(mode="test", run_id="r", job_spec="", bundle="", manifests={}, inputs={}, heap_bytes=1, cores=1, sent_at="now")
+START = Start(
+    mode="test", run_id="r", job_spec="", bundle="", manifests={}, inputs={}, heap_bytes=1, cores=1, sent_at="now", tee=""
+)
 
 
 class Host:

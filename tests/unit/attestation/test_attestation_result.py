@@ -22,6 +22,8 @@ RESULT = AttestationResult(
     verifier="org-1",
     kind=TeeKind.SIMULATED,
     measurement="sha256:" + "11" * 32,
+    warnings=(),
+    claims={},
     nonce="bm9uY2U=",
     tee_key_id="sha256:" + "22" * 32,
     job_digest="sha256:" + "33" * 32,
@@ -51,7 +53,7 @@ def test_result_survives_signing_and_verifying():
 
 
 def test_result_of_a_simulation_is_never_affirming():
-    assert ear_status(TeeKind.SIMULATED) is EarStatus.CONTRAINDICATED
+    assert ear_status(TeeKind.SIMULATED, ()) is EarStatus.CONTRAINDICATED
     claims = claims_of(issue_result(RESULT, KEY))
     assert claims["submods"]["enclave"]["ear.status"] == "contraindicated"
     claims["submods"]["enclave"]["ear.status"] = "affirming"
@@ -60,9 +62,33 @@ def test_result_of_a_simulation_is_never_affirming():
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TeeKind if kind is not TeeKind.SIMULATED])
-def test_result_about_a_kind_without_verifier_is_not_issued(kind):
-    with pytest.raises(TrustError):
-        issue_result(replace(RESULT, kind=kind), KEY)
+@pytest.mark.parametrize(("warnings", "status"), [((), "affirming"), (("tcb-out-of-date",), "warning")])
+def test_result_about_hardware_is_affirming_only_without_a_warning_and_says_what_was_appraised(kind, warnings, status):
+    given = replace(RESULT, kind=kind, warnings=warnings, claims={"vmpl": "0"})
+    token = issue_result(given, KEY)
+    enclave = claims_of(token)["submods"]["enclave"]
+    assert enclave["ear.status"] == status
+    assert enclave["ear.appraisal-policy-id"] == RESULT.job_digest
+    assert enclave["opaque-jobs.claims"] == {"vmpl": "0"}
+    assert verify_result(token, KEY.public, now=NOW) == given
+
+
+def test_result_that_affirms_in_spite_of_its_warning_is_refused():
+    claims = claims_of(issue_result(replace(RESULT, kind=TeeKind.TDX, warnings=("tcb-out-of-date",)), KEY))
+    claims["submods"]["enclave"]["ear.status"] = "affirming"
+    with pytest.raises(TrustError, match="status"):
+        verify_result(signed(claims), KEY.public, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"opaque-jobs.warnings": "none"}, {"opaque-jobs.claims": {"vmpl": 0}}, {"ear.appraisal-policy-id": "sha256:" + "44" * 32}],
+)
+def test_validly_signed_result_about_something_else_than_its_job_or_in_another_form_is_refused(change):
+    claims = claims_of(issue_result(RESULT, KEY))
+    claims["submods"]["enclave"] |= change
+    with pytest.raises((InvalidInputError, TrustError)):
+        verify_result(signed(claims), KEY.public, now=NOW)
 
 
 @pytest.mark.parametrize(("shift_s", "valid"), [(-31, False), (-30, True), (0, True), (300, True), (301, False)])

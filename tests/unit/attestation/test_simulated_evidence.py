@@ -79,9 +79,10 @@ def test_validly_signed_evidence_of_another_form_is_refused(change):
 
 
 def test_report_data_is_the_documented_hash():
-    document = {"nonce": "bm9uY2U=", "tee-pubkey": {"ed25519": KEYS.signing.text, "hpke": KEYS.sealing.text}}
+    keys = {"ed25519": KEYS.signing.text, "hpke": KEYS.sealing.text}
+    document = {"nonce": "bm9uY2U=", "tee-pubkey": keys, "init-data": INIT.hex()}
     text = json.dumps(document, separators=(",", ":"), sort_keys=True)
-    assert report_data(nonce="bm9uY2U=", keys=KEYS) == hashlib.sha384(text.encode()).digest()
+    assert report_data(nonce="bm9uY2U=", keys=KEYS, init_data=INIT) == hashlib.sha384(text.encode()).digest()
 
 
 RUN = {

@@ -23,8 +23,10 @@ from opaque_jobs.domain.job import (
 )
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import InvalidInputError, NotFoundError
+from tests.support.tee_policies import make_nitro_policy, make_snp_policy, make_tdx_policy, policies
 
 DIGEST = "sha256:" + "ab" * 32
 SEALING = SealingKey.generate().public.text
@@ -98,6 +100,7 @@ def make_spec(**over):
         ),
         "measurement": DIGEST,
         "tee_kinds": (TeeKind.SIMULATED,),
+        "tee_policies": NO_HARDWARE,
         "spark_conf": {},
         "limits": Limits(memory_bytes=1 << 30, cores=1, pids=256, timeout_s=1, scratch_bytes=1),
     }
@@ -267,6 +270,7 @@ CHANGES = {
     "output_policy": OutputPolicy(max_rows=2, max_columns=1, max_bytes=1, preview_rows=0),
     "measurement": "sha256:" + "cd" * 32,
     "tee_kinds": (TeeKind.TDX,),
+    "tee_policies": policies(tdx=make_tdx_policy()),
     "spark_conf": {"spark.sql.ansi.enabled": "false"},
     "limits": Limits(memory_bytes=1 << 31, cores=1, pids=256, timeout_s=1, scratch_bytes=1),
     "roster_digest": "sha256:" + "cd" * 32,
@@ -275,8 +279,29 @@ CHANGES = {
 
 @pytest.mark.parametrize("field", sorted(CHANGES))
 def test_job_digest_covers_every_field(field):
-    spec = make_spec()
-    assert replace(spec, **{field: CHANGES[field]}).digest != spec.digest
+    together = ("tee_kinds", "tee_policies")
+    given = {name: CHANGES[name] for name in (together if field in together else (field,))}
+    assert replace(make_spec(), **given).digest != make_spec().digest
+
+
+def test_job_digest_covers_the_policy_of_its_hardware():
+    given = {"tee_kinds": (TeeKind.SEV_SNP,)}
+    first = make_spec(**given, tee_policies=policies(sev_snp=make_snp_policy(max_vmpl=0)))
+    assert first.digest != make_spec(**given, tee_policies=policies(sev_snp=make_snp_policy(max_vmpl=1))).digest
+
+
+@pytest.mark.parametrize(
+    ("kinds", "given"),
+    [
+        ((TeeKind.SEV_SNP,), {}),
+        ((TeeKind.SIMULATED, TeeKind.TDX), {"sev_snp": make_snp_policy()}),
+        ((TeeKind.SIMULATED,), {"tdx": make_tdx_policy()}),
+        ((TeeKind.NITRO, TeeKind.NITRO), {"nitro": make_nitro_policy()}),
+    ],
+)
+def test_job_that_lists_hardware_without_its_policy_or_the_reverse_is_refused(kinds, given):
+    with pytest.raises(InvalidInputError, match="kinds of hardware"):
+        make_spec(tee_kinds=kinds, tee_policies=policies(**given))
 
 
 def test_spec_survives_its_bytes_and_shows_all_its_fields():
