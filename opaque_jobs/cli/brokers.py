@@ -7,7 +7,7 @@ from typing import Final
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import config_path, load_config
 from opaque_jobs.cli.child import Child
-from opaque_jobs.errors import ConfigurationError, ConflictError
+from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import BrokerPush, OrganisationView
 from opaque_jobs.settings import Settings
@@ -41,8 +41,9 @@ def push(statements: BrokerPush, *, sharings: Sequence[bytes] = (), only: str | 
 
     Raises:
         ConfigurationError: One cannot be reached; the others have been told.
-        TrustError: One does not believe it.
+        TrustError: One does not believe it; the others have been told.
     """
+    refused: list[OpaqueJobsError] = []
     unreachable: list[ConfigurationError] = []
     for target in statements.targets:
         if only not in (None, target.organisation_id):
@@ -57,6 +58,10 @@ def push(statements: BrokerPush, *, sharings: Sequence[bytes] = (), only: str | 
                 )
         except ConfigurationError as error:
             unreachable.append(error)
+        except OpaqueJobsError as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
     if unreachable:
         raise ConfigurationError(
             unreachable[0].message,

@@ -18,9 +18,9 @@ from opaque_jobs.cli.progress import Step
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
 from opaque_jobs.cli.results import open_real_result, open_test_result
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
+from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, run_test, wait_for_run
 from opaque_jobs.cli.session import member_key_path, organisation_key_path
-from opaque_jobs.cli.workspace import accept_roster
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.crypto.service_keys import load_service_key

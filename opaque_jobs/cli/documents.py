@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from opaque_jobs.cli.rotation import Rotated
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.workspace import MemberEntry, Roster
 from opaque_jobs.services.views import (
@@ -22,6 +23,7 @@ __all__ = [
     "moment",
     "organisation_document",
     "review_document",
+    "rotated_document",
     "run_document",
     "workspace_document",
 ]
@@ -45,6 +47,17 @@ def organisation_document(view: OrganisationView) -> dict[str, Any]:
 def member_document(entry: MemberEntry) -> dict[str, Any]:
     """Member."""
     return {"id": entry.id, "name": entry.name, "organisation_id": entry.organisation_id, "key_id": entry.key_id}
+
+
+def rotated_document(done: Rotated) -> dict[str, Any]:
+    """What a change of key has come to."""
+    return {
+        "key_id": done.key_id,
+        "former_key_files": [str(path) for path in done.former],
+        "pinned": done.pinned,
+        "renewed_signatures": done.renewed,
+        "workspaces": {view.name: _waiting_for(view.proposal) for view in done.workspaces},
+    }
 
 
 def _waiting_for(proposal: RosterProposal | None) -> list[str]:

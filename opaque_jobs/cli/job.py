@@ -15,6 +15,7 @@ from opaque_jobs.cli.output import print_code, print_json, print_record, print_r
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.reviewing import submit_job
+from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
 from opaque_jobs.cli.sql_check import sql_warnings, warn
@@ -192,7 +193,8 @@ def submit(
     """Submit a draft for review, with your own signed approval."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        job_id = find_job(opened, actor, job).id
+        found = find_job(opened, actor, job)
+        actor, job_id = in_force(opened, actor, found.workspace_id), found.id
         tests = [run.id for run in opened.runs.history(job_id, actor=actor.id) if _is_passed_test(run.kind, run.state)]
         signer = open_member_key(opened.context.settings, actor, passphrase_file)
         view = submit_job(

@@ -1,18 +1,23 @@
 """`opaque-jobs member`: the people, and the keys that speak for them."""
 
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from opaque_jobs.broker.config import config_path, pin_member
 from opaque_jobs.cli.command import Noun, common
-from opaque_jobs.cli.documents import member_document
+from opaque_jobs.cli.documents import member_document, rotated_document
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_new_key
+from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_key, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
-from opaque_jobs.cli.session import member_key_path, services
-from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file
+from opaque_jobs.cli.progress import step
+from opaque_jobs.cli.rotation import Making, print_next_steps, rotate_member_key
+from opaque_jobs.cli.session import member_key_path, open_broker_signing_key, open_member_key, services
+from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
+from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.services import Services
@@ -81,3 +86,54 @@ def list_(*, org: Annotated[str | None, typer.Option(help="Only of this organisa
             for entry in opened.workspaces.members(organisation_id=wanted)
         ]
     print_rows(rows, ["name", "organisation", "id", "key_id"], as_json=common().json, empty="no members yet")
+
+
+@app.command("rotate-key")
+def rotate_key(
+    *,
+    name: Annotated[str, typer.Argument(help="The member.")],
+    lost: Annotated[
+        bool,
+        typer.Option("--lost", help="The present key opens no more: the organisation's broker key speaks for the member."),
+    ] = False,
+    key_store: KeyStoreName = FILE,
+    key_store_setting: KeyStoreSettings,
+    passphrase_file: PassphraseFile = None,
+    new_passphrase_file: NewPassphraseFile = None,
+) -> None:
+    """Give a member a new signing key, signed by the present one, and propose it to all their workspaces.
+
+    When all members of a workspace have accepted, its new epoch begins: jobs need a new review. The present key's file is kept
+    aside until then. Said again after an interruption, it goes on where it stopped.
+
+    With --lost it rests on the organisation alone: whoever opens its key broker's file can name any key as a member's. Do it
+    where that broker lives.
+
+    Example: opaque-jobs member rotate-key alice
+    """
+    with services() as opened:
+        member, settings = opened.workspaces.member_for_login(name), opened.context.settings
+        path, place = member_key_path(settings, name), new_place(key_store, key_store_setting)
+        new_file = new_passphrase_file or passphrase_file
+        secret: list[str] = []
+
+        def make(fresh: Path) -> None:
+            secret.append(ask_for_new_key(place, f"the new key of member '{name}'", file=new_file))
+            create_key_file(fresh, kind=KeyKind.MEMBER, owner_id=member.id, passphrase=secret[0], place=place)
+
+        def open_new(at: Path) -> Signer:
+            secret[:] = secret or [ask_for_key(at, f"the new key of member '{name}'", file=new_file)]
+            return open_signing_key(at, secret[0])
+
+        def authorise() -> Signer:
+            if lost:
+                return open_broker_signing_key(opened, member.organisation_id, passphrase_file)
+            return open_member_key(settings, member, passphrase_file)
+
+        with step("changing the key") as shown:
+            done = rotate_member_key(
+                opened, member, path, Making(make=make, authorise=authorise, open_new=open_new, step=shown.say)
+            )
+    print_record(rotated_document(done), as_json=common().json, title=f"member '{name}' has a new key")
+    if not common().json:
+        print_next_steps(done, "" if done.pinned else f"where the key broker lives: opaque-jobs broker pin {shlex.quote(name)}")

@@ -1,20 +1,30 @@
 """`opaque-jobs org`: the organisations, each with a key that opens its results and a broker that holds its data sets' keys."""
 
 import shutil
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from opaque_jobs.broker.config import set_up_broker
 from opaque_jobs.cli.command import Noun, common
-from opaque_jobs.cli.documents import organisation_document
+from opaque_jobs.cli.documents import organisation_document, rotated_document
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_new_key
+from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
-from opaque_jobs.cli.session import organisation_key_path, services
+from opaque_jobs.cli.progress import step
+from opaque_jobs.cli.resealing import reseal
+from opaque_jobs.cli.rotation import Making, print_next_steps, rotate_sealing_key
+from opaque_jobs.cli.session import (
+    open_broker_signing_key,
+    open_former_sealing_keys,
+    open_sealing_key,
+    organisation_key_path,
+    services,
+)
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file
 from opaque_jobs.crypto.key_stores import FILE
-from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.crypto.keys import Signer, VerifyKey
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import OrganisationEntry
@@ -127,3 +137,50 @@ def show(*, name: Annotated[str, typer.Argument(help="Organisation, by name or i
     with services() as opened:
         view = opened.workspaces.organisation(name)
     print_record(organisation_document(view), as_json=common().json)
+
+
+@app.command("rotate-key")
+def rotate_key(
+    *,
+    name: Annotated[str, typer.Argument(help="The organisation, by name.")],
+    key_store: KeyStoreName = FILE,
+    key_store_setting: KeyStoreSettings,
+    passphrase_file: PassphraseFile = None,
+    new_passphrase_file: NewPassphraseFile = None,
+) -> None:
+    """Give an organisation a new sealing key, signed by its broker key, and seal its results to it.
+
+    The new key is proposed to all workspaces; when all members of one have accepted, its new epoch begins: jobs need a new
+    review, and results are sealed to the new key. The present key's file is kept aside. Said again after an interruption, it
+    goes on where it stopped.
+
+    Example: opaque-jobs org rotate-key Hospital
+    """
+    with services() as opened:
+        view, settings = opened.workspaces.organisation(name), opened.context.settings
+        entry, place = view.entry, new_place(key_store, key_store_setting)
+        path, new_file = organisation_key_path(settings, entry.name), new_passphrase_file or passphrase_file
+        secret: list[str] = []
+
+        def make(fresh: Path) -> None:
+            secret.append(ask_for_new_key(place, f"the new key of organisation '{entry.name}'", file=new_file))
+            create_key_file(fresh, kind=KeyKind.ORGANISATION, owner_id=entry.id, passphrase=secret[0], place=place)
+
+        def authorise() -> Signer:
+            return open_broker_signing_key(opened, entry.id, passphrase_file)
+
+        with step("changing the key") as shown:
+            done = rotate_sealing_key(opened, view, path, Making(make=make, authorise=authorise, step=shown.say))
+            shown.say("sealing results anew")
+            results = reseal(
+                opened.keys.sealed_results(entry.id),
+                [
+                    open_sealing_key(settings, entry.name, new_file),
+                    *open_former_sealing_keys(settings, entry.name, passphrase_file),
+                ],
+                settings,
+            )
+    document = {**rotated_document(done), "resealed": list(results.done), "not_resealed": list(results.closed)}
+    print_record(document, as_json=common().json, title=f"organisation '{entry.name}' has a new key")
+    if not common().json:
+        print_next_steps(done)

@@ -17,7 +17,15 @@ from opaque_jobs.crypto.key_files import Place, key_secret_name
 from opaque_jobs.crypto.key_stores import key_store
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
 
-__all__ = ["PASSPHRASE_FILE", "PassphraseFile", "ask_for_key", "ask_for_new_key", "ask_passphrase", "read_passphrase"]
+__all__ = [
+    "PASSPHRASE_FILE",
+    "NewPassphraseFile",
+    "PassphraseFile",
+    "ask_for_key",
+    "ask_for_new_key",
+    "ask_passphrase",
+    "read_passphrase",
+]
 
 PASSPHRASE_FILE: Final = "OPAQUE_JOBS_PASSPHRASE_FILE"  # noqa: S105 - the name of a variable that names a file
 _LIMIT_BYTES: Final = 4096
@@ -29,6 +37,15 @@ PassphraseFile = Annotated[
         metavar="FILE",
         help=f"Read the passphrase (PIN, token) from the first line of a file that only you may read (or set {PASSPHRASE_FILE}); "
         "otherwise it is asked for.",
+    ),
+]
+
+NewPassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--new-passphrase-file",
+        metavar="FILE",
+        help="The same for the new key; --passphrase-file's if left out.",
     ),
 ]
 

@@ -12,10 +12,12 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, export, plain_value
 from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text, visible
 from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.resealing import reseal
 from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
-from opaque_jobs.cli.session import Acting, acting_member, open_sealing_key, services
+from opaque_jobs.cli.session import Acting, acting_member, open_former_sealing_keys, open_sealing_key, services
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import RunView
 
@@ -40,7 +42,8 @@ def open_result(opened: Services, run: RunView, actor: MemberEntry, passphrase_f
     owner = opened.workspaces.organisation(actor.organisation_id).entry
     workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
     key = open_sealing_key(opened.context.settings, owner.name, passphrase_file)
-    return open_real_result(run, folder, key, workspace_id=workspace_id)
+    resealed = opened.context.settings.resealed_path(run.id)
+    return open_real_result(run, folder, key, workspace_id=workspace_id, resealed=resealed)
 
 
 def _cell(value: Any) -> str:
@@ -120,8 +123,32 @@ def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile =
             owner = opened.workspaces.organisation(actor.organisation_id).entry
             key = open_sealing_key(settings, owner.name, passphrase_file)
             workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
-            text = open_log(run, settings.result_dir(run.id), key, workspace_id=workspace_id)
+            resealed = settings.resealed_path(run.id)
+            text = open_log(run, settings.result_dir(run.id), key, workspace_id=workspace_id, resealed=resealed)
     if common().json:
         print_json({"run_id": run.id, "log": text})
     else:
         typer.echo(visible(text))
+
+
+@app.command("reseal")
+def reseal_(
+    *, org: Annotated[str, typer.Argument(help="The organisation, by name.")], passphrase_file: PassphraseFile = None
+) -> None:
+    """Seal an organisation's results to its present key, opening them with its former ones ('org rotate-key' does it too).
+
+    Needed again for runs that ended after that. What left the enclave stays as it is, so receipts still verify.
+    """
+    with services() as opened:
+        entry, settings = opened.workspaces.organisation(org).entry, opened.context.settings
+        keys = [
+            open_sealing_key(settings, entry.name, passphrase_file),
+            *open_former_sealing_keys(settings, entry.name, passphrase_file),
+        ]
+        found = reseal(opened.keys.sealed_results(entry.id), keys, settings)
+    document = {"resealed": list(found.done), "sealed_before": list(found.kept), "not_resealed": list(found.closed)}
+    print_record(document, as_json=common().json)
+    if found.closed:
+        raise TrustError(
+            "none of the keys here opens some results", hint="is a file of a former key missing?", results=len(found.closed)
+        )

@@ -13,18 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from opaque_jobs.cli.resealing import open_content
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.crypto.parquet_read import read_result, result_schema
 from opaque_jobs.domain.run import RunKind
-from opaque_jobs.enclave.agent.result_files import (
-    KEY_FILE,
-    LOG_FILE,
-    RESULT_FOLDER,
-    TEST_LOG_FILE,
-    Content,
-    open_file,
-    seal_info,
-)
+from opaque_jobs.enclave.agent.result_files import RESULT_FOLDER, TEST_LOG_FILE, Content, seal_info
 from opaque_jobs.errors import ConflictError, NotFoundError
 from opaque_jobs.services.views import RunView
 
@@ -47,15 +40,24 @@ class OpenedResult:
         return pa.Table.from_batches(list(self.batches), schema=self.schema)
 
 
-def open_real_result(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str) -> OpenedResult:
+def open_real_result(
+    run: RunView, folder: Path, key: SealingKey, *, workspace_id: str, resealed: Path | None = None
+) -> OpenedResult:
     """Open a sealed result.
+
+    Args:
+        run: Whose.
+        folder: Its files, as they left the enclave.
+        key: The organisation's.
+        workspace_id: Of the job.
+        resealed: Where the owner may have sealed it anew.
 
     Raises:
         TrustError: It is not sealed to this key, is of another run or job, or was changed.
         NotFoundError: A file is missing.
     """
     info = seal_info(Content.RESULT_KEY, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
-    result_key = open_file(_read(folder / KEY_FILE), key, info)
+    result_key = open_content(Content.RESULT_KEY, folder, key, info, resealed=resealed)
     files = _parts(folder)
     schema = result_schema(files[0], result_key, run_id=run.id)
     return OpenedResult(schema=schema, batches=read_result(files, result_key, run_id=run.id))
@@ -72,10 +74,10 @@ def open_test_result(folder: Path) -> OpenedResult:
     return OpenedResult(schema=schema, batches=(batch for file in files for batch in _plain_batches(file)))
 
 
-def open_log(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str) -> str:
+def open_log(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str, resealed: Path | None = None) -> str:
     """Open a real run's sealed log. Raises as `open_real_result`."""
     info = seal_info(Content.LOG, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
-    return open_file(_read(folder / LOG_FILE), key, info).decode("utf-8", "replace")
+    return open_content(Content.LOG, folder, key, info, resealed=resealed).decode("utf-8", "replace")
 
 
 def read_test_log(run: RunView, folder: Path) -> str:

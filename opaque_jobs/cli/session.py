@@ -3,6 +3,7 @@
 Private keys are opened here, used by the command that asked, and given to no service.
 """
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Annotated
 
 import typer
 
+from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.command import load_settings
 from opaque_jobs.cli.passphrase import ask_for_key
-from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
+from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
 from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError, NotFoundError
@@ -24,7 +26,11 @@ __all__ = [
     "Acting",
     "acting_member",
     "find_job",
+    "former_key_path",
+    "former_key_paths",
     "member_key_path",
+    "open_broker_signing_key",
+    "open_former_sealing_keys",
     "open_member_key",
     "open_sealing_key",
     "organisation_key_path",
@@ -32,6 +38,7 @@ __all__ = [
 ]
 
 _MEMBER_SUFFIX = ".member.json"
+_ID_CHARACTERS = 12
 
 Acting = Annotated[
     str | None,
@@ -82,8 +89,19 @@ def acting_member(opened: Services, name: str | None) -> MemberEntry:
     return opened.workspaces.member_for_login(name)
 
 
+def former_key_path(path: Path, key_id: str) -> Path:
+    """Give where a key file is kept aside once another key has taken its place: named by the key."""
+    return path.with_name(f"{path.name.removesuffix('.json')}.former-{key_id.removeprefix('sha256:')[:_ID_CHARACTERS]}.json")
+
+
+def former_key_paths(path: Path) -> list[Path]:
+    """Give the key files that are kept aside, newest first."""
+    found = path.parent.glob(f"{glob.escape(path.name.removesuffix('.json'))}.former-*.json")
+    return sorted(found, key=lambda each: each.stat().st_mtime, reverse=True)
+
+
 def open_member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | None) -> Signer:
-    """Open the member's signing key.
+    """Open the member's signing key that the entry names: the present one, or one kept aside until a new epoch.
 
     Raises:
         NotFoundError: The key file is not here.
@@ -91,7 +109,14 @@ def open_member_key(settings: Settings, member: MemberEntry, passphrase_file: Pa
     """
     path = member_key_path(settings, member.name)
     _check_here(path, f"the key of '{member.name}'")
-    return open_signing_key(path, ask_for_key(path, f"member '{member.name}'", file=passphrase_file))
+    for each in (path, *former_key_paths(path)):
+        public = read_public_keys(each).signing
+        if public is not None and public.text == member.public_key:
+            return open_signing_key(each, ask_for_key(each, f"member '{member.name}'", file=passphrase_file))
+    raise NotFoundError(
+        f"the key by which '{member.name}' is known there is not in this home",
+        hint="was the key changed elsewhere? 'opaque-jobs workspace show' tells which member list waits",
+    )
 
 
 def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> SealingKey:
@@ -104,6 +129,29 @@ def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file
     path = organisation_key_path(settings, organisation_name)
     _check_here(path, f"the key of organisation '{organisation_name}'")
     return open_organisation_key(path, ask_for_key(path, f"organisation '{organisation_name}'", file=passphrase_file))
+
+
+def open_former_sealing_keys(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> list[SealingKey]:
+    """Open the organisation's keys that are kept aside, newest first. Raises as `open_sealing_key`."""
+    return [
+        open_organisation_key(
+            path, ask_for_key(path, f"the former key {path.stem} of '{organisation_name}'", file=passphrase_file)
+        )
+        for path in former_key_paths(organisation_key_path(settings, organisation_name))
+    ]
+
+
+def open_broker_signing_key(opened: Services, organisation_id: str, passphrase_file: Path | None) -> Signer:
+    """Open the key with which an organisation's broker signs: the organisation's hand.
+
+    Raises:
+        NotFoundError: The broker does not live here.
+        TrustError: The passphrase is wrong.
+    """
+    name = opened.workspaces.organisation(organisation_id).entry.name
+    path = key_path(opened.context.settings.broker_dir(organisation_id))
+    _check_here(path, f"the key broker of '{name}'")
+    return open_broker_keys(path, ask_for_key(path, f"the key broker of '{name}'", file=passphrase_file)).signing
 
 
 def _check_here(path: Path, what: str) -> None:

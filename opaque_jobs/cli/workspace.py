@@ -1,7 +1,6 @@
 """`opaque-jobs workspace`: who works together, agreed by everybody's signature."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -11,16 +10,14 @@ from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.rosters import accept_roster, changed_keys, waiting
 from opaque_jobs.cli.session import Acting, acting_member, open_member_key, services
-from opaque_jobs.crypto.consent import sign_acceptance
-from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.approval_rule import ApprovalGroup
-from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
-from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.domain.workspace import RunPolicy
+from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import WorkspaceView
 
-__all__ = ["accept_roster", "app"]
+__all__ = ["app"]
 
 app = Noun(help="Workspaces: members of one or more organisations who review each other's jobs.")
 
@@ -44,23 +41,6 @@ def _group(opened: Services, text: str) -> ApprovalGroup:
         raise InvalidInputError("an approval group is not well formed", hint="write it as NAME:HOW_MANY:member,member")
     ids = [opened.workspaces.member_for_login(each.strip()).id for each in listed.split(",")]
     return ApprovalGroup(name=name, threshold=int(threshold), member_ids=tuple(sorted(ids)))
-
-
-def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, signer: Signer) -> WorkspaceView:
-    """Sign the roster that waits; when it comes into force the brokers are told.
-
-    Raises:
-        ConflictError: No roster waits for this member.
-    """
-    view = opened.workspaces.show(workspace_id, actor=member.id)
-    if view.proposal is None:
-        raise ConflictError("no member list waits for signatures", hint="see 'opaque-jobs workspace show'")
-    roster = view.proposal.roster
-    envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
-    view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
-    if view.proposal is None:
-        push(opened.workspaces.broker_push(view.id, actor=member.id))
-    return view
 
 
 @app.command("create")
@@ -98,14 +78,16 @@ def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
     """Accept the member list that waits, with your signature.
 
     Your own first acceptance and everybody's after a change: who is in it, with which keys, who may run jobs and whose approvals
-    they need is what you sign. Look at it first with 'opaque-jobs workspace show'.
+    they need is what you sign. Look at it first with 'opaque-jobs workspace show'. Keys that changed are accepted only if the
+    key before signed for them, or the organisation; both are shown.
     """
     with services() as opened:
         actor = acting_member(opened, acting)
         view = opened.workspaces.show(workspace, actor=actor.id)
-        signer = open_member_key(opened.context.settings, actor, passphrase_file)
+        changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
+        signer = open_member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
         view = accept_roster(opened, view.id, actor, signer)
-    print_record(workspace_document(view), as_json=common().json, title="accepted")
+    print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")
 
 
 @app.command("change")

@@ -14,6 +14,7 @@ from opaque_jobs.services.context import Context, utc_now
 from opaque_jobs.services.datasets import Datasets
 from opaque_jobs.services.drafts import DEFAULT_LIMITS, DEFAULT_OUTPUT_POLICY, SINGLE_RUN, DraftDataset, JobDraft
 from opaque_jobs.services.jobs import Jobs
+from opaque_jobs.services.key_changes import KeyChanges
 from opaque_jobs.services.pinned_queries import PinnedQueries
 from opaque_jobs.services.reviews import Reviews
 from opaque_jobs.services.runs import Runs
@@ -41,6 +42,7 @@ class Services:
 
     context: Context
     workspaces: Workspaces
+    keys: KeyChanges
     datasets: Datasets
     queries: PinnedQueries
     jobs: Jobs
@@ -79,6 +81,7 @@ def open_services(
     return Services(
         context=context,
         workspaces=Workspaces(context),
+        keys=KeyChanges(context),
         datasets=Datasets(context),
         queries=PinnedQueries(context),
         jobs=Jobs(context),

@@ -6,12 +6,13 @@ from sqlalchemy.orm import Session
 
 from opaque_jobs.domain.lifecycle import WorkspaceStatus
 from opaque_jobs.domain.roles import Action, Role, may, role_of
-from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, DeniedError, NotFoundError
+from opaque_jobs.services.views import OrganisationView
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import people
 from opaque_jobs.store import workspaces as workspace_rows
-from opaque_jobs.store.records import JobRecord, MemberRecord, WorkspaceRecord
+from opaque_jobs.store.records import JobRecord, MemberRecord, OrganisationRecord, WorkspaceRecord
 from opaque_jobs.store.words import RosterState
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "check_active",
     "member_entry",
     "member_workspace",
+    "organisation_view",
     "require",
     "roster_in_force",
     "unknown_workspace",
@@ -39,6 +41,18 @@ class JobAccess:
 def member_entry(record: MemberRecord) -> MemberEntry:
     """Give the domain's form of a registered member."""
     return MemberEntry(id=record.id, name=record.name, organisation_id=record.organisation_id, public_key=record.public_key)
+
+
+def organisation_view(record: OrganisationRecord) -> OrganisationView:
+    """Give the services' form of a registered organisation."""
+    entry = OrganisationEntry(
+        id=record.id,
+        name=record.name,
+        sealing_key=record.sealing_key,
+        broker_deposit_key=record.broker_deposit_key,
+        broker_signing_key=record.broker_signing_key,
+    )
+    return OrganisationView(entry=entry, broker_address=record.broker_address)
 
 
 def roster_in_force(session: Session, workspace_id: str) -> Roster | None:

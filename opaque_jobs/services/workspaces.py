@@ -12,7 +12,14 @@ from opaque_jobs.domain.ids import check_name, check_text, new_id
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
-from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force, unknown_workspace
+from opaque_jobs.services.access import (
+    check_active,
+    member_entry,
+    member_workspace,
+    organisation_view,
+    roster_in_force,
+    unknown_workspace,
+)
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.views import BrokerPush, BrokerTarget, OrganisationView, RosterProposal, WorkspaceView
 from opaque_jobs.store import datasets as dataset_rows
@@ -59,7 +66,7 @@ class Workspaces:
         with self._context.store.write() as session:
             people.add_organisation(session, record)
             events.append(session, noun="organisation", subject_id=entry.id, event="register", actor=None, now=now)
-        return _organisation_view(record)
+        return organisation_view(record)
 
     def move_broker(self, organisation_id: str, *, broker_address: str) -> OrganisationView:
         """Change the address at which an organisation's broker answers (its keys stay).
@@ -75,7 +82,7 @@ class Workspaces:
             events.append(
                 session, noun="organisation", subject_id=record.id, event="move-broker", actor=None, now=self._context.now()
             )
-            return _organisation_view(people.organisation(session, record.id))
+            return organisation_view(people.organisation(session, record.id))
 
     def register_member(self, entry: MemberEntry) -> MemberEntry:
         """Make a member known; their public key counts in a workspace only once they sign its roster.
@@ -100,24 +107,10 @@ class Workspaces:
             events.append(session, noun="member", subject_id=entry.id, event="register", actor=None, now=now)
         return entry
 
-    def change_member_key(self, member_id: str, *, public_key: str) -> MemberEntry:
-        """Replace a member's registered key; workspaces take it over by `propose_change` (a new epoch).
-
-        Raises:
-            ConflictError: The key is another member's.
-            InvalidInputError: It is no Ed25519 key.
-        """
-        with self._context.store.write() as session:
-            record = people.member(session, member_id)
-            entry = MemberEntry(id=record.id, name=record.name, organisation_id=record.organisation_id, public_key=public_key)
-            people.set_key(session, member_id, public_key)
-            events.append(session, noun="member", subject_id=member_id, event="change-key", actor=None, now=self._context.now())
-        return entry
-
     def organisations(self) -> list[OrganisationView]:
         """Give all organisations, by name."""
         with self._context.store.read() as session:
-            return [_organisation_view(record) for record in people.list_organisations(session)]
+            return [organisation_view(record) for record in people.list_organisations(session)]
 
     def organisation(self, organisation_id: str) -> OrganisationView:
         """Give one organisation, by id or name.
@@ -126,7 +119,7 @@ class Workspaces:
             NotFoundError: None by that id or name.
         """
         with self._context.store.read() as session:
-            return _organisation_view(people.organisation(session, organisation_id))
+            return organisation_view(people.organisation(session, organisation_id))
 
     def members(self, *, organisation_id: str | None = None) -> list[MemberEntry]:
         """Give registered members, by name."""
@@ -269,6 +262,46 @@ class Workspaces:
             )
             return _proposal(session, workspace_id, roster)
 
+    def propose_keys(self, owner_id: str) -> list[WorkspaceView]:
+        """Propose the next member list wherever one stands or waits with a key that is registered no more.
+
+        A list that waits stays as it is but for the keys; signatures under it are asked for again. What is as it should be is
+        left alone, so this can be repeated. Archived workspaces are left out.
+
+        Args:
+            owner_id: The member or organisation whose key is another.
+
+        Returns:
+            All workspaces with the member, or with members of the organisation.
+        """
+        now = self._context.now()
+        with self._context.store.write() as session:
+            owners = [owner_id, *(each.id for each in people.list_members(session, owner_id))]
+            found = {each.id: each for owner in owners for each in rows.workspaces_of(session, owner)}
+            standing = [each for each in found.values() if each.status in {WorkspaceStatus.PENDING, WorkspaceStatus.ACTIVE}]
+            for workspace in standing:
+                current = roster_in_force(session, workspace.id)
+                waiting = rows.roster_in_state(session, workspace.id, RosterState.PROPOSED)
+                newest = parse_roster(waiting.body) if waiting else current
+                if newest is None:
+                    continue
+                wanted = _roster(
+                    session,
+                    workspace,
+                    member_ids=[member.id for member in newest.members],
+                    run_policy=newest.run_policy,
+                    runners=newest.runners,
+                    approval_groups=newest.approval_groups,
+                    before=current,
+                )
+                if _agreed(wanted) != _agreed(newest):
+                    _propose(session, wanted, now)
+                    events.append(
+                        session, noun="workspace", subject_id=workspace.id, event="propose", actor=None, now=now,
+                        epoch=wanted.epoch,
+                    )  # fmt: skip
+            return [_view(session, each) for each in standing]
+
     def cancel(self, workspace_id: str, *, actor: str) -> WorkspaceView:
         """Take back the member list that waits; a workspace that never had one in force is over with it, and its name free.
 
@@ -390,20 +423,6 @@ def _check_address(address: str) -> None:
         raise InvalidInputError("the broker's address is not valid", hint="write it as http://127.0.0.1:8701")
 
 
-def _organisation_view(record: OrganisationRecord) -> OrganisationView:
-    return OrganisationView(entry=_organisation_entry(record), broker_address=record.broker_address)
-
-
-def _organisation_entry(record: OrganisationRecord) -> OrganisationEntry:
-    return OrganisationEntry(
-        id=record.id,
-        name=record.name,
-        sealing_key=record.sealing_key,
-        broker_deposit_key=record.broker_deposit_key,
-        broker_signing_key=record.broker_signing_key,
-    )
-
-
 def _roster(
     session: Session,
     workspace: WorkspaceRecord,
@@ -424,7 +443,7 @@ def _roster(
         genesis=None if before is None else before.genesis_digest,
         previous=None if before is None else before.digest,
         members=tuple(members),
-        organisations=tuple(_organisation_entry(people.organisation(session, each)) for each in owners),
+        organisations=tuple(organisation_view(people.organisation(session, each)).entry for each in owners),
         run_policy=run_policy,
         runners=tuple(sorted(set(runners))),
         approval_groups=tuple(sorted(approval_groups, key=lambda group: group.name)),

@@ -1,15 +1,27 @@
 """Organisations and members known to this installation."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
 from opaque_jobs.errors import NotFoundError
-from opaque_jobs.store.records import MemberRecord, OrganisationRecord, add, compare_and_set, fetch, fetch_one
-from opaque_jobs.store.tables import MemberRow, OrganisationRow
+from opaque_jobs.store.records import (
+    KeyChangeRecord,
+    MemberRecord,
+    OrganisationRecord,
+    add,
+    compare_and_set,
+    fetch,
+    fetch_one,
+)
+from opaque_jobs.store.tables import KeyChangeRow, MemberRow, OrganisationRow
 
 __all__ = [
+    "add_key_change",
     "add_member",
     "add_organisation",
+    "key_changes",
     "list_members",
     "list_organisations",
     "member",
@@ -17,6 +29,7 @@ __all__ = [
     "organisation",
     "set_address",
     "set_key",
+    "set_sealing_key",
 ]
 
 
@@ -87,6 +100,32 @@ def list_members(session: Session, organisation_id: str | None = None) -> list[M
     return fetch(session, MemberRecord, MemberRow, *where, order=MemberRow.name)
 
 
-def set_key(session: Session, member_id: str, public_key: str) -> None:
-    """Change a member's registered key."""
-    compare_and_set(session, MemberRow, MemberRow.id == member_id, public_key=public_key)
+def set_key(session: Session, member: MemberRecord, public_key: str) -> None:
+    """Change a member's registered key.
+
+    Raises:
+        ConflictError: It is another one by now.
+    """
+    where = (MemberRow.id == member.id, MemberRow.public_key == member.public_key)
+    compare_and_set(session, MemberRow, *where, public_key=public_key)
+
+
+def set_sealing_key(session: Session, organisation: OrganisationRecord, sealing_key: str) -> None:
+    """Change an organisation's registered sealing key.
+
+    Raises:
+        ConflictError: It is another one by now.
+    """
+    where = (OrganisationRow.id == organisation.id, OrganisationRow.sealing_key == organisation.sealing_key)
+    compare_and_set(session, OrganisationRow, *where, sealing_key=sealing_key)
+
+
+def add_key_change(session: Session, record: KeyChangeRecord) -> None:
+    """Insert a verified change of key."""
+    add(session, KeyChangeRow, record)
+
+
+def key_changes(session: Session, owner_ids: Iterable[str]) -> list[KeyChangeRecord]:
+    """Give the changes of some members' and organisations' keys, in order."""
+    where = KeyChangeRow.owner_id.in_(sorted(owner_ids))
+    return fetch(session, KeyChangeRecord, KeyChangeRow, where, order=(KeyChangeRow.changed_at, KeyChangeRow.new_key_id))

@@ -23,6 +23,7 @@ __all__ = [
     "DatasetVersionRecord",
     "EventRecord",
     "JobRecord",
+    "KeyChangeRecord",
     "MemberRecord",
     "OrganisationRecord",
     "PinnedQueryRecord",
@@ -68,6 +69,18 @@ class MemberRecord:
     organisation_id: str
     public_key: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyChangeRecord:
+    """A signed change of key."""
+
+    owner_id: str
+    new_key_id: str
+    old_key_id: str
+    word: bytes
+    possession: bytes | None
+    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import NotFoundError
 from opaque_jobs.store import events
 from opaque_jobs.store.records import RunRecord, add, compare_and_set, fetch, fetch_one
-from opaque_jobs.store.tables import RunRow
+from opaque_jobs.store.tables import JobRow, MemberRow, RunRow
 
 __all__ = [
     "OPEN_STATES",
@@ -22,6 +22,7 @@ __all__ = [
     "open_runs",
     "run",
     "run_of_attempt",
+    "runs_by_authors_of",
     "runs_of_job",
     "runs_of_revisions",
     "set_lease",
@@ -74,6 +75,18 @@ def runs_of_revisions(session: Session, revisions: Sequence[tuple[str, int]]) ->
     """Give the real runs of some (job, revision), oldest first."""
     where = (tuple_(RunRow.job_id, RunRow.revision).in_(revisions), RunRow.kind == RunKind.REAL)
     return fetch(session, RunRecord, RunRow, *where, order=(RunRow.created_at, RunRow.id)) if revisions else []
+
+
+def runs_by_authors_of(session: Session, organisation_id: str, *, kind: RunKind) -> list[tuple[str, str, str]]:
+    """Give (run, workspace, job digest) of all runs of jobs that members of an organisation wrote, oldest first."""
+    found = session.execute(
+        select(RunRow.id, JobRow.workspace_id, RunRow.job_digest)
+        .join(JobRow, JobRow.id == RunRow.job_id)
+        .join(MemberRow, MemberRow.id == JobRow.author_id)
+        .where(MemberRow.organisation_id == organisation_id, RunRow.kind == kind)
+        .order_by(RunRow.created_at, RunRow.id)
+    )
+    return [(run_id, workspace_id, job_digest) for run_id, workspace_id, job_digest in found]
 
 
 def open_runs(session: Session) -> list[RunRecord]:

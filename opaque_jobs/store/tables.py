@@ -38,6 +38,7 @@ __all__ = [
     "DatasetVersionRow",
     "EventRow",
     "JobRow",
+    "KeyChangeRow",
     "MemberRow",
     "OrganisationRow",
     "PinnedQueryRow",
@@ -130,6 +131,18 @@ class MemberRow(Base):
     organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
     public_key: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime]
+
+
+class KeyChangeRow(Base):
+    """A member's or organisation's signed change of key."""
+
+    __tablename__ = "key_changes"
+    owner_id: Mapped[str] = mapped_column(primary_key=True)
+    new_key_id: Mapped[str] = mapped_column(primary_key=True)
+    old_key_id: Mapped[str]
+    word: Mapped[bytes]
+    possession: Mapped[bytes | None]
+    changed_at: Mapped[datetime]
 
 
 class WorkspaceRow(Base):

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote, sign_withdrawal
+from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, Source, TestDataKind
 from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import Code, JobKind, JobSpec, Language, TeeKind, parse_job_spec
+from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.lifecycle import RunEvent
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import Trigger
@@ -147,6 +149,34 @@ class Consortium:
         )
         for name in names:
             view = self.accept(proposal, name)
+        return view
+
+    def signed_change(self, name: str, fresh: SigningKey, by: SigningKey | None = None, **over: Any) -> SignedChange:
+        """Sign that a member has another key now, with the key before unless told otherwise."""
+        person = self.people[name]
+        said = {
+            "owner_id": person.id,
+            "use": KeyUse.SIGNING,
+            "old_key_id": person.entry.key_id,
+            "new_key": fresh.public.text,
+            "now": self.clock(),
+        } | over
+        return SignedChange(
+            word=sign_key_change(signer=by or person.key, **said), possession=sign_key_change(signer=fresh, **said)
+        )
+
+    def change_key(self, name: str, fresh: SigningKey, by: SigningKey | None = None) -> None:
+        """Give a member another key, and propose it everywhere."""
+        person = self.people[name]
+        entry = self.services.keys.change_member_key(person.id, signed=self.signed_change(name, fresh, by))
+        self.people[name] = replace(person, entry=entry, key=fresh)
+        self.services.workspaces.propose_keys(person.id)
+
+    def accept_waiting(self, *names: str) -> WorkspaceView:
+        """Accept the member list that waits."""
+        for name in names:
+            view = self.services.workspaces.show(self.workspace_id, actor=self.id(name))
+            view = self.accept(view.proposal, name)
         return view
 
     def manifest(self, name: str, owner: str, *, version: int = 1, **over: Any) -> tuple[DatasetManifest, Path]:

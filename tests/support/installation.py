@@ -22,8 +22,8 @@ from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
+from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.session import member_key_path, organisation_key_path
-from opaque_jobs.cli.workspace import accept_roster
 from opaque_jobs.crypto.custody import open_deposit
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey

@@ -111,9 +111,8 @@ def test_shared_data_set_is_not_deleted_before_it_is_unshared(study):
 
 def test_changed_key_needs_a_new_signature_before_the_data_set_counts_again(study):
     anna, fresh = study.people["anna"], SigningKey.generate()
-    study.services.workspaces.change_member_key(anna.id, public_key=fresh.public.text)
-    study.people["anna"] = replace(anna, entry=replace(anna.entry, public_key=fresh.public.text), key=fresh)
-    study.change_members("anna", "ben", "lea")
+    study.change_key("anna", fresh)
+    study.accept_waiting("anna", "ben", "lea")
     job = study.make_job()
     with pytest.raises(TrustError):
         study.services.jobs.spec_for_submission(job.id, actor=anna.id)

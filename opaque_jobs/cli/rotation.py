@@ -1,0 +1,246 @@
+"""Changing a key, in steps of which each can be the last before a crash: said again, the command goes on where it stopped.
+
+1. The new key is made in a file of its own, `NAME.KIND.new.json`, before anyone hears of it.
+2. It is registered, with the signatures of those who may say so.
+3. It takes the present key's place; that file is kept aside as `NAME.KIND.former-ID.json`.
+4. A member's key is pinned at the own broker, if that lives here.
+5. The next member list is proposed in all workspaces; a member signs theirs, and signs the own data sets again.
+
+Between 4 and the new epoch the own broker believes no list with the former key: nothing of it runs, which is what approvals
+that are about to end should do. The former file is needed until then, to withdraw consent.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.markup import escape
+
+from opaque_jobs.broker.config import config_path, pin_member
+from opaque_jobs.cli.output import stderr
+from opaque_jobs.cli.rosters import accept_roster
+from opaque_jobs.cli.session import former_key_path, former_key_paths
+from opaque_jobs.crypto.consent import sign_manifest, verify_manifest
+from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
+from opaque_jobs.crypto.key_files import read_public_keys
+from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.crypto.signing import claimed_key_id
+from opaque_jobs.domain.dataset import DatasetManifest
+from opaque_jobs.domain.key_change import KeyUse
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster
+from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.services import Services
+from opaque_jobs.services.views import OrganisationView, WorkspaceView
+
+__all__ = ["Making", "Rotated", "new_key_path", "print_next_steps", "rotate_member_key", "rotate_sealing_key"]
+
+
+def _signs_nothing(_path: Path) -> Signer:
+    raise InvalidInputError("a sealing key signs nothing", hint="the organisation's broker key signs for it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """How a new key is made and used; each asks for what opens it when it is called.
+
+    Args:
+        make: Makes the new key's file.
+        authorise: Gives what signs that the new key counts: the former key, or the organisation's broker key.
+        step: Told of each step before it is taken.
+        open_new: Opens the new key's file, for a key that signs.
+    """
+
+    make: Callable[[Path], None]
+    authorise: Callable[[], Signer]
+    step: Callable[[str], None]
+    open_new: Callable[[Path], Signer] = _signs_nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """What has come of it.
+
+    Args:
+        key_id: The key now registered.
+        former: Key files kept aside.
+        workspaces: Where the key is or will be known.
+        pinned: Whether the own broker, if it lives here, knows it; None for sealing keys.
+        renewed: Data set versions whose signature was made again.
+    """
+
+    key_id: str
+    former: tuple[Path, ...]
+    workspaces: tuple[WorkspaceView, ...]
+    pinned: bool | None
+    renewed: int
+
+
+def print_next_steps(done: Rotated, first: str = "") -> None:
+    """Tell people what others have to do now."""
+    say = stderr()
+    if first:
+        say.print(f"next, {escape(first)}")
+    for view in done.workspaces:
+        if view.proposal is not None:
+            names = ", ".join(view.proposal.roster.member(each).name for each in view.proposal.waiting_for)
+            say.print(f"next, {escape(names)}: opaque-jobs workspace accept {escape(shlex.quote(view.name))}")
+    for path in done.former:
+        say.print(f"kept aside until all have accepted, then yours to destroy: {escape(str(path))}")
+
+
+def new_key_path(path: Path) -> Path:
+    """Give where the next key of a key file is made."""
+    return path.with_name(f"{path.name.removesuffix('.json')}.new.json")
+
+
+def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making: Making) -> Rotated:
+    """Give a member another signing key, or finish what an earlier call began.
+
+    Args:
+        opened: The services.
+        member: As registered.
+        path: The member's key file.
+        making: How.
+
+    Raises:
+        ConflictError: Somebody changed the key meanwhile, or a broker of this home cannot be told.
+        ConfigurationError: A broker cannot be reached; all else is done.
+        TrustError: A passphrase is wrong, or who signs may not.
+    """
+    fresh = new_key_path(path)
+    if not fresh.exists() and not _is_unfinished(opened, member, path):
+        making.step("making the new key")
+        making.make(fresh)
+    new = read_public_keys(fresh).signing if fresh.exists() else None
+    if new is not None and new.text != member.public_key:
+        making.step("registering it")
+        member = opened.keys.change_member_key(member.id, signed=_signed_change(member, new.text, fresh, making))
+    making.step("putting it into place")
+    _put_in_place(path, fresh)
+    making.step("pinning it at the own broker")
+    folder = opened.context.settings.broker_dir(member.organisation_id)
+    pinned = config_path(folder).exists()
+    if pinned:
+        pin_member(folder, member)
+    making.step("proposing it to the workspaces")
+    standing = opened.workspaces.propose_keys(member.id)
+    signer: Signer | None = None
+    for view in standing:
+        if _waits_for_own_key(view, member):
+            making.step(f"signing the member list of '{view.name}'")
+            signer = signer or making.open_new(path)
+            accept_roster(opened, view.id, member, signer)
+    renewed = 0
+    for manifest in _signed_before(opened, member, path):
+        making.step("signing the data sets again")
+        signer = signer or making.open_new(path)
+        opened.datasets.renew_signature(actor=member.id, envelope=sign_manifest(manifest, signer))
+        renewed += 1
+    making.step("looking at the workspaces")
+    return Rotated(
+        key_id=member.key_id,
+        former=tuple(former_key_paths(path)),
+        workspaces=tuple(opened.workspaces.list(actor=member.id)),
+        pinned=pinned,
+        renewed=renewed,
+    )
+
+
+def rotate_sealing_key(opened: Services, organisation: OrganisationView, path: Path, making: Making) -> Rotated:
+    """Give an organisation another sealing key, or finish what an earlier call began. Arguments and errors as before."""
+    entry, fresh = organisation.entry, new_key_path(path)
+    if not fresh.exists() and not any(_names_former_sealing_key(view, entry) for view in _workspaces_of(opened, entry.id)):
+        making.step("making the new key")
+        making.make(fresh)
+    new = read_public_keys(fresh).sealing if fresh.exists() else None
+    if new is not None and new.text != entry.sealing_key:
+        making.step("registering it")
+        word = sign_key_change(
+            signer=making.authorise(),
+            owner_id=entry.id,
+            use=KeyUse.SEALING,
+            old_key_id=entry.sealing_key_id,
+            new_key=new.text,
+            now=datetime.now(UTC),
+        )
+        entry = opened.keys.change_sealing_key(entry.id, signed=SignedChange(word=word, possession=None)).entry
+    making.step("putting it into place")
+    _put_in_place(path, fresh)
+    making.step("proposing it to the workspaces")
+    return Rotated(
+        key_id=entry.sealing_key_id,
+        former=tuple(former_key_paths(path)),
+        workspaces=tuple(opened.workspaces.propose_keys(entry.id)),
+        pinned=None,
+        renewed=0,
+    )
+
+
+def _signed_change(member: MemberEntry, new_key: str, fresh: Path, making: Making) -> SignedChange:
+    now = datetime.now(UTC)
+
+    def signed(signer: Signer) -> bytes:
+        return sign_key_change(
+            signer=signer, owner_id=member.id, use=KeyUse.SIGNING, old_key_id=member.key_id, new_key=new_key, now=now
+        )
+
+    return SignedChange(word=signed(making.authorise()), possession=signed(making.open_new(fresh)))
+
+
+def _put_in_place(path: Path, fresh: Path) -> None:
+    """Let the new file take the place of the present one, which is kept aside. At every moment there is a present one."""
+    if not fresh.exists():
+        return
+    if path.exists():
+        public = read_public_keys(path)
+        key = public.signing or public.sealing
+        aside = former_key_path(path, key.key_id if key else "")
+        if not aside.exists():
+            os.link(path, aside)
+    fresh.replace(path)
+
+
+def _newest(view: WorkspaceView) -> Roster | None:
+    return view.proposal.roster if view.proposal else view.roster
+
+
+def _entry(roster: Roster | None, member: MemberEntry) -> MemberEntry | None:
+    return next((each for each in roster.members if each.id == member.id), None) if roster else None
+
+
+def _is_unfinished(opened: Services, member: MemberEntry, path: Path) -> bool:
+    for view in opened.workspaces.list(actor=member.id):
+        entry = _entry(_newest(view), member)
+        if (entry is not None and entry != member) or _waits_for_own_key(view, member):
+            return True
+    return any(True for _ in _signed_before(opened, member, path))
+
+
+def _waits_for_own_key(view: WorkspaceView, member: MemberEntry) -> bool:
+    """Tell whether a list waits for a member's signature because their key is another. A list of other news is theirs to read."""
+    if view.proposal is None or member.id not in view.proposal.waiting_for:
+        return False
+    return _entry(view.roster, member) not in {None, member} and _entry(view.proposal.roster, member) == member
+
+
+def _signed_before(opened: Services, member: MemberEntry, path: Path) -> Iterator[DatasetManifest]:
+    """Give the manifests that stand with a signature of the member's former keys, verified with those, as kept in this home."""
+    former = [read_public_keys(each).signing for each in former_key_paths(path)]
+    entries = [replace(member, public_key=key.text) for key in former if key is not None]
+    for dataset in opened.datasets.list(actor=member.id):
+        for version in dataset.versions:
+            if claimed_key_id(version.envelope) in {each.key_id for each in entries}:
+                yield verify_manifest(version.envelope, entries)
+
+
+def _workspaces_of(opened: Services, organisation_id: str) -> Iterator[WorkspaceView]:
+    for member in opened.workspaces.members(organisation_id=organisation_id):
+        yield from opened.workspaces.list(actor=member.id)
+
+
+def _names_former_sealing_key(view: WorkspaceView, entry: OrganisationEntry) -> bool:
+    roster = _newest(view)
+    return roster is not None and any(each.id == entry.id and each != entry for each in roster.organisations)
