@@ -13,7 +13,7 @@ from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_key, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
-from opaque_jobs.cli.rotation import Making, print_next_steps, rotate_member_key
+from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_member_key
 from opaque_jobs.cli.session import member_key_path, open_broker_signing_key, open_member_key, services
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
@@ -96,6 +96,7 @@ def rotate_key(
         bool,
         typer.Option("--lost", help="The present key opens no more: the organisation's broker key speaks for the member."),
     ] = False,
+    again: Again = False,
     key_store: KeyStoreName = FILE,
     key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
@@ -132,7 +133,7 @@ def rotate_key(
 
         with step("changing the key") as shown:
             done = rotate_member_key(
-                opened, member, path, Making(make=make, authorise=authorise, open_new=open_new, step=shown.say)
+                opened, member, path, Making(make=make, authorise=authorise, open_new=open_new, step=shown.say, again=again)
             )
     print_record(rotated_document(done), as_json=common().json, title=f"member '{name}' has a new key")
     if not common().json:

@@ -14,7 +14,7 @@ from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_fo
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.resealing import reseal
-from opaque_jobs.cli.rotation import Making, print_next_steps, rotate_sealing_key
+from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_sealing_key
 from opaque_jobs.cli.session import (
     open_broker_signing_key,
     open_former_sealing_keys,
@@ -143,6 +143,7 @@ def show(*, name: Annotated[str, typer.Argument(help="Organisation, by name or i
 def rotate_key(
     *,
     name: Annotated[str, typer.Argument(help="The organisation, by name.")],
+    again: Again = False,
     key_store: KeyStoreName = FILE,
     key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
@@ -170,7 +171,7 @@ def rotate_key(
             return open_broker_signing_key(opened, entry.id, passphrase_file)
 
         with step("changing the key") as shown:
-            done = rotate_sealing_key(opened, view, path, Making(make=make, authorise=authorise, step=shown.say))
+            done = rotate_sealing_key(opened, view, path, Making(make=make, authorise=authorise, step=shown.say, again=again))
             shown.say("sealing results anew")
             results = reseal(
                 opened.keys.sealed_results(entry.id),

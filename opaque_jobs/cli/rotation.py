@@ -5,6 +5,7 @@
 3. It takes the present key's place; that file is kept aside as `NAME.KIND.former-ID.json`.
 4. A member's key is pinned at the own broker, if that lives here.
 5. The next member list is proposed in all workspaces; a member signs theirs, and signs the own data sets again.
+6. It is in force everywhere when all have accepted. Until then the command makes no second new key unless told to.
 
 Between 4 and the new epoch the own broker believes no list with the former key: nothing of it runs, which is what approvals
 that are about to end should do. The former file is needed until then, to withdraw consent.
@@ -16,7 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.markup import escape
 
 from opaque_jobs.broker.config import config_path, pin_member
@@ -35,7 +38,12 @@ from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import OrganisationView, WorkspaceView
 
-__all__ = ["Making", "Rotated", "new_key_path", "print_next_steps", "rotate_member_key", "rotate_sealing_key"]
+__all__ = ["Again", "Making", "Rotated", "new_key_path", "print_next_steps", "rotate_member_key", "rotate_sealing_key"]
+
+
+Again = Annotated[
+    bool, typer.Option("--again", help="Make another new key although the last one is not in force in all workspaces yet.")
+]
 
 
 def _signs_nothing(_path: Path) -> Signer:
@@ -50,12 +58,14 @@ class Making:
         make: Makes the new key's file.
         authorise: Gives what signs that the new key counts: the former key, or the organisation's broker key.
         step: Told of each step before it is taken.
+        again: Make another key although the last new one is not in force everywhere.
         open_new: Opens the new key's file, for a key that signs.
     """
 
     make: Callable[[Path], None]
     authorise: Callable[[], Signer]
     step: Callable[[str], None]
+    again: bool = False
     open_new: Callable[[Path], Signer] = _signs_nothing
 
 
@@ -111,7 +121,7 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
         TrustError: A passphrase is wrong, or who signs may not.
     """
     fresh = new_key_path(path)
-    if not fresh.exists() and not _is_unfinished(opened, member, path):
+    if not fresh.exists() and (making.again or not _is_unfinished(opened, member, path)):
         making.step("making the new key")
         making.make(fresh)
     new = read_public_keys(fresh).signing if fresh.exists() else None
@@ -152,7 +162,8 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
 def rotate_sealing_key(opened: Services, organisation: OrganisationView, path: Path, making: Making) -> Rotated:
     """Give an organisation another sealing key, or finish what an earlier call began. Arguments and errors as before."""
     entry, fresh = organisation.entry, new_key_path(path)
-    if not fresh.exists() and not any(_names_former_sealing_key(view, entry) for view in _workspaces_of(opened, entry.id)):
+    views = _workspaces_of(opened, entry.id)
+    if not fresh.exists() and (making.again or not any(_names_former_sealing_key(view, entry) for view in views)):
         making.step("making the new key")
         making.make(fresh)
     new = read_public_keys(fresh).sealing if fresh.exists() else None
@@ -213,8 +224,7 @@ def _entry(roster: Roster | None, member: MemberEntry) -> MemberEntry | None:
 
 def _is_unfinished(opened: Services, member: MemberEntry, path: Path) -> bool:
     for view in opened.workspaces.list(actor=member.id):
-        entry = _entry(_newest(view), member)
-        if (entry is not None and entry != member) or _waits_for_own_key(view, member):
+        if {_entry(view.roster, member), _entry(_newest(view), member)} - {None, member}:
             return True
     return any(True for _ in _signed_before(opened, member, path))
 
@@ -242,5 +252,5 @@ def _workspaces_of(opened: Services, organisation_id: str) -> Iterator[Workspace
 
 
 def _names_former_sealing_key(view: WorkspaceView, entry: OrganisationEntry) -> bool:
-    roster = _newest(view)
-    return roster is not None and any(each.id == entry.id and each != entry for each in roster.organisations)
+    rosters = [each for each in (view.roster, _newest(view)) if each is not None]
+    return any(each.id == entry.id and each != entry for roster in rosters for each in roster.organisations)
