@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from asn1crypto import pem
+from asn1crypto import core, pem
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -199,8 +199,6 @@ def by_asn1crypto(der: bytes) -> Certificate:
             "trailer_field_bc",
         )
         algorithm = RSA_PSS_SHA384 if fits else ""
-    if inner["signature"].dump() != signed_by.dump():
-        raise ValueError("two signature algorithms")
     found = [] if inner["extensions"].native is None else list(inner["extensions"])
     extensions = {each["extn_id"].dotted: (bool(each["critical"].native), each["extn_value"].contents) for each in found}
     if len(extensions) != len(found):
@@ -222,7 +220,11 @@ def by_asn1crypto(der: bytes) -> Certificate:
 
 
 def _made(*, extensions: dict[str, tuple[bool, bytes]], validity: tuple[datetime, datetime], **rest: Any) -> Certificate:
-    """Fill in what both libraries' extensions mean."""
+    """Check and fill in what both libraries leave to us."""
+    # Nobody signs what stands around the signed part, so it has to be the one form that it can have.
+    named = asn1_x509.TbsCertificate.load(rest["tbs"], strict=True)["signature"].dump()
+    if not rest["der"].endswith(rest["tbs"] + named + core.OctetBitString(rest["signature"]).dump()):
+        raise ValueError("two signature algorithms, or a signature of another form")
     ca, path_length, usage = False, None, None
     if _BASIC_CONSTRAINTS in extensions:
         constraints = asn1_x509.BasicConstraints.load(extensions[_BASIC_CONSTRAINTS][1], strict=True).native

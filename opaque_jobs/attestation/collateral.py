@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from dcap_qvl import QuoteCollateralV3
 
+from opaque_jobs.attestation.cert_table import is_table, table_items
 from opaque_jobs.attestation.certificates import Certificate, parse_certificates, parse_crl, pem_text
 from opaque_jobs.domain.canonical import MAX_DOCUMENT_BYTES, parse_json
 from opaque_jobs.errors import InvalidInputError, TrustError
@@ -59,7 +60,7 @@ def parse_pieces(items: Sequence[bytes]) -> Pieces:
     certificates: list[Certificate] = []
     crls: list[x509.CertificateRevocationList] = []
     documents: dict[str, tuple[str, str]] = {}
-    for item in items:
+    for item in [part for each in items for part in (table_items(each) if is_table(each) else (each,))]:
         data = item.strip()
         if len(data) > MAX_DOCUMENT_BYTES or not data:
             raise InvalidInputError("a file of the collateral is empty or too long", hint="was the right file given?")

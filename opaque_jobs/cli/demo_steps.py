@@ -26,6 +26,7 @@ from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.review import Decision
+from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, OpaqueJobsError, TrustError
 from opaque_jobs.orchestration.launcher import running_address
@@ -205,6 +206,7 @@ def draft_job(cast: Cast, job: DemoJob) -> Drafted:
             inputs=job.inputs,
             rerun_terms=job.rerun_terms,
             tee_kinds=SIMULATED,
+            tee_policies=NO_HARDWARE,
             spark_conf={},
         )
     )

@@ -12,6 +12,7 @@ from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.inputs import InputVariable
 from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.tee_policy import TeePolicies
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.services import DraftDataset, JobDraft
 from opaque_jobs.services.views import DatasetView
@@ -38,6 +39,7 @@ class Wanted:
         inputs: Declarations.
         rerun_terms: How often it may run.
         tee_kinds: Accepted kinds of evidence.
+        tee_policies: What is demanded of each kind of hardware.
         spark_conf: Engine settings.
     """
 
@@ -51,6 +53,7 @@ class Wanted:
     inputs: tuple[InputVariable, ...]
     rerun_terms: RerunTerms
     tee_kinds: tuple[TeeKind, ...]
+    tee_policies: TeePolicies
     spark_conf: dict[str, str]
 
 
@@ -134,6 +137,7 @@ def build_draft(wanted: Wanted) -> JobDraft:
     draft = JobDraft(
         kind=JobKind.NOTEBOOK if wanted.template is None else JobKind.NO_CODE,
         tee_kinds=wanted.tee_kinds,
+        tee_policies=wanted.tee_policies,
         name=wanted.name,
         description=wanted.description,
         code=wanted.code,

@@ -19,10 +19,12 @@ from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
 from opaque_jobs.cli.sql_check import sql_warnings, warn
+from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import RunKind
+from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services import Services
@@ -61,6 +63,7 @@ Tee = Annotated[
         "--tee", help="Accepted kind of enclave. Repeatable. [bold]simulated[/] protects nothing from the machine's owner."
     ),
 ]
+TeePolicy = Annotated[Path | None, typer.Option("--tee-policy", metavar="FILE", help=POLICY_HELP)]
 MaxRuns = Annotated[int, typer.Option(min=1, help="Real runs in all; above 1 asks for reruns.")]
 Until = Annotated[datetime | None, typer.Option(help="Last day of reruns (UTC).", formats=["%Y-%m-%d"])]
 Vary = Annotated[list[str], repeatable("--vary", "Input that a runner may set. Repeatable.")]
@@ -119,6 +122,7 @@ def create(
     declare: Declare,
     constrain: Constrain,
     sensitive: Sensitive,
+    tee_policy: TeePolicy = None,
     max_runs: MaxRuns = 1,
     until: Until = None,
     vary: Vary,
@@ -131,6 +135,8 @@ def create(
     """Draft a job. Nothing runs and nobody is asked until you submit it.
 
     Example: opaque-jobs job create "Tumour study" --name Rates --sql rates.sql --dataset visits --tee simulated
+
+    On hardware: opaque-jobs job create "Tumour study" --sql rates.sql --dataset visits --tee sev-snp --tee-policy snp.json
 
     Without code: opaque-jobs job create "Tumour study" --template overlap-count --parameters p.json --dataset a --dataset b
     """
@@ -150,6 +156,7 @@ def create(
                 inputs=parse_declarations(declare, constrain, sensitive=sensitive),
                 rerun_terms=_terms(max_runs, until, vary, min_interval, schedule),
                 tee_kinds=tuple(tee),
+                tee_policies=read_policies(tee_policy).policies if tee_policy else NO_HARDWARE,
                 spark_conf=_conf(conf),
             )
         )

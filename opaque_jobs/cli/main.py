@@ -27,6 +27,7 @@ _NOUNS: Final = (
     "run",
     "result",
     "receipt",
+    "attest",
     "broker",
     "airflow",
     "runtime",

@@ -15,6 +15,7 @@ from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.output import print_code, print_record, print_rows, stdout, trust_text
 from opaque_jobs.cli.result import result_table
 from opaque_jobs.cli.results import open_test_result
+from opaque_jobs.cli.tee_policy import policy_items
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
@@ -129,6 +130,9 @@ def print_page(page: ReviewPage) -> None:
     print_record(_runtime(spec), as_json=False)
     if TeeKind.SIMULATED in spec.tee_kinds:
         stdout().print(f"accepts: {trust_text(TeeKind.SIMULATED.value)}")
+    for kind, demands in policy_items(spec.tee_policies).items():
+        _section(f"what is demanded of {kind} before it gets keys; debug modes never do")
+        print_record(demands, as_json=False)
     _section("votes")
     print_rows(_votes(page), ["member", "vote", "comment", "voted_at"], as_json=False)
     if review.approval_rule is ApprovalRule.GROUPS:

@@ -35,6 +35,7 @@ from opaque_jobs.domain.job import Code, Language, TeeKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import Trigger
+from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.services import Services, open_services
@@ -145,6 +146,7 @@ class Installation:
         wanted = Wanted(
             name="Job", description="", code=Code(language=language, text=text), template=None, parameters={},
             datasets=read, columns=columns or {}, inputs=(), rerun_terms=ANY_NUMBER, tee_kinds=(TeeKind.SIMULATED,),
+            tee_policies=NO_HARDWARE,
             spark_conf={},
         )  # fmt: skip
         author, signer = self.author, self.signers[self.author.name]
