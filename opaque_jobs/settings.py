@@ -51,6 +51,7 @@ class Settings:
         attester: Where evidence comes from.
         engine_cache: Let the runtime hold Java's start-up cache: engines start in a third of the time, but two machines that
             build the same sources then differ in this one file.
+        storage: Where encrypted data, test data and sealed results are; None is in the home.
     """
 
     home: Path
@@ -58,6 +59,7 @@ class Settings:
     sandbox: str
     attester: AttesterName = AttesterName.SIMULATED
     engine_cache: bool = True
+    storage: Path | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -68,8 +70,10 @@ class Settings:
         """
         env = os.environ if environ is None else environ
         home = Path(env.get(_PREFIX + "HOME") or Path.home() / ".opaque-jobs").expanduser()
-        if not home.is_absolute():
-            raise ConfigurationError("OPAQUE_JOBS_HOME is not an absolute path", hint="give the full path, starting with /")
+        storage = Path(env.get(_PREFIX + "STORAGE") or home / "storage").expanduser()
+        for name, folder in (("HOME", home), ("STORAGE", storage)):
+            if not folder.is_absolute():
+                raise ConfigurationError(f"{_PREFIX}{name} is not an absolute path", hint="give the full path, starting with /")
         cache = env.get(_PREFIX + "ENGINE_CACHE") or "yes"
         if cache not in {"yes", "no"}:
             raise ConfigurationError("OPAQUE_JOBS_ENGINE_CACHE is neither yes nor no", hint="set it to yes or no, or unset it")
@@ -89,6 +93,7 @@ class Settings:
             sandbox=sandbox,
             attester=AttesterName(attester),
             engine_cache=cache == "yes",
+            storage=storage,
         )
 
     def prepare(self) -> None:
@@ -122,9 +127,14 @@ class Settings:
         return self.home / "runtime"
 
     @property
+    def storage_dir(self) -> Path:
+        """Ciphertext and test data; homes that work together share it."""
+        return self.storage or self.home / "storage"
+
+    @property
     def datasets_dir(self) -> Path:
         """Encrypted datasets."""
-        return self.home / "storage" / "datasets"
+        return self.storage_dir / "datasets"
 
     def dataset_dir(self, dataset_id: str, version: int | str) -> Path:
         """Give the folder of one dataset version."""
@@ -133,7 +143,7 @@ class Settings:
     @property
     def results_dir(self) -> Path:
         """Sealed results of real runs."""
-        return self.home / "storage" / "results"
+        return self.storage_dir / "results"
 
     def result_dir(self, run_id: str) -> Path:
         """Give the folder of one run's sealed result."""
@@ -146,7 +156,7 @@ class Settings:
     @property
     def tests_dir(self) -> Path:
         """Results of test runs on synthetic data."""
-        return self.home / "storage" / "tests"
+        return self.storage_dir / "tests"
 
     def test_dir(self, run_id: str) -> Path:
         """Give the folder of one test run."""

@@ -18,6 +18,7 @@ from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundEr
 
 __all__ = [
     "BrokerConfig",
+    "believe_simulated",
     "config_path",
     "database_path",
     "key_path",
@@ -136,6 +137,18 @@ def pin_member(folder: Path, member: MemberEntry) -> None:
     config = load_config(folder)
     others = tuple(each for each in config.members if each.id != member.id)
     _replace(folder, replace(config, members=(*others, member)))
+
+
+def believe_simulated(folder: Path, key: VerifyKey) -> None:
+    """Believe another machine's simulated hardware too.
+
+    Raises:
+        NotFoundError: There is no broker in this folder.
+
+    Trust: whoever runs that machine can read what this broker releases to it.
+    """
+    config = load_config(folder)
+    _replace(folder, replace(config, simulated_keys=tuple(dict.fromkeys((*config.simulated_keys, key.text)))))
 
 
 def unpin_member(folder: Path, member_id: str) -> None:

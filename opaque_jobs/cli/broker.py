@@ -5,12 +5,13 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import key_path, pin_member, unpin_member
+from opaque_jobs.broker.config import believe_simulated, key_path, pin_member, unpin_member
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
 from opaque_jobs.cli.session import services
+from opaque_jobs.crypto.keys import VerifyKey
 
 __all__ = ["app"]
 
@@ -66,6 +67,21 @@ def pin(*, member: Annotated[str, typer.Argument(help="A member of the broker's 
         entry = opened.workspaces.member_for_login(member)
         pin_member(opened.context.settings.broker_dir(entry.organisation_id), entry)
     print_record({"member": entry.name, "key_id": entry.key_id, "pinned": True}, as_json=common().json)
+
+
+@app.command("believe")
+def believe(
+    *, org: Org, key: Annotated[str, typer.Argument(help="What 'opaque-jobs receipt simulated-key' prints on that machine.")]
+) -> None:
+    """Let a broker here release keys to another machine's [bold]simulated[/] enclaves, whose owner can then read the data.
+
+    For trying out how several homes work together. Runs still need everybody's approval, and jobs that accept simulated enclaves.
+    """
+    with services() as opened:
+        entry = opened.workspaces.organisation(org).entry
+        folder = opened.context.settings.broker_dir(entry.id)
+    believe_simulated(folder, VerifyKey.parse(key))
+    print_record({"organisation": entry.name, "believes": key}, as_json=common().json)
 
 
 @app.command("unpin")

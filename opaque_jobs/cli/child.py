@@ -96,6 +96,7 @@ class Child:
         return passed | {
             "OPAQUE_JOBS_HOME": str(self._settings.home),
             "OPAQUE_JOBS_DATABASE_URL": self._settings.database_url,
+            "OPAQUE_JOBS_STORAGE": str(self._settings.storage_dir),
             "OPAQUE_JOBS_SANDBOX": self._settings.sandbox,
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": "ignore",

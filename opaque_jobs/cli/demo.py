@@ -116,8 +116,8 @@ def _fresh_home(ending: contextlib.ExitStack, runtime: Path) -> Settings:
         raise ConfigurationError("the home for the demo cannot be made", hint="choose another place with --home") from None
     ending.push(lambda kind, _error, _trace: _clear(home, finished=kind is None and named is not None))
     ending.callback(no_more_interrupts)
-    for name in ("OPAQUE_JOBS_DATABASE_URL", "OPAQUE_JOBS_AIRFLOW_DATABASE_URL"):
-        os.environ.pop(name, None)  # the demo never touches a database that somebody uses
+    for name in ("OPAQUE_JOBS_DATABASE_URL", "OPAQUE_JOBS_AIRFLOW_DATABASE_URL", "OPAQUE_JOBS_STORAGE"):
+        os.environ.pop(name, None)  # the demo never touches a database or a storage that somebody uses
     return Settings.load({**os.environ, "OPAQUE_JOBS_HOME": str(home)})
 
 

@@ -18,6 +18,7 @@ from opaque_jobs.cli.results import open_test_result
 from opaque_jobs.cli.tee_policy import policy_items
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
 from opaque_jobs.errors import ConflictError, NotFoundError
 from opaque_jobs.services import Services
@@ -140,7 +141,8 @@ def print_page(page: ReviewPage) -> None:
         print_rows(_needed(page), ["from", "missing", "who may give them"], as_json=False, empty="none")
     _section("test on test data")
     _print_test(page)
-    _section(f"approve exactly this: opaque-jobs review approve {review.job_id} --digest {review.digest}")
+    if review.status is JobStatus.UNDER_REVIEW:
+        _section(f"approve exactly this: opaque-jobs review approve {review.job_id} --digest {review.digest}")
 
 
 def _section(title: str) -> None:

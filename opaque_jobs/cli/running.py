@@ -20,6 +20,11 @@ __all__ = ["airflow_for", "check_succeeded", "find_run", "run_test", "wait_for_r
 
 _POLL_S: Final = 0.3
 _SANDBOX_REASONS: Final = (CloseReason.SANDBOX_UNAVAILABLE, CloseReason.SANDBOX_ENDED)
+_HINTS: Final[dict[str, str]] = {
+    CloseReason.DATA_REFUSED: "where the run takes place, check each data set with 'opaque-jobs dataset verify'",
+    CloseReason.BROKER_UNREACHABLE: "every owner's key broker must answer: see 'opaque-jobs broker show'",
+}
+"""Where a run ends before the author's code can have logged anything."""
 
 
 def run_test(
@@ -61,7 +66,8 @@ def check_succeeded(run: RunView) -> None:
     message = f"the run {run.state.value}: {words}"
     if run.reason in _SANDBOX_REASONS:
         raise SandboxError(message, hint="find out why with 'opaque-jobs doctor'", run_id=run.id, reason=run.reason)
-    raise ConflictError(message, hint=f"see 'opaque-jobs result log {run.id}'", run_id=run.id, reason=run.reason)
+    hint = _HINTS.get(run.reason or "", f"see 'opaque-jobs result log {run.id}'")
+    raise ConflictError(message, hint=hint, run_id=run.id, reason=run.reason)
 
 
 def airflow_for(opened: Services, member: MemberEntry) -> AirflowRest:

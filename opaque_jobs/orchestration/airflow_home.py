@@ -98,6 +98,7 @@ class AirflowHome:
             "AIRFLOW_CONFIG": str(self.config_path),
             "OPAQUE_JOBS_HOME": str(self.settings.home),
             "OPAQUE_JOBS_DATABASE_URL": self.settings.database_url,
+            "OPAQUE_JOBS_STORAGE": str(self.settings.storage_dir),
             "OPAQUE_JOBS_SANDBOX": self.settings.sandbox,
             "OPAQUE_JOBS_ENGINE_CACHE": "yes" if self.settings.engine_cache else "no",
             "PYTHONPATH": str(Path(opaque_jobs.__file__).parent.parent),

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.settings import Settings
 from opaque_jobs.store.session import Store
 
 __all__ = ["Context", "utc_now"]
+
+_STORAGE: Final = Path("storage")
+"""What stored paths inside the storage begin with."""
 
 
 def utc_now() -> datetime:
@@ -34,11 +38,16 @@ class Context:
     runtime: Callable[[], Runtime]
 
     def stored_path(self, path: Path) -> str:
-        """Give a path as it is stored: relative to the home folder when inside it, so that a home can be moved."""
+        """Give a path as it is stored: relative to the storage or the home, which may be moved, or elsewhere for others."""
         absolute = path.absolute()
-        home = self.settings.home.absolute()
+        storage, home = self.settings.storage_dir.absolute(), self.settings.home.absolute()
+        if absolute.is_relative_to(storage):
+            return str(_STORAGE / absolute.relative_to(storage))
         return str(absolute.relative_to(home) if absolute.is_relative_to(home) else absolute)
 
     def located_path(self, stored: str) -> Path:
         """Give the path behind a stored one."""
-        return self.settings.home / stored
+        path = Path(stored)
+        if path.is_relative_to(_STORAGE):
+            return self.settings.storage_dir / path.relative_to(_STORAGE)
+        return self.settings.home / path

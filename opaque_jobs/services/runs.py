@@ -11,11 +11,11 @@ from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.ids import new_id
 from opaque_jobs.domain.inputs import parse_datetime
-from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import RUN, JobStatus, RunEvent, RunState
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind, Trigger
-from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
 from opaque_jobs.services.consent_rules import bundle_of, stands
 from opaque_jobs.services.context import Context
@@ -283,15 +283,25 @@ class Runs:
                 require(access.role, Action.TEST_DRAFT)
                 spec = spec_of_draft(session, access, measurement)
             for use in spec.datasets:
-                if dataset_rows.dataset(session, use.dataset_id).test_data_kind is TestDataKind.NONE:
-                    raise ConflictError(
-                        f"the data set '{use.alias}' has no test data", hint="ask its owner to attach some", alias=use.alias
-                    )
+                self._check_test_data(session, use)
             values = checked_inputs(spec, inputs, test=True)
             record = _new_run(
                 session, spec, kind=RunKind.TEST, trigger=Trigger.MANUAL, actor=actor, inputs=values, dag_run=None, now=now
             )
             return _view(record)
+
+    def _check_test_data(self, session: Session, use: DatasetUse) -> None:
+        data = dataset_rows.dataset(session, use.dataset_id)
+        if data.test_data_kind is TestDataKind.NONE or data.test_data_path is None:
+            raise ConflictError(
+                f"the data set '{use.alias}' has no test data", hint="ask its owner to attach some", alias=use.alias
+            )
+        if not any(self._context.located_path(data.test_data_path).glob("*.parquet")):
+            raise ConfigurationError(
+                f"the test data of '{use.alias}' is not in this installation's storage",
+                hint="homes that work together share one folder: set OPAQUE_JOBS_STORAGE to it in each",
+                alias=use.alias,
+            )
 
     def gate_states(self, ids: Sequence[str]) -> dict[str, str]:
         """Tell for run ids or revision ids (`<job id>@<revision>`) whether the gate is `waiting`, `open`, or why it refuses."""

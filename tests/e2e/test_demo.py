@@ -21,6 +21,25 @@ from opaque_jobs.services.demo_data import write_demo_sources
 pytestmark = [pytest.mark.airflow, pytest.mark.spark]
 
 CLEANING_S = 90
+STEPS = (
+    "checking the enclave's runtime (built once, then shared by all homes)",
+    "two organisations and three members make their keys",
+    "the key brokers start (Airflow starts in the background)",
+    "the members found a workspace",
+    "each owner encrypts real data (Wisconsin breast cancer, 569 patients)",
+    "anna tests 'Share by tumour size' (SQL) on synthetic data in the sandbox",
+    "lea tests 'Rule of thumb' (PySpark with a Python UDF) on synthetic data in the sandbox",
+    "anna tests 'Logistic regression' (no-code) on synthetic data in the sandbox",
+    "second approvals",
+    "Airflow becomes ready",
+    "anna starts 'Share by tumour size' in Airflow: it must wait at the gate",
+    "third approvals",
+    "'Share by tumour size' runs in the enclave",
+    "'Rule of thumb' runs in the enclave",
+    "'Logistic regression' runs in the enclave",
+    "anna reruns 'Share by tumour size' with min_patients = 5, as approved",
+)
+"""All steps of the demo, each as it says that it begins; that the list is whole is checked on a whole demo."""
 
 
 @dataclass
@@ -48,6 +67,10 @@ class Demo:
         out, rest = self.process.communicate(timeout=timeout_s)
         self.told.append(rest)
         return out
+
+    def begun(self) -> list[str]:
+        """Give the steps that have begun, in order."""
+        return [line.removesuffix(" ...") for line in self.said.splitlines() if line.endswith(" ...")]
 
     def processes(self) -> list[str]:
         """Give what still runs and has to do with this demo."""
@@ -107,12 +130,24 @@ def answered(run: dict) -> list[tuple[int, int, float]]:
     return [(row["radius_from"], row["patients"], float(row["malignant_share"])) for row in run["rows"]]
 
 
+def interrupted(demo: Demo) -> None:
+    """Press Ctrl-C and check that the demo ends in order."""
+    demo.process.send_signal(signal.SIGINT)
+    demo.finish(timeout_s=CLEANING_S)
+    assert demo.process.returncode == 130, demo.said
+    assert "Traceback" not in demo.said
+    assert demo.said.rstrip().endswith("interrupted")
+    assert demo.processes() == []
+    assert sorted(path.name for path in demo.place.iterdir()) == []
+
+
 def test_demo_shows_the_whole_path_with_right_answers_and_leaves_nothing(start_demo, tmp_path):
     demo = start_demo("--json")
     document = json.loads(demo.finish(timeout_s=900) or "{}")
     assert demo.process.returncode == 0, demo.said
     assert "Traceback" not in demo.said
     assert "SIMULATED" in demo.said
+    assert list(dict.fromkeys(demo.begun())) == list(STEPS)
 
     # A run that lacks one vote waits, and nothing behind the gate has begun.
     assert document["gate"]["wait_for_approvals"] == "deferred"
@@ -152,16 +187,19 @@ def test_demo_shows_the_whole_path_with_right_answers_and_leaves_nothing(start_d
         ("tests 'Share by tumour size'", 4.0),
     ],
 )
-def test_demo_interrupted_at_any_step_leaves_no_process_and_no_home(start_demo, moment, wait_s):
+def test_demo_interrupted_in_the_middle_of_a_step_leaves_no_process_and_no_file(start_demo, moment, wait_s):
     demo = start_demo()
     demo.wait_until_it_says(moment)
     time.sleep(wait_s)
-    demo.process.send_signal(signal.SIGINT)
-    demo.finish(timeout_s=CLEANING_S)
-    assert demo.process.returncode == 130, demo.said
-    assert "Traceback" not in demo.said
-    assert demo.processes() == []
-    assert list(demo.place.glob("opaque-jobs-demo-*")) == []
+    interrupted(demo)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("step", STEPS)
+def test_demo_interrupted_as_a_step_begins_leaves_no_process_and_no_file(start_demo, step):
+    demo = start_demo()
+    demo.wait_until_it_says(f"{step} ...\n")
+    interrupted(demo)
 
 
 def test_demo_in_a_home_that_is_not_empty_is_refused_and_touches_nothing(start_demo, tmp_path):

@@ -33,7 +33,12 @@ def test_settings_empty_values_count_as_unset():
 
 @pytest.mark.parametrize(
     "environ",
-    [{"OPAQUE_JOBS_HOME": "relative"}, {"OPAQUE_JOBS_ENGINE_CACHE": "perhaps"}, {"OPAQUE_JOBS_SANDBOX": "none"}],
+    [
+        {"OPAQUE_JOBS_HOME": "relative"},
+        {"OPAQUE_JOBS_STORAGE": "relative"},
+        {"OPAQUE_JOBS_ENGINE_CACHE": "perhaps"},
+        {"OPAQUE_JOBS_SANDBOX": "none"},
+    ],
 )
 def test_settings_that_cannot_be_meant_are_refused(environ):
     with pytest.raises(ConfigurationError) as caught:
@@ -71,3 +76,10 @@ def test_settings_every_path_is_below_home(tmp_path):
     ]  # fmt: skip
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(tmp_path) for path in paths)
+
+
+def test_settings_storage_elsewhere_holds_data_and_results_and_nothing_else(tmp_path):
+    home, storage = tmp_path / "home", tmp_path / "shared"
+    settings = Settings.load({"OPAQUE_JOBS_HOME": str(home), "OPAQUE_JOBS_STORAGE": str(storage)})
+    assert all(path.is_relative_to(storage) for path in (settings.datasets_dir, settings.results_dir, settings.tests_dir))
+    assert all(path.is_relative_to(home) for path in (settings.keys_dir, settings.brokers_dir, settings.simulated_key_path))
