@@ -70,9 +70,9 @@ class Settings:
         """
         env = os.environ if environ is None else environ
         home = Path(env.get(_PREFIX + "HOME") or Path.home() / ".opaque-jobs").expanduser()
-        storage = Path(env.get(_PREFIX + "STORAGE") or home / "storage").expanduser()
+        storage = Path(env[_PREFIX + "STORAGE"]).expanduser() if env.get(_PREFIX + "STORAGE") else None
         for name, folder in (("HOME", home), ("STORAGE", storage)):
-            if not folder.is_absolute():
+            if folder is not None and not folder.is_absolute():
                 raise ConfigurationError(f"{_PREFIX}{name} is not an absolute path", hint="give the full path, starting with /")
         cache = env.get(_PREFIX + "ENGINE_CACHE") or "yes"
         if cache not in {"yes", "no"}:
