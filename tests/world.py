@@ -111,6 +111,7 @@ class Organisation:
             "dataset_id": self.dataset_id,
             "dataset_version": 1,
             "manifest_digest": self.manifest().digest,
+            "schema_digest": self.manifest().schema_digest,
             "organisation_id": self.id,
             "columns": ("id", "value"),
         }
@@ -272,6 +273,8 @@ class Enclave:
     def __init__(self, world: World, spec: JobSpec, bundle: ApprovalBundle, *, run_id: str = "run-1", **inputs: Any) -> None:
         self.world, self.spec, self.bundle, self.run_id = world, spec, bundle, run_id
         self.inputs = effective_inputs(spec.inputs, inputs, aliases=spec.aliases)
+        self.refreshed: dict[str, str] = {}
+        self.manifests = {use.alias: use.manifest_digest for use in spec.datasets}
         self.sealing, self.signing = SealingKey.generate(), SigningKey.generate()
         self.measurement = MEASUREMENT
         self.attester_key = world.development_key
@@ -287,6 +290,7 @@ class Enclave:
             run_id=self.run_id,
             bundle_digest=self.bundle.digest,
             inputs=self.inputs,
+            manifests=self.manifests,
             log_checkpoint=None,
         )
 
@@ -306,6 +310,7 @@ class Enclave:
             bundle=self.bundle.to_bytes(),
             run_id=self.run_id,
             inputs=self.inputs,
+            refreshed=self.refreshed,
             evidence=self.evidence(nonce),
         )
         return replace(request, **over)

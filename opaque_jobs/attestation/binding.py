@@ -68,7 +68,13 @@ def carried(kind: TeeKind, data: bytes) -> bytes:
 
 
 def init_data(
-    *, job_digest: str, run_id: str, bundle_digest: str, inputs: Mapping[str, Any], log_checkpoint: str | None
+    *,
+    job_digest: str,
+    run_id: str,
+    bundle_digest: str,
+    inputs: Mapping[str, Any],
+    manifests: Mapping[str, str],
+    log_checkpoint: str | None,
 ) -> bytes:
     """Give the 48 bytes that stand for the run in report data.
 
@@ -77,6 +83,7 @@ def init_data(
         run_id: The run.
         bundle_digest: Digest of the approval bundle.
         inputs: Effective input values, defaults filled in.
+        manifests: Data set's name -> digest of the manifest of exactly the version that the run reads.
         log_checkpoint: None while there is no log.
     """
     document = {
@@ -84,6 +91,7 @@ def init_data(
         "run_id": run_id,
         "bundle_digest": bundle_digest,
         "inputs_digest": digest(canonical_bytes(dict(inputs))),
+        "manifests": dict(manifests),
         "log_checkpoint": log_checkpoint,
     }
     return hashlib.sha384(canonical_bytes(document)).digest()

@@ -104,6 +104,7 @@ class AttestRequest:
         bundle: Bytes of the approval bundle.
         run_id: The run.
         inputs: Effective input values.
+        refreshed: Data set's name -> its manifest's envelope (JSON text), of those read in a newer version than the job names.
         evidence: Bytes of the evidence.
     """
 
@@ -113,6 +114,7 @@ class AttestRequest:
     bundle: bytes
     run_id: str
     inputs: Mapping[str, Any]
+    refreshed: Mapping[str, str]
     evidence: bytes
 
 
@@ -128,6 +130,7 @@ def attest_body(request: AttestRequest) -> str:
                     "bundle": base64.b64encode(request.bundle).decode("ascii"),
                     "run_id": request.run_id,
                     "inputs": dict(request.inputs),
+                    "refreshed": dict(request.refreshed),
                 },
             },
             "tee-evidence": {"primary_evidence": base64.b64encode(request.evidence).decode("ascii")},
@@ -145,7 +148,7 @@ def parse_attest(body: bytes) -> AttestRequest:
     document = require_fields(parse_json(body, what=what), ("runtime-data", "init-data", "tee-evidence"), what=what)
     runtime = require_fields(document["runtime-data"], ("nonce", "tee-pubkey"), what=what)
     init = require_fields(document["init-data"], ("format", "body"), what=what)
-    about = require_fields(init["body"], ("job_spec", "bundle", "run_id", "inputs"), what=what)
+    about = require_fields(init["body"], ("job_spec", "bundle", "run_id", "inputs", "refreshed"), what=what)
     evidence = require_fields(document["tee-evidence"], ("primary_evidence",), what=what)
     if (
         init["format"] != _INIT_FORMAT
@@ -153,6 +156,8 @@ def parse_attest(body: bytes) -> AttestRequest:
         or not isinstance(about["run_id"], str)
         or not _RUN_ID.fullmatch(about["run_id"])
         or not isinstance(about["inputs"], dict)
+        or not isinstance(about["refreshed"], dict)
+        or not all(isinstance(each, str) for each in about["refreshed"].values())
     ):
         raise _wrong(what)
     return AttestRequest(
@@ -162,6 +167,7 @@ def parse_attest(body: bytes) -> AttestRequest:
         bundle=decode_base64(about["bundle"], what=what),
         run_id=about["run_id"],
         inputs=about["inputs"],
+        refreshed=about["refreshed"],
         evidence=decode_base64(evidence["primary_evidence"], what=what),
     )
 

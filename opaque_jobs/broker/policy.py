@@ -4,7 +4,7 @@ Closed by default: each thing that must hold is checked, and what is unknown cou
 say nothing about data; they travel through the untrusted relay to the agent and on to people.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,13 +13,14 @@ from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import Evidence, unbound
 from opaque_jobs.crypto.consent import consent_refusals
+from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
 from opaque_jobs.domain.rerun_terms import lease_refusals
 from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
 
 __all__ = [
     "NONCE_LIFETIME_S",
@@ -31,6 +32,7 @@ __all__ = [
     "Refused",
     "decide",
     "roster_reasons",
+    "uses_shown",
 ]
 
 NONCE_LIFETIME_S: Final = 120
@@ -45,6 +47,7 @@ class Case:
         bundle: Proof of consent.
         run_id: The run.
         inputs: Input values as shown.
+        refreshed: Data set's name -> manifest envelope, of those that are newer than the job names.
         keys: The enclave's public keys.
         nonce: This broker's own nonce for it.
         evidence: The verified evidence.
@@ -54,6 +57,7 @@ class Case:
     bundle: ApprovalBundle
     run_id: str
     inputs: Mapping[str, Any]
+    refreshed: Mapping[str, str]
     keys: TeePublicKeys
     nonce: str
     evidence: Evidence
@@ -137,8 +141,12 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     Trust: the evidence's own signature was verified before. Everything else is verified here, from bytes.
     """
     spec = case.spec
-    # 1. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run.
-    reasons = _evidence_reasons(case, now)
+    # 1. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run; and the versions
+    #    that it reads are the approved ones, or newer ones that the approval covers.
+    uses = uses_shown(case)
+    reasons = _evidence_reasons(case, uses or spec.datasets, now)
+    if uses is None:
+        reasons.append("version-not-covered")
     # 2. Every member consents to exactly this job, at this epoch.
     reasons += consent_refusals(case.bundle, spec)
     if knowledge.withdrawn:
@@ -161,7 +169,7 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
         reasons.append("already-released")
     # 5. The datasets are ours, as deposited, shared here, and asked for within their policy.
     columns: dict[tuple[str, int], tuple[str, ...]] = {}
-    for use in spec.datasets:
+    for use in uses or ():
         if use.organisation_id == knowledge.organisation_id:
             reasons += _dataset_reasons(use, knowledge, columns)
     if not any(use.organisation_id == knowledge.organisation_id for use in spec.datasets):
@@ -169,11 +177,22 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     return Refused(reasons=_unique(reasons)) if reasons else Granted(roster=roster, columns=columns)
 
 
+def uses_shown(case: Case) -> tuple[DatasetUse, ...] | None:
+    """Give the data sets with the versions that the run reads; None if one is not covered by the approval, or not proved."""
+    if not case.refreshed:
+        return case.spec.datasets
+    roster = _parsed_roster(case.bundle)
+    try:
+        return None if roster is None else uses_of_run(case.spec, case.refreshed, roster.members)
+    except OpaqueJobsError:
+        return None
+
+
 def _unique(reasons: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reasons))
 
 
-def _evidence_reasons(case: Case, now: datetime) -> list[str]:
+def _evidence_reasons(case: Case, uses: Sequence[DatasetUse], now: datetime) -> list[str]:
     spec, evidence = case.spec, case.evidence
     reasons = []
     if evidence.kind not in spec.tee_kinds:
@@ -196,6 +215,7 @@ def _evidence_reasons(case: Case, now: datetime) -> list[str]:
         run_id=case.run_id,
         bundle_digest=case.bundle.digest,
         inputs=effective,
+        manifests={use.alias: use.manifest_digest for use in uses},
         log_checkpoint=None,
     )
     return [*reasons, *unbound(evidence, nonce=case.nonce, keys=case.keys, run=bound)]

@@ -14,13 +14,13 @@ from opaque_jobs.attestation.kbs import AttestRequest, parse_attest
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
-from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide
+from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide, uses_shown
 from opaque_jobs.broker.sessions import Session, Sessions
 from opaque_jobs.broker.store import Store, Transaction
 from opaque_jobs.crypto.custody import KeyRelease, open_deposit, release_info, seal_release
 from opaque_jobs.crypto.keys import BrokerKeys, VerifyKey
 from opaque_jobs.crypto.parquet import released_keys
-from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.job import TeeKind, parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.errors import InvalidInputError, TrustError
 
@@ -138,6 +138,7 @@ class Broker:
             bundle=bundle,
             run_id=request.run_id,
             inputs=request.inputs,
+            refreshed=request.refreshed,
             keys=request.keys,
             nonce=session.nonce,
             evidence=evidence,
@@ -166,15 +167,15 @@ class Broker:
             members=config.members,
             roster=memory.known_roster(spec.workspace_id),
             withdrawn=memory.withdrawn(spec.digest),
-            holdings=self._holdings(memory, spec),
+            holdings=self._holdings(memory, case),
             shared=memory.shared(spec.workspace_id, spec.workspace_genesis),
             releases=memory.releases(spec.digest, but_run=case.run_id),
             released_to=memory.released_to(spec.digest, case.run_id),
         )
 
-    def _holdings(self, memory: Transaction, spec: JobSpec) -> dict[tuple[str, int], Holding]:
+    def _holdings(self, memory: Transaction, case: Case) -> dict[tuple[str, int], Holding]:
         holdings = {}
-        for use in spec.datasets:
+        for use in uses_shown(case) or ():
             deposit = memory.deposit(use.dataset_id, use.dataset_version)
             if deposit is not None:
                 _, policy = open_deposit(deposit, self.keys.sealing)

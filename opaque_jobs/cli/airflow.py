@@ -40,4 +40,5 @@ def reconcile() -> None:
     with services() as opened:
         done = Housekeeping(services=opened, address=_running(opened.context.settings)).once()
     record = {"expired_jobs": list(done.expired), "closed_runs": {each.run_id: each.reason for each in done.closed}}
+    record |= {"refreshed": [f"{dataset_id} version {version}" for dataset_id, version in done.refreshed]}
     print_record(record, as_json=common().json)

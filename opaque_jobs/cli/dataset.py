@@ -78,7 +78,9 @@ def encrypt(
     where: Annotated[list[str], repeatable("--where", "Jobs see only such rows: COLUMN OPERATOR VALUE. Repeatable.")],
     column_type: Annotated[list[str], repeatable("--type", "COLUMN=TYPE, for CSV. Repeatable.")],
     delimiter: Annotated[str, typer.Option(help="Between a CSV file's fields.")] = "",
-    refresh: Annotated[bool, typer.Option("--refresh", help="Make the next version of a data set that exists.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Make the next version of a data set that exists; say --column and --where again.")
+    ] = False,
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:

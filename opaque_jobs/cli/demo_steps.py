@@ -336,6 +336,7 @@ def verify_for(cast: Cast, run: RunView, name: str) -> ReceiptReport:
         spec_bytes=context.spec_bytes,
         bundle_bytes=context.bundle_bytes,
         inputs=context.inputs,
+        refreshed=context.refreshed,
         folder=context.folder,
         simulated_keys=[load_service_key(cast.services.context.settings.simulated_key_path).public],
         workspace_genesis=roster.genesis_digest if roster else None,

@@ -69,11 +69,25 @@ Until = Annotated[datetime | None, typer.Option(help="Last day of reruns (UTC)."
 Vary = Annotated[list[str], repeatable("--vary", "Input that a runner may set. Repeatable.")]
 Interval = Annotated[int, typer.Option("--min-interval", min=0, help="Seconds between two runs.")]
 Schedule = Annotated[str | None, typer.Option(help="Cron expression.")]
+Follow = Annotated[
+    list[str],
+    repeatable("--follow", "Data set (by its name in the code) whose newer versions with the same columns are approved too."),
+]
+OnRefresh = Annotated[bool, typer.Option("--on-refresh", help="A newer version of what it follows starts a run.")]
 Conf = Annotated[list[str], repeatable("--conf", "Engine setting KEY=VALUE. Repeatable.")]
 Values = Annotated[list[str], repeatable("--input", "Input value NAME=VALUE. Repeatable.")]
 
 
-def _terms(max_runs: int, until: datetime | None, vary: list[str], interval: int, schedule: str | None) -> RerunTerms:
+def _terms(
+    max_runs: int,
+    until: datetime | None,
+    *,
+    vary: list[str],
+    interval: int,
+    schedule: str | None,
+    follow: list[str],
+    on_refresh: bool,
+) -> RerunTerms:
     return RerunTerms(
         max_runs=max_runs,
         not_before=None,
@@ -81,6 +95,8 @@ def _terms(max_runs: int, until: datetime | None, vary: list[str], interval: int
         min_interval_s=interval,
         schedule=schedule,
         variable_inputs=tuple(vary),
+        follows=tuple(sorted(set(follow))),
+        on_refresh=on_refresh,
     )
 
 
@@ -128,6 +144,8 @@ def create(
     vary: Vary,
     min_interval: Interval = 0,
     schedule: Schedule = None,
+    follow: Follow,
+    on_refresh: OnRefresh = False,
     conf: Conf,
     replace: Annotated[str | None, typer.Option("--replace", help="Replace this draft's content; makes no new job.")] = None,
     acting: Acting = None,
@@ -154,7 +172,15 @@ def create(
                 datasets={alias: find_dataset(opened, actor, wanted, workspace_id=where) for alias, wanted, _ in uses},
                 columns={alias: columns for alias, _, columns in uses if columns},
                 inputs=parse_declarations(declare, constrain, sensitive=sensitive),
-                rerun_terms=_terms(max_runs, until, vary, min_interval, schedule),
+                rerun_terms=_terms(
+                    max_runs,
+                    until,
+                    vary=vary,
+                    interval=min_interval,
+                    schedule=schedule,
+                    follow=follow,
+                    on_refresh=on_refresh,
+                ),
                 tee_kinds=tuple(tee),
                 tee_policies=read_policies(tee_policy).policies if tee_policy else NO_HARDWARE,
                 spark_conf=_conf(conf),

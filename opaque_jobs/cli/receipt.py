@@ -28,7 +28,7 @@ _RULES: Final = {
     ApprovalRule.UNANIMOUS: "by every member",
     ApprovalRule.GROUPS: "by its author, every data owner, and the groups that all members chose",
 }
-_FIELDS = ("v", "run_id", "receipt", "job", "approvals", "inputs")
+_FIELDS = ("v", "run_id", "receipt", "job", "approvals", "inputs", "refreshed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ class _Package:
     job: bytes
     approvals: bytes
     inputs: dict[str, Any]
+    refreshed: dict[str, str]
 
     @classmethod
     def of(cls, context: ReceiptContext) -> "_Package":
@@ -49,11 +50,12 @@ class _Package:
             job=context.spec_bytes,
             approvals=context.bundle_bytes,
             inputs=dict(context.inputs),
+            refreshed=dict(context.refreshed),
         )
 
     def to_bytes(self) -> bytes:
         encoded = {name: base64.b64encode(getattr(self, name)).decode() for name in ("receipt", "job", "approvals")}
-        return canonical_bytes({"v": 1, "run_id": self.run_id, "inputs": self.inputs, **encoded})
+        return canonical_bytes({"v": 1, "run_id": self.run_id, "inputs": self.inputs, "refreshed": self.refreshed, **encoded})
 
     @classmethod
     def read(cls, file: Path) -> "_Package":
@@ -66,9 +68,13 @@ class _Package:
             parts = {name: base64.b64decode(document[name], validate=True) for name in ("receipt", "job", "approvals")}
         except (ValueError, TypeError):
             raise InvalidInputError("the receipt file is damaged", hint="ask for it again") from None
-        if document["v"] != 1 or not isinstance(document["inputs"], dict):
+        if document["v"] != 1 or not isinstance(document["inputs"], dict) or not _is_texts(document["refreshed"]):
             raise InvalidInputError("the receipt file is of an unknown version", hint="use a newer version of this program")
-        return cls(run_id=str(document["run_id"]), inputs=document["inputs"], **parts)
+        return cls(run_id=str(document["run_id"]), inputs=document["inputs"], refreshed=document["refreshed"], **parts)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
 @app.command("export")
@@ -115,6 +121,7 @@ def verify(
         spec_bytes=package.job,
         bundle_bytes=package.approvals,
         inputs=package.inputs,
+        refreshed=package.refreshed,
         folder=result,
         simulated_keys=keys,
         workspace_genesis=genesis,

@@ -208,7 +208,8 @@ def _terms(spec: JobSpec) -> dict[str, Any]:
         "not before": terms.not_before,
         "not after": terms.not_after,
         "between two runs": f"at least {terms.min_interval_s:,} s" if terms.min_interval_s else None,
-        "schedule": terms.schedule,
+        "schedule": "whenever one that it follows is refreshed" if terms.on_refresh else terms.schedule,
+        "newer versions too, with the same columns, of": list(terms.follows),
     }
     return {"runs": terms.max_runs, **{name: value for name, value in named.items() if value}}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.document import from_json, to_bytes, to_json
 from opaque_jobs.domain.ids import check_identifier
 from opaque_jobs.errors import InvalidInputError
@@ -125,6 +125,11 @@ class DatasetManifest:
     def digest(self) -> str:
         """Digest of the canonical bytes: pinned in job specs."""
         return digest(self.to_bytes())
+
+    @property
+    def schema_digest(self) -> str:
+        """Digest of all columns' names and types, in order: what a refresh must keep."""
+        return digest(canonical_bytes(to_json(self.columns)))
 
     @staticmethod
     def parse(predicate: object) -> "DatasetManifest":

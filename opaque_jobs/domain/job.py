@@ -125,6 +125,7 @@ class DatasetUse:
         dataset_id: The data set.
         dataset_version: The exact version.
         manifest_digest: Digest of its manifest.
+        schema_digest: Digest of its columns' names and types.
         organisation_id: Its owner, whose broker must release the keys.
         columns: Columns that the job may read.
     """
@@ -133,12 +134,14 @@ class DatasetUse:
     dataset_id: str
     dataset_version: int
     manifest_digest: str
+    schema_digest: str
     organisation_id: str
     columns: tuple[str, ...]
 
     def __post_init__(self) -> None:
         check_identifier(self.alias, what="data set")
-        if not self.columns or len(set(self.columns)) != len(self.columns) or not _DIGEST.fullmatch(self.manifest_digest):
+        digests = (self.manifest_digest, self.schema_digest)
+        if not self.columns or len(set(self.columns)) != len(self.columns) or not all(map(_DIGEST.fullmatch, digests)):
             raise InvalidInputError("a data set of the job names no columns, or one twice", hint="list each column once")
 
 
@@ -241,7 +244,8 @@ class JobSpec:
             raise InvalidInputError("the job's specification has an unknown version", hint="was it written by another version?")
         if (self.template is None) != (self.kind is JobKind.NOTEBOOK):
             raise InvalidInputError("a no-code job has a template, a notebook job has none", hint="choose one of them")
-        self._check_datasets_and_inputs()
+        self._check_datasets()
+        self._check_inputs()
         if not self.recipients or not self.tee_kinds or not _DIGEST.fullmatch(self.measurement):
             raise InvalidInputError(
                 "the job names no recipient, no accepted TEE kind, or no runtime",
@@ -259,9 +263,8 @@ class JobSpec:
                 hint="write the value itself: Spark would put in other settings or its environment",
             )
 
-    def _check_datasets_and_inputs(self) -> None:
+    def _check_datasets(self) -> None:
         aliases = [use.alias.lower() for use in self.datasets]
-        names = [variable.name for variable in self.inputs]
         if not aliases or len(set(aliases)) != len(aliases):
             raise InvalidInputError(
                 "a job reads at least one data set, each under its own name",
@@ -273,6 +276,16 @@ class JobSpec:
                 "a job names the same version of a data set twice",
                 hint="use it under one name; a broker releases its keys once per run",
             )
+        followed = {use.dataset_id for use in self.datasets if use.alias in self.rerun_terms.follows}
+        if not set(self.rerun_terms.follows) <= set(self.aliases) or any(
+            sum(use.dataset_id == each for use in self.datasets) > 1 for each in followed
+        ):
+            raise InvalidInputError(
+                "a data set that the job follows is not one that it reads, or is read twice", hint="see --follow and --dataset"
+            )
+
+    def _check_inputs(self) -> None:
+        names = [variable.name for variable in self.inputs]
         if len(set(names)) != len(names):
             raise InvalidInputError("two input variables have the same name", hint="rename one")
         for variable in self.inputs:
@@ -288,7 +301,13 @@ class JobSpec:
         settable = set(self.rerun_terms.variable_inputs)
         if not settable <= set(names):
             raise InvalidInputError("the rerun terms name an unknown input variable", hint="see the job's input variables")
+        unattended = self.rerun_terms.schedule is not None or self.rerun_terms.on_refresh
         for variable in self.inputs:
+            if variable.default is None and unattended:
+                raise InvalidInputError(
+                    f"input variable '{variable.name}' has no default, and nobody gives one when a schedule starts a run",
+                    hint="give it a default",
+                )
             if variable.default is None and variable.name not in settable:
                 raise InvalidInputError(
                     f"input variable '{variable.name}' has no default and may not be set",

@@ -21,6 +21,9 @@ class RerunTerms:
         min_interval_s: Seconds between two runs.
         schedule: A cron expression, or None for runs on request.
         variable_inputs: Input variables that a runner may set; the others keep their default.
+        follows: Names of data sets of which newer versions by the same owner with the same columns are approved too; of all
+            others exactly the version that the job names.
+        on_refresh: A newer version of one that it follows starts a run.
 
     Raises:
         InvalidInputError: The terms contradict themselves.
@@ -32,6 +35,8 @@ class RerunTerms:
     min_interval_s: int
     schedule: str | None
     variable_inputs: tuple[str, ...]
+    follows: tuple[str, ...] = ()
+    on_refresh: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -47,8 +52,13 @@ class RerunTerms:
             raise InvalidInputError("rerun terms need a last day", hint="give --until")
         if start and end and start >= end:
             raise InvalidInputError("the rerun terms end before they start", hint="swap the dates")
-        if self.schedule is not None and self.max_runs == 1:
-            raise InvalidInputError("a schedule needs more than one run", hint="give --max-runs")
+        if (self.schedule is not None or self.follows) and self.max_runs == 1:
+            raise InvalidInputError("a schedule, or following refreshes, needs more than one run", hint="give --max-runs")
+        if self.on_refresh and (not self.follows or self.schedule is not None):
+            raise InvalidInputError(
+                "a job that runs on refreshes follows a data set and has no other schedule",
+                hint="give --follow, and --on-refresh or --schedule",
+            )
 
 
 def lease_refusals(terms: RerunTerms, *, now: datetime, releases: Sequence[datetime]) -> list[str]:

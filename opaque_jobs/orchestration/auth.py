@@ -11,6 +11,7 @@ from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
 from airflow.api_fastapi.auth.managers.models.batch_apis import IsAuthorizedDagRequest
 from airflow.api_fastapi.auth.managers.models.resource_details import (
     AccessView,
+    AssetDetails,
     ConfigurationDetails,
     DagAccessEntity,
     DagDetails,
@@ -115,6 +116,14 @@ class WorkspaceAuthManager(SimpleAuthManager):
     ) -> bool:
         """Tell whether a person may see Airflow's configuration: its administrator only."""
         return self._is_admin(user) and super().is_authorized_configuration(method=method, user=user, details=details)
+
+    def is_authorized_asset(
+        self, *, method: ResourceMethod, user: SimpleAuthManagerUser, details: AssetDetails | None = None
+    ) -> bool:
+        """Tell who may see assets, which name our jobs, and tell of refreshes: housekeeping; the administrator may look."""
+        if user.username == HOUSEKEEPING_LOGIN:
+            return method in ("GET", "POST") and (details is None or details.id is None)
+        return method == "GET" and self._is_admin(user) and super().is_authorized_asset(method=method, user=user, details=details)
 
     def is_authorized_view(self, *, access_view: AccessView, user: SimpleAuthManagerUser) -> bool:
         """Tell whether a person may see an overview; members see the site, the rest is the administrator's."""

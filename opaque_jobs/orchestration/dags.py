@@ -11,15 +11,16 @@ from importlib.metadata import entry_points
 from typing import Any, Final, Protocol
 
 from airflow.configuration import conf
-from airflow.sdk import DAG, BaseOperator, Param, get_parsing_context
+from airflow.sdk import DAG, Asset, AssetAny, BaseOperator, Param, get_parsing_context
 from airflow.sdk.bases.operator import chain
+from airflow.sdk.definitions.asset import BaseAsset
 
 from opaque_jobs.domain.inputs import InputVariable, json_schema
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.errors import ConfigurationError, OpaqueJobsError
 from opaque_jobs.orchestration.access import services
 from opaque_jobs.orchestration.gate import ApprovalSensor
-from opaque_jobs.orchestration.ids import GATE_TASK, RUN_TASK, dag_id_of
+from opaque_jobs.orchestration.ids import GATE_TASK, RUN_TASK, asset_name, asset_uri, dag_id_of
 from opaque_jobs.orchestration.operator import EnclaveSparkOperator
 from opaque_jobs.orchestration.stubs import deployable_stubs
 from opaque_jobs.services.views import DagFacts
@@ -98,7 +99,7 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
         dag_id=dag_id_of(job_id),
         dag_display_name=facts.display_name,
         description=f"revision {revision}",
-        schedule=facts.schedule if facts.status is JobStatus.ACCEPTED else None,
+        schedule=_schedule(facts),
         start_date=facts.not_before or _LONG_AGO,
         end_date=facts.not_after,
         catchup=False,
@@ -123,6 +124,15 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
             "the DAG template puts something beside the approval gate", hint="add steps before the gate or after the run"
         )
     return dag
+
+
+def _schedule(facts: DagFacts) -> str | BaseAsset | None:
+    """Give what starts runs of an accepted revision: a cron expression, or a refresh of any data set that it follows."""
+    if facts.status is not JobStatus.ACCEPTED:
+        return None
+    if facts.runs_on_refresh_of:
+        return AssetAny(*(Asset(name=asset_name(each), uri=asset_uri(each)) for each in facts.runs_on_refresh_of))
+    return facts.schedule
 
 
 _DOC: Final = """Job `{job_id}`, revision {revision}, digest `{digest}`.

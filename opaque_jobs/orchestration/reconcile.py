@@ -1,10 +1,10 @@
-"""Housekeeping while Airflow runs: overdue reviews expire, and runs that nobody carries on are closed.
+"""Housekeeping while Airflow runs: overdue reviews expire, abandoned runs are closed, refreshes of data sets are told.
 
 Airflow's callbacks and listeners fire twice or never, and a run that Airflow calls failed may still be computing. So this
 comparison of runs, Airflow and leases is the only closer of abandoned runs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opaque_jobs.orchestration.logins import HOUSEKEEPING_LOGIN, ensure_logins
 from opaque_jobs.orchestration.rest import AirflowRest
@@ -21,10 +21,12 @@ class TidiedUp:
     Args:
         expired: Jobs whose review's deadline has passed.
         closed: Runs that were closed.
+        refreshed: (data set, version) of refreshes that Airflow was told of.
     """
 
     expired: tuple[str, ...]
     closed: tuple[ClosedRun, ...]
+    refreshed: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +36,12 @@ class Housekeeping:
     Args:
         services: The services.
         address: Where its Airflow answers.
+        told: Refreshes that Airflow has been told of: each once, for a run may take a while to be recorded.
     """
 
     services: Services
     address: str
+    told: set[tuple[str, int]] = field(default_factory=set)
 
     def once(self) -> TidiedUp:
         """Do one round.
@@ -49,5 +53,15 @@ class Housekeeping:
         settings = self.services.context.settings
         ensure_logins(settings, [HOUSEKEEPING_LOGIN])
         with AirflowRest.as_login(settings, self.address, HOUSEKEEPING_LOGIN) as airflow:
-            states = airflow.dag_run_states()
-        return TidiedUp(expired=expired, closed=tuple(self.services.runs.reconcile(states)))
+            closed = self.services.runs.reconcile(airflow.dag_run_states())
+            refreshed = [
+                each for each in self.services.runs.due_refreshes() if each not in self.told and self._tell(airflow, each)
+            ]
+        return TidiedUp(expired=expired, closed=tuple(closed), refreshed=tuple(refreshed))
+
+    def _tell(self, airflow: AirflowRest, refresh: tuple[str, int]) -> bool:
+        """Tell Airflow of one refresh; False while it does not know the data set, because the DAG is not there yet."""
+        if not airflow.announce_refresh(refresh[0]):
+            return False
+        self.told.add(refresh)
+        return True

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import httpx
 
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, InvalidInputError, NotFoundError, OpaqueJobsError
-from opaque_jobs.orchestration.ids import RUN_TASK, dag_id_of, job_id_of
+from opaque_jobs.orchestration.ids import RUN_TASK, asset_name, dag_id_of, job_id_of
 from opaque_jobs.orchestration.logins import read_logins
 from opaque_jobs.settings import Settings
 
@@ -120,6 +120,19 @@ class AirflowRest:
         body = {"logical_date": None, "conf": dict(inputs)} | ({"dag_run_id": dag_run_id} if dag_run_id else {})
         return str(self._send("POST", f"/api/v2/dags/{dag_id_of(job_id)}/dagRuns", json=body)["dag_run_id"])
 
+    def announce_refresh(self, dataset_id: str) -> bool:
+        """Tell that a data set has a newer version, which starts the jobs that run on its refreshes.
+
+        Returns:
+            False if Airflow knows no job that does.
+        """
+        name = asset_name(dataset_id)
+        for asset in self._pages("/api/v2/assets", "assets", name_pattern=name):
+            if asset["name"] == name:
+                self._send("POST", "/api/v2/assets/events", json={"asset_id": asset["id"], "extra": {}})
+                return True
+        return False
+
     def clear(self, job_id: str, dag_run_id: str) -> None:
         """Run a DAG run again, with the revision and inputs that it had."""
         self._send("POST", f"/api/v2/dags/{dag_id_of(job_id)}/dagRuns/{dag_run_id}/clear", json={"dry_run": False})
@@ -177,10 +190,10 @@ class AirflowRest:
             body = {"connection_id": conn_id, "conn_type": "spark", "host": "local[*]", "extra": '{"deploy-mode": "client"}'}
             self._send("POST", "/api/v2/connections", json=body)
 
-    def _pages(self, path: str, key: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, key: str, **filters: str) -> Iterator[dict[str, Any]]:
         offset, total = 0, 1
         while offset < total:
-            page = self._send("GET", path, params={"limit": 100, "offset": offset})
+            page = self._send("GET", path, params={**filters, "limit": 100, "offset": offset})
             total = page["total_entries"]
             offset += len(page[key]) or total
             yield from page[key]

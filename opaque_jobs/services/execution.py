@@ -29,6 +29,7 @@ from opaque_jobs.services.datasets import claimed_manifest
 from opaque_jobs.services.lease import RunLease
 from opaque_jobs.services.publishing import keep_only, publish, scratch_folder
 from opaque_jobs.services.receipts import verify_receipt
+from opaque_jobs.services.refreshes import refreshed_envelopes, version_read
 from opaque_jobs.services.relaying import BrokerRelay
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import runs as rows
@@ -236,7 +237,7 @@ def _data(call: _Call, record: RunRecord, spec: JobSpec) -> tuple[dict[str, str]
                 folder = call.context.located_path(stored) if stored else None
                 parts[use.alias] = sorted(folder.glob("*.parquet")) if folder else []
                 continue
-            version = dataset_rows.version(session, use.dataset_id, use.dataset_version)
+            version = dataset_rows.version(session, use.dataset_id, version_read(use, record))
             manifests[use.alias] = version.envelope.decode()
             home = call.context.located_path(version.storage)
             parts[use.alias] = [home / part.name for part in claimed_manifest(version.envelope).parts]
@@ -268,6 +269,7 @@ def _close(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: S
             spec_bytes=record.spec,
             bundle_bytes=record.bundle or b"",
             inputs=record.inputs,
+            refreshed=_refreshed(call, record),
             folder=folder,
             simulated_keys=believed_keys(call.context.settings),
         )
@@ -276,6 +278,11 @@ def _close(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: S
     if receipt.run_id != record.id:
         return _failed(call, CloseReason.RECEIPT_REFUSED)
     return _close_succeeded(call, folder, final, receipt=receipt, envelope=envelope)
+
+
+def _refreshed(call: _Call, record: RunRecord) -> dict[str, str]:
+    with call.context.store.read() as session:
+        return refreshed_envelopes(session, parse_job_spec(record.spec), record)
 
 
 def _read(path: Path) -> bytes | None:

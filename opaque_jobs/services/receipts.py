@@ -20,6 +20,7 @@ from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
 from opaque_jobs.attestation.result import verify_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.crypto.consent import RECEIPT, consent_refusals
+from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey, decode_base64
 from opaque_jobs.crypto.signing import Statement, verify_statement
 from opaque_jobs.domain.approval_rule import ApprovalRule
@@ -72,6 +73,7 @@ def verify_receipt(
     spec_bytes: bytes,
     bundle_bytes: bytes,
     inputs: Mapping[str, Any],
+    refreshed: Mapping[str, str],
     folder: Path | None,
     simulated_keys: Collection[VerifyKey],
     workspace_genesis: str | None = None,
@@ -87,6 +89,7 @@ def verify_receipt(
         spec_bytes=spec_bytes,
         bundle_bytes=bundle_bytes,
         inputs=inputs,
+        refreshed=refreshed,
         folder=folder,
         simulated_keys=simulated_keys,
         workspace_genesis=workspace_genesis,
@@ -103,6 +106,7 @@ def inspect_receipt(
     spec_bytes: bytes,
     bundle_bytes: bytes,
     inputs: Mapping[str, Any],
+    refreshed: Mapping[str, str],
     folder: Path | None,
     simulated_keys: Collection[VerifyKey],
     workspace_genesis: str | None = None,
@@ -115,6 +119,7 @@ def inspect_receipt(
         spec_bytes: The approved job.
         bundle_bytes: The approvals.
         inputs: Effective input values of the run.
+        refreshed: Data set's name -> manifest envelope, of those that were newer than the job names.
         folder: Result folder (ciphertext); None leaves step 7 out.
         simulated_keys: Development keys whose simulated evidence is believed.
         workspace_genesis: Digest of the workspace's first member list, if known.
@@ -125,6 +130,7 @@ def inspect_receipt(
         spec_bytes=spec_bytes,
         bundle_bytes=bundle_bytes,
         inputs=dict(inputs),
+        refreshed=dict(refreshed),
         folder=folder,
         verifiers={**hardware_verifiers(anchors), TeeKind.SIMULATED: SimulatedVerifier(simulated_keys)},
         genesis=workspace_genesis,
@@ -165,6 +171,7 @@ class _Case:
         spec_bytes: bytes,
         bundle_bytes: bytes,
         inputs: dict[str, Any],
+        refreshed: dict[str, str],
         folder: Path | None,
         verifiers: Mapping[TeeKind, EvidenceVerifier],
         genesis: str | None,
@@ -173,6 +180,7 @@ class _Case:
         self._spec_bytes = spec_bytes
         self._bundle_bytes = bundle_bytes
         self._inputs = inputs
+        self._refreshed = refreshed
         self._folder = folder
         self._verifiers = verifiers
         self._genesis = genesis
@@ -182,6 +190,7 @@ class _Case:
         self._spec: JobSpec
         self._roster: Roster
         self._found: dict[str, Evidence] = {}
+        self._manifests: dict[str, str]
 
     @property
     def _said(self) -> Receipt:
@@ -210,7 +219,8 @@ class _Case:
         _demand(repeated == approved, "the receipt contradicts the job")
         _demand(said.measurement == spec.measurement, "another runtime ran than was approved")
         _demand(said.trust_label in spec.tee_kinds, "this kind of evidence was not approved")
-        _demand(said.manifests == {use.alias: use.manifest_digest for use in spec.datasets}, "other data was read")
+        named = {use.alias: use.manifest_digest for use in spec.datasets if use.alias not in self._refreshed}
+        _demand({alias: said.manifests.get(alias) for alias in named} == named, "other data was read")
         _demand(
             sorted(said.recipients) == sorted(each.sealing_key_id for each in spec.recipients),
             "the result is sealed to somebody else",
@@ -219,12 +229,15 @@ class _Case:
         self._spec = spec
 
     def consent(self) -> None:
-        """(3) The bundle is the one that the enclave saw, and proves consent by the rule of its member list."""
+        """(3) The bundle is the one that the enclave saw and proves consent; it covers each version that was read."""
         _demand(self._said.bundle_digest == digest(self._bundle_bytes), "the receipt is for other approvals")
         bundle = parse_bundle(self._bundle_bytes)
         _demand(not consent_refusals(bundle, self._spec), "the consent that the workspace's rule asks for was not given")
         self._roster = parse_roster(bundle.roster.encode())
         self.approval_rule = self._roster.approval_rule
+        uses = uses_of_run(self._spec, self._refreshed, self._roster.members)
+        self._manifests = {use.alias: use.manifest_digest for use in uses}
+        _demand(self._said.manifests == self._manifests, "other versions of the data were read")
 
     def run_inputs(self) -> None:
         """(4) The values, that the declarations allow them, and that none was set which the approved terms fix."""
@@ -246,6 +259,7 @@ class _Case:
             run_id=said.run_id,
             bundle_digest=said.bundle_digest,
             inputs=effective_inputs(self._spec.inputs, self._inputs, aliases=self._spec.aliases),
+            manifests=self._manifests,
             log_checkpoint=said.log_checkpoint,
         )
         finished = parse_datetime(said.finished_at)

@@ -20,13 +20,21 @@ _NOTHING_RELEASED: Final = {CloseReason.BROKER_REFUSED, CloseReason.BROKER_UNREA
 
 
 def check_runner(spec: JobSpec, roster: Roster, *, actor: str | None, trigger: Trigger) -> None:
-    """Check that somebody may run the job, or that nobody needs to because a schedule was approved.
+    """Check that somebody may run the job, or that nobody needs to because this kind of schedule was approved.
 
     Raises:
         DeniedError: Neither.
     """
     if actor is None:
-        if trigger is Trigger.MANUAL or spec.rerun_terms.schedule is None:
+        cron, on_refresh = spec.rerun_terms.schedule is not None, spec.rerun_terms.on_refresh
+        allowed = {
+            Trigger.MANUAL: False,
+            Trigger.ASSET: on_refresh,
+            Trigger.SCHEDULED: cron,
+            Trigger.BACKFILL: cron,
+            Trigger.CLEARED: cron or on_refresh,
+        }
+        if not allowed[trigger]:
             raise DeniedError("nobody who may run this job asked for it", hint="trigger it as a member who may run it")
     elif not roster.may_run(actor, author_id=spec.author_id):
         raise DeniedError(

@@ -21,6 +21,7 @@ from opaque_jobs.services.consent_rules import bundle_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.reconciling import close_abandoned
+from opaque_jobs.services.refreshes import check_news, due_refreshes, newer_versions, refreshed_envelopes, version_read
 from opaque_jobs.services.run_rules import check_lease, check_runner, checked_inputs
 from opaque_jobs.services.views import ClosedRun, DagFacts, DeployableRevision, ReceiptContext, RunView
 from opaque_jobs.store import datasets as dataset_rows
@@ -66,7 +67,8 @@ class Runs:
         Raises:
             DeniedError: The run policy does not name the actor, or nobody asked and no schedule was approved.
             InvalidInputError: An unknown or fixed variable, or a value outside its constraints.
-            ConflictError: The revision cannot run, its lease is used up, or the attempt was opened for another revision.
+            ConflictError: The revision cannot run, its lease is used up, a data set that it follows has other columns now, an
+                asset event came without a refresh, or the attempt was opened for another revision.
         """
         now = self._context.now()
         with self._context.store.write() as session:
@@ -86,7 +88,11 @@ class Runs:
                 )
             check_runner(spec, roster, actor=actor, trigger=trigger)
             values = checked_inputs(spec, inputs)
-            check_lease(spec, rows.runs_of_revisions(session, [(job_id, revision)]), now=now)
+            others = rows.runs_of_revisions(session, [(job_id, revision)])
+            check_lease(spec, others, now=now)
+            newer = newer_versions(session, spec)
+            if trigger is Trigger.ASSET:
+                check_news(spec, newer, others)
             record = _new_run(
                 session,
                 spec,
@@ -102,12 +108,16 @@ class Runs:
     def start(self, run_id: str, *, lease_s: int = 60) -> RunView:
         """Begin a queued run whose gate is open; it is abandoned if the lease is not renewed in time.
 
+        Which version it reads of the data sets that the job follows is settled here: the newest.
+
         Raises:
-            ConflictError: Not queued, the gate is not open, or the lease is used up (`facts["word"]` says why).
+            ConflictError: Not queued, the gate is not open, or the lease is used up (`facts["word"]` says why); or a data set
+                that the job follows has other columns now.
         """
         now = self._context.now()
         with self._context.store.write() as session:
             record = rows.run(session, run_id)
+            newer: dict[str, int] = {}
             if record.kind is RunKind.REAL and record.state is RunState.QUEUED:
                 word = _gate(session, [run_id], now)[run_id]
                 if word != GateWord.OPEN:
@@ -119,7 +129,9 @@ class Runs:
                         word=CONSENT_NOT_PROVED,
                     )
                 others = rows.runs_of_revisions(session, [(record.job_id, record.revision)])
-                check_lease(parse_job_spec(record.spec), others, now=now)
+                spec = parse_job_spec(record.spec)
+                check_lease(spec, others, now=now)
+                newer = newer_versions(session, spec)
             until = now + timedelta(seconds=lease_s)
             rows.apply_event(
                 session,
@@ -129,6 +141,7 @@ class Runs:
                 now=now,
                 lease_until=until,
                 bundle=_bundle(session, record),
+                refreshed=newer,
             )
             return _view(rows.run(session, run_id))
 
@@ -261,6 +274,7 @@ class Runs:
                 spec_bytes=record.spec,
                 bundle_bytes=record.bundle,
                 inputs=record.inputs,
+                refreshed=refreshed_envelopes(session, parse_job_spec(record.spec), record),
                 folder=self._context.settings.result_dir(run_id),
             )
 
@@ -343,11 +357,19 @@ class Runs:
             tags=tuple(sorted(["opaque-jobs", record.status.value.replace("_", "-"), f"workspace:{spec.workspace_id}"])),
             inputs=tuple(each for each in spec.inputs if each.name in terms.variable_inputs),
             schedule=terms.schedule,
+            runs_on_refresh_of=tuple(
+                sorted(use.dataset_id for use in spec.datasets if terms.on_refresh and use.alias in terms.follows)
+            ),
             not_before=parse_datetime(terms.not_before) if terms.not_before else None,
             not_after=parse_datetime(terms.not_after) if terms.not_after else None,
             max_runs=terms.max_runs,
             timeout_s=spec.limits.timeout_s,
         )
+
+    def due_refreshes(self) -> list[tuple[str, int]]:
+        """Give (data set id, version) of the refreshes that should start runs and have not."""
+        with self._context.store.read() as session:
+            return due_refreshes(session)
 
     def reconcile(self, airflow_states: Mapping[tuple[str, str], str]) -> list[ClosedRun]:
         """Close real runs that nobody carries on, and tests whose lease is over.
@@ -401,6 +423,7 @@ def _new_run(
         spec=spec.to_bytes(),
         bundle=None,
         inputs=inputs,
+        refreshed={},
         dag_run_id=name,
         attempt=attempt,
         keys_asked_at=None,
@@ -433,7 +456,7 @@ def _view(record: RunRecord) -> RunView:
         progress=record.progress,
         job_digest=record.job_digest,
         inputs=record.inputs,
-        dataset_versions={use.dataset_id: use.dataset_version for use in spec.datasets},
+        dataset_versions={use.dataset_id: version_read(use, record) for use in spec.datasets},
         dag_run_id=record.dag_run_id if record.kind is RunKind.REAL else "",
         attempt=record.attempt,
         trust_label=record.trust_label,

@@ -90,6 +90,7 @@ def _use(use: DraftDataset, manifest: DatasetManifest, wanted: tuple[str, ...] |
         dataset_id=manifest.dataset_id,
         dataset_version=manifest.dataset_version,
         manifest_digest=manifest.digest,
+        schema_digest=manifest.schema_digest,
         organisation_id=manifest.organisation_id,
         columns=chosen,
     )

@@ -321,7 +321,7 @@ class RunView:
         progress: Last status word of the enclave, while running.
         job_digest: Digest of what it runs.
         inputs: Effective input values.
-        dataset_versions: Data set id -> version.
+        dataset_versions: Data set id -> version; those that the run reads, from when it begins.
         dag_run_id: Airflow's name for it; empty for tests.
         attempt: Airflow's try.
         trust_label: Of the receipt; None before it, and for tests.
@@ -364,6 +364,7 @@ class ReceiptContext:
         spec_bytes: The approved job.
         bundle_bytes: The approvals.
         inputs: Effective input values.
+        refreshed: Data set's name -> manifest envelope, of those that were newer than the job names.
         folder: Result folder (ciphertext).
     """
 
@@ -372,6 +373,7 @@ class ReceiptContext:
     spec_bytes: bytes
     bundle_bytes: bytes
     inputs: dict[str, Any]
+    refreshed: dict[str, str]
     folder: Path
 
 
@@ -407,6 +409,7 @@ class DagFacts:
         tags: Sorted.
         inputs: Declarations of the variables that a runner may set, for Airflow Params.
         schedule: Cron expression from the rerun terms, or None.
+        runs_on_refresh_of: Ids of the data sets of which a newer version starts a run.
         not_before: First moment of the lease, or None.
         not_after: Last moment of the lease, or None.
         max_runs: Runs in all.
@@ -422,6 +425,7 @@ class DagFacts:
     tags: tuple[str, ...]
     inputs: tuple[InputVariable, ...]
     schedule: str | None
+    runs_on_refresh_of: tuple[str, ...]
     not_before: datetime | None
     not_after: datetime | None
     max_runs: int

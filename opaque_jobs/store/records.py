@@ -247,6 +247,7 @@ class RunRecord:
     spec: bytes
     bundle: bytes | None
     inputs: dict[str, Any]
+    refreshed: dict[str, int]
     dag_run_id: str
     attempt: int
     keys_asked_at: datetime | None

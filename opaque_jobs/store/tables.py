@@ -330,6 +330,7 @@ class RunRow(Base):
     spec: Mapped[bytes]
     bundle: Mapped[bytes | None]
     inputs: Mapped[dict[str, Any]]
+    refreshed: Mapped[dict[str, Any]]
     dag_run_id: Mapped[str]
     attempt: Mapped[int]
     keys_asked_at: Mapped[datetime | None]

@@ -61,6 +61,7 @@ def job_spec(code: Code, datasets: Mapping[str, tuple[str, ...]], **over: Any) -
                 dataset_id=f"ds-{alias}",
                 dataset_version=1,
                 manifest_digest=DIGEST,
+                schema_digest=DIGEST,
                 organisation_id="org-1",
                 columns=columns,
             )

@@ -144,6 +144,7 @@ class SealedFiles:
                 dataset_id=f"ds-{alias}",
                 dataset_version=1,
                 manifest_digest=self.manifests[alias].digest,
+                schema_digest=self.manifests[alias].schema_digest,
                 organisation_id=self.owners[alias].id,
                 columns=chosen,
             )

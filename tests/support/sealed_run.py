@@ -115,6 +115,7 @@ class SealedRuns:
                 dataset_id=stage.manifest.dataset_id,
                 dataset_version=1,
                 manifest_digest=stage.manifest.digest,
+                schema_digest=stage.manifest.schema_digest,
                 organisation_id=stage.owner.id,
                 columns=stage.columns,
             )

@@ -20,6 +20,7 @@ from opaque_jobs.domain.job import TeeKind, parse_job_spec
 from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord, Mode, StatusWord
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
+from opaque_jobs.services.datasets import claimed_manifest
 
 Change = Callable[[Receipt], Receipt]
 
@@ -71,6 +72,8 @@ class SimulatedAgent:
         spec_bytes, bundle = base64.b64decode(start.job_spec), base64.b64decode(start.bundle)
         spec = parse_job_spec(spec_bytes)
         inputs = effective_inputs(spec.inputs, start.inputs, aliases=spec.aliases)
+        envelopes = {alias: text.encode() for alias, text in start.manifests.items()}
+        manifests = {alias: claimed_manifest(each).digest for alias, each in envelopes.items()}
         signing, sealing = SigningKey.generate(), SealingKey.generate()
         keys = TeePublicKeys(sealing=sealing.public, signing=signing.public)
         now = datetime.now(UTC).replace(microsecond=0)
@@ -82,6 +85,7 @@ class SimulatedAgent:
                 run_id=start.run_id,
                 bundle_digest=digest(bundle),
                 inputs=inputs,
+                manifests=manifests,
                 log_checkpoint=None,
             )
             evidence = attester.evidence(
@@ -121,7 +125,7 @@ class SimulatedAgent:
             code_digest=spec.code_digest,
             bundle_digest=digest(bundle),
             inputs_digest=inputs_digest(inputs),
-            manifests={use.alias: use.manifest_digest for use in spec.datasets},
+            manifests=manifests,
             outputs=_outputs(request.out_dir),
             recipients=tuple(each.sealing_key_id for each in spec.recipients),
             measurement=spec.measurement,

@@ -14,6 +14,7 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.inputs import InputType, effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.refresh import use_with
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.workspace import Roster, parse_roster
 from opaque_jobs.enclave.protocol import FailureWord, Mode, Start
@@ -52,6 +53,8 @@ class Admission:
         bundle_bytes: The approval bundle; empty in test runs.
         roster: The members; None in test runs.
         manifests: Alias -> verified manifest; empty in test runs.
+        uses: The job's data sets, with the versions that this run reads.
+        refreshed: Alias -> manifest envelope, of those that are newer than the job names.
         inputs: Effective input values.
         recipients: Keys to seal to; empty in test runs.
         tee: Kind of evidence that the host can get, one of the job's; in test runs the job's first, which nobody uses.
@@ -65,6 +68,8 @@ class Admission:
     bundle_bytes: bytes
     roster: Roster | None
     manifests: Mapping[str, DatasetManifest]
+    uses: tuple[DatasetUse, ...]
+    refreshed: Mapping[str, str]
     inputs: Mapping[str, Any]
     recipients: tuple[SealingPublicKey, ...]
     tee: TeeKind
@@ -107,20 +112,22 @@ def admit(start: Start) -> Admission:
     if mode is Mode.TEST:
         return Admission(
             mode=mode, run_id=start.run_id, spec=spec, spec_bytes=spec_bytes, job_digest=digest(spec_bytes), bundle_bytes=b"",
-            roster=None, manifests={}, inputs=inputs, recipients=(), tee=spec.tee_kinds[0],
+            roster=None, manifests={}, uses=spec.datasets, refreshed={}, inputs=inputs, recipients=(), tee=spec.tee_kinds[0],
         )  # fmt: skip
     if start.tee not in spec.tee_kinds:
         raise AdmissionError(FailureWord.BROKER_REFUSED, ("tee-kind-not-approved",))
     # 4. Every member of the job's roster consents to exactly this job; its only recipient is the author's organisation.
     bundle_bytes, roster = _consent(start, spec)
-    # 5. Each data set's manifest is the one that the job pins, signed by a member of its owner.
+    # 5. Each data set's manifest is signed by a member of its owner, and its version is one that the approval covers.
     manifests = _manifests(start, spec, roster)
+    uses = tuple(_use(spec, use, manifests[use.alias]) for use in spec.datasets)
+    refreshed = {use.alias: start.manifests[use.alias] for use, named in zip(uses, spec.datasets, strict=True) if use != named}
     # 6. The recipients' keys, which step 4 compared with the roster's.
     recipients = _recipients(spec)
     return Admission(
         mode=mode, run_id=start.run_id, spec=spec, spec_bytes=spec_bytes, job_digest=digest(spec_bytes),
-        bundle_bytes=bundle_bytes, roster=roster, manifests=manifests, inputs=inputs, recipients=recipients,
-        tee=TeeKind(start.tee),
+        bundle_bytes=bundle_bytes, roster=roster, manifests=manifests, uses=uses, refreshed=refreshed,
+        inputs=inputs, recipients=recipients, tee=TeeKind(start.tee),
     )  # fmt: skip
 
 
@@ -149,19 +156,21 @@ def _consent(start: Start, spec: JobSpec) -> tuple[bytes, Roster]:
 def _manifests(start: Start, spec: JobSpec, roster: Roster) -> dict[str, DatasetManifest]:
     if set(start.manifests) != set(spec.aliases):
         raise AdmissionError(FailureWord.MANIFEST_REFUSED)
-    return {use.alias: _manifest(start.manifests[use.alias], use, roster) for use in spec.datasets}
+    return {use.alias: _manifest(start.manifests[use.alias], roster) for use in spec.datasets}
 
 
-def _manifest(envelope: str, use: DatasetUse, roster: Roster) -> DatasetManifest:
+def _manifest(envelope: str, roster: Roster) -> DatasetManifest:
     try:
-        manifest = verify_manifest(envelope.encode(), roster.members)
+        return verify_manifest(envelope.encode(), roster.members)
     except OpaqueJobsError:
         raise AdmissionError(FailureWord.MANIFEST_REFUSED) from None
-    said = (manifest.digest, manifest.dataset_id, manifest.dataset_version, manifest.organisation_id)
-    pinned = (use.manifest_digest, use.dataset_id, use.dataset_version, use.organisation_id)
-    if said != pinned or not set(use.columns) <= {column.name for column in manifest.columns}:
+
+
+def _use(spec: JobSpec, named: DatasetUse, manifest: DatasetManifest) -> DatasetUse:
+    use = use_with(spec, named, manifest)
+    if use is None or not set(use.columns) <= {column.name for column in manifest.columns}:
         raise AdmissionError(FailureWord.MANIFEST_REFUSED)
-    return manifest
+    return use
 
 
 def _recipients(spec: JobSpec) -> tuple[SealingPublicKey, ...]:

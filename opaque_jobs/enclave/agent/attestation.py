@@ -79,7 +79,7 @@ class Brokers:
         Raises:
             AdmissionError: A broker refuses, cannot be reached, or answers with something else.
         """
-        uses = self._admission.spec.datasets
+        uses = self._admission.uses
         owners = sorted({use.organisation_id for use in uses})
         cookies = {owner: self._attest(owner) for owner in owners}
         self._wire.status(StatusWord.FETCHING_KEYS)
@@ -99,6 +99,7 @@ class Brokers:
             run_id=admission.run_id,
             bundle_digest=admission.bundle_digest,
             inputs=admission.inputs,
+            manifests={use.alias: use.manifest_digest for use in admission.uses},
             log_checkpoint=None,
         )
         evidence = self._wire.evidence(report_data=report_data(nonce=nonce, keys=attested.public, init_data=run), init_data=run)
@@ -109,6 +110,7 @@ class Brokers:
             bundle=admission.bundle_bytes,
             run_id=admission.run_id,
             inputs=admission.inputs,
+            refreshed=admission.refreshed,
             evidence=evidence,
         )
         answer = self._request(owner, "POST", ATTEST_PATH, cookie, attest_body(request))

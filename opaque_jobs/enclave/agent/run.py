@@ -135,14 +135,14 @@ class Run:
         """Give the engine its keys, close the table, and define the data sets."""
         real = admission.mode is Mode.REAL
         if real:
-            for use in admission.spec.datasets:
+            for use in admission.uses:
                 give_keys(engine, use, admission.manifests[use.alias], releases[use.alias])
         else:
             engine.allow_plaintext(DATA)
         engine.set_result(OUT / RESULT_FOLDER, run_id=admission.run_id, key=self._key(admission))
         engine.freeze_keys()
         try:
-            for use in admission.spec.datasets:
+            for use in admission.uses:
                 if real:
                     define_real(engine, use, admission.manifests[use.alias], releases[use.alias])
                 else:

@@ -27,6 +27,8 @@ from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.domain.lifecycle import RunState
+from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.domain.run import Trigger
 from opaque_jobs.services import open_services
 from opaque_jobs.services.dataset_files import encrypt_batches
 from opaque_jobs.services.execution import execute, execute_test
@@ -82,42 +84,45 @@ def _set_up(cast, stack):
     genesis = cast.services.workspaces.show(cast.workspace_id, actor=cast.id("anna")).roster.genesis_digest
     for client in clients.values():
         client.push(roster=push.roster, acceptances=push.acceptances)
+    cast.clients = clients
     for name, (owner, table) in TABLES.items():
         _share(cast, clients, genesis, name=name, owner=owner, table=table)
     return anchor
 
 
-def _share(cast, clients, genesis, *, name, owner, table):
-    settings, person = cast.services.context.settings, cast.people[owner]
-    home = person.entry.organisation_id
+def _encrypt(cast, clients, *, name, owner, table, version=1):
+    """Encrypt one version and hand its key to the owner's broker; gives the signed manifest and the folder."""
+    person = cast.people[owner]
+    home, folder = person.entry.organisation_id, cast.services.context.settings.dataset_dir(f"ds-{name}", version)
     made = encrypt_batches(
         iter(table.to_batches()),
         table.schema,
         name=name,
         dataset_id=f"ds-{name}",
-        version=1,
+        version=version,
         organisation_id=home,
-        out_dir=settings.dataset_dir(f"ds-{name}", 1),
+        out_dir=folder,
         now=cast.clock(),
     )
     envelope = sign_manifest(made.manifest, person.key)
-    cast.services.datasets.register(
-        actor=person.id,
-        envelope=envelope,
-        storage=settings.dataset_dir(f"ds-{name}", 1),
-        source=nouns.Source.LOCAL,
-        description="",
-    )
+    policy = nouns.ReleasePolicy(columns=tuple(table.schema.names), row_conditions=())
+    owner_org = next(each for each in cast.organisations.values() if each.entry.id == home)
+    deposit = sign_deposit(made.manifest, made.root_key, policy, person.key, broker=owner_org.deposit.public, now=cast.clock())
+    clients[home].deposit(deposit=deposit, manifest=envelope)
+    return envelope, folder
+
+
+def _share(cast, clients, genesis, *, name, owner, table):
+    person = cast.people[owner]
+    home = person.entry.organisation_id
+    envelope, folder = _encrypt(cast, clients, name=name, owner=owner, table=table)
+    cast.services.datasets.register(actor=person.id, envelope=envelope, storage=folder, source=nouns.Source.LOCAL, description="")
     mock = cast.home / "mock" / name
     mock.mkdir(parents=True)
     pq.write_table(table.slice(0, 2), mock / "part-00000.parquet")
     cast.services.datasets.attach_test_data(actor=person.id, dataset_id=f"ds-{name}", kind=nouns.TestDataKind.MOCK, path=mock)
     cast.services.datasets.share(actor=person.id, dataset_id=f"ds-{name}", workspace_id=cast.workspace_id)
     cast.dataset_ids[name] = f"ds-{name}"
-    policy = nouns.ReleasePolicy(columns=tuple(table.schema.names), row_conditions=())
-    owner_org = next(each for each in cast.organisations.values() if each.entry.id == home)
-    deposit = sign_deposit(made.manifest, made.root_key, policy, person.key, broker=owner_org.deposit.public, now=cast.clock())
-    clients[home].deposit(deposit=deposit, manifest=envelope)
     sharing = Sharing(
         v=1,
         dataset_id=f"ds-{name}",
@@ -171,6 +176,7 @@ def test_approved_job_gives_a_result_for_the_author_and_a_receipt_for_all(real):
         spec_bytes=context.spec_bytes,
         bundle_bytes=context.bundle_bytes,
         inputs=context.inputs,
+        refreshed=context.refreshed,
         folder=context.folder,
         simulated_keys=[real.anchor],
     )
@@ -234,11 +240,48 @@ def test_cancelled_run_ends_its_enclave_and_publishes_nothing(real):
 def test_changed_data_file_is_refused_inside(real):
     job = real.accepted_job(**_code())
     part = real.services.context.settings.dataset_dir("ds-patients", 1) / "part-00000.parquet"
-    data = part.read_bytes()
-    part.chmod(0o600)
+    data, mode = part.read_bytes(), part.stat().st_mode
+    part.chmod(mode | 0o200)
     part.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
     try:
         outcome = execute(real.services, real.open_run(job.id).id, **SIZE)
     finally:
         part.write_bytes(data)
+        part.chmod(mode)
     assert (outcome.state, outcome.reason) == (RunState.FAILED, "data-refused")
+
+
+def test_job_that_follows_a_data_set_reads_its_newer_version_with_the_newer_key(real):
+    terms = RerunTerms(
+        max_runs=5,
+        not_before=None,
+        not_after="2100-01-01T00:00:00+00:00",
+        min_interval_s=0,
+        schedule=None,
+        variable_inputs=(),
+        follows=("findings",),
+        on_refresh=True,
+    )
+    job = real.accepted_job(**_code(), rerun_terms=terms)
+    still = real.accepted_job(**_code())
+    table = pa.table({"id": [1, 4], "malignant": [True, True]})
+    envelope, folder = _encrypt(real, real.clients, name="findings", owner="lea", table=table, version=2)
+    real.services.datasets.add_version(actor=real.id("lea"), envelope=envelope, storage=folder)
+
+    run = real.open_run(job.id, actor=None, trigger=Trigger.ASSET)
+    outcome = execute(real.services, run.id, **SIZE)
+    assert (outcome.state, outcome.reason, outcome.reasons) == (RunState.SUCCEEDED, None, ())
+    assert _rows(real, run.id) == [{"malignant": True, "radius": 3.0}]
+    view = real.services.runs.show(run.id, actor=real.id("lea"))
+    assert view.dataset_versions == {"ds-patients": 1, "ds-findings": 2}
+
+    run = real.open_run(still.id)
+    assert execute(real.services, run.id, **SIZE).state is RunState.SUCCEEDED
+    assert _rows(real, run.id) == [{"malignant": False, "radius": 3.5}, {"malignant": True, "radius": 2.5}]
+
+
+def _rows(real, run_id):
+    view = real.services.runs.show(run_id, actor=real.id("anna"))
+    folder = real.services.runs.result_folder(run_id, actor=real.id("anna"))
+    sealing = real.organisations["hospital"].sealing
+    return open_real_result(view, folder, sealing, workspace_id=real.workspace_id).table().to_pylist()

@@ -40,6 +40,7 @@ requests = st.builds(
     bundle=st.binary(),
     run_id=run_ids,
     inputs=inputs,
+    refreshed=st.dictionaries(texts, texts, max_size=3),
     evidence=st.binary(),
 )
 

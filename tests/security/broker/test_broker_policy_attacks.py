@@ -35,6 +35,8 @@ class Attempt:
     evidence_over: dict[str, Any] = field(default_factory=dict)
     known_over: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
+    refreshed: dict[str, str] = field(default_factory=dict)
+    manifests: dict[str, str] = field(default_factory=dict)
     roster: Any = None
     now: Any = NOW
 
@@ -46,12 +48,15 @@ class Attempt:
         roster = self.roster or world.make_roster()
         bundle = world.make_bundle(spec, roster, **self.bundle_over)
         enclave = Enclave(world, spec, bundle, **self.inputs)
+        enclave.refreshed = self.refreshed
+        enclave.manifests |= self.manifests
         verified = SimulatedVerifier([world.development_key.public]).verify(enclave.evidence("bm9uY2U="), now=NOW)
         case = Case(
             spec=spec,
             bundle=bundle,
             run_id="run-1",
             inputs=enclave.inputs,
+            refreshed=enclave.refreshed,
             keys=enclave.keys,
             nonce="bm9uY2U=",
             evidence=replace(verified, **self.evidence_over),

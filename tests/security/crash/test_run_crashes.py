@@ -108,6 +108,7 @@ def check_published(installation: Installation, run_id: str, final: Path) -> Non
         spec_bytes=context.spec_bytes,
         bundle_bytes=context.bundle_bytes,
         inputs=context.inputs,
+        refreshed=context.refreshed,
         folder=final,
         simulated_keys=[load_service_key(installation.settings.simulated_key_path).public],
     )

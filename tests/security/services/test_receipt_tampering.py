@@ -50,7 +50,7 @@ def _case(cast, job=None, **knobs):
     for name, data in found.pop("files").items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    given = {"inputs": {}, "folder": folder, "simulated_keys": [cast.anchor]}
+    given = {"inputs": {}, "refreshed": {}, "folder": folder, "simulated_keys": [cast.anchor]}
     return outcome, found.pop("envelope"), found | given
 
 
@@ -244,7 +244,12 @@ def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
         record = receipt.evidence[0]
         spec = parse_job_spec(ready.services.jobs.show(receipt.job_id, actor=ready.id("anna")).revisions[0].spec_bytes)
         run = init_data(
-            job_digest=spec.digest, run_id=receipt.run_id, bundle_digest=receipt.bundle_digest, inputs={}, log_checkpoint=None
+            job_digest=spec.digest,
+            run_id=receipt.run_id,
+            bundle_digest=receipt.bundle_digest,
+            inputs={},
+            manifests=receipt.manifests,
+            log_checkpoint=None,
         )
         claims = {
             "measurement": receipt.measurement,

@@ -140,3 +140,33 @@ def test_admission_of_a_test_run_has_no_recipients_and_takes_all_inputs(world):
     assert admission.inputs == {"threshold": 5, "fixed": 9}
     assert admission.recipients == ()
     assert admission.roster is None
+
+
+def following(world: World, *aliases: str):
+    terms = replace(world.make_spec().rerun_terms, follows=aliases)
+    return world.make_spec(rerun_terms=terms)
+
+
+def with_version_two(world: World, spec, **over) -> Start:
+    envelopes = {each.use().alias: world.manifest_envelope(each).decode() for each in world.organisations}
+    newer = world.manifest_envelope(world.hospital, **({"dataset_version": 2} | over)).decode()
+    return make_start(world, spec, manifests=envelopes | {"data_org_hospital": newer})
+
+
+def test_admission_of_a_newer_version_that_the_terms_follow_reads_that_version(world):
+    admission = admit(with_version_two(world, following(world, "data_org_hospital")))
+
+    assert [use.dataset_version for use in admission.uses] == [2, 1]
+    assert admission.uses[0].manifest_digest == admission.manifests["data_org_hospital"].digest
+    assert set(admission.refreshed) == {"data_org_hospital"}
+
+
+def test_admission_of_a_newer_version_that_the_terms_do_not_follow_is_refused(world):
+    for spec in (world.make_spec(), following(world, "data_org_laboratory")):
+        assert refusal(with_version_two(world, spec)).word is FailureWord.MANIFEST_REFUSED
+
+
+def test_admission_of_a_newer_version_with_other_columns_is_refused(world):
+    columns = tuple(Column(name=name, type="string") for name in ("id", "value", "site", "hidden"))
+    start = with_version_two(world, following(world, "data_org_hospital"), columns=columns)
+    assert refusal(start).word is FailureWord.MANIFEST_REFUSED

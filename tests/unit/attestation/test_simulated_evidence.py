@@ -90,6 +90,7 @@ RUN = {
     "run_id": "run-1",
     "bundle_digest": "sha256:b",
     "inputs": {"x": 1},
+    "manifests": {"a": "sha256:d"},
     "log_checkpoint": None,
 }
 
@@ -97,7 +98,7 @@ RUN = {
 @pytest.mark.parametrize(
     "change",
     [{"job_digest": "sha256:c"}, {"run_id": "run-2"}, {"bundle_digest": "sha256:c"}, {"inputs": {"x": 2}}, {"inputs": {}},
-     {"log_checkpoint": "c"}],
+     {"manifests": {"a": "sha256:e"}}, {"manifests": {"b": "sha256:d"}}, {"log_checkpoint": "c"}],
 )  # fmt: skip
 def test_init_data_changes_with_everything_it_binds(change):
     assert init_data(**RUN) != init_data(**(RUN | change))

@@ -70,6 +70,7 @@ def make_use(**over):
         "dataset_id": "ds-1",
         "dataset_version": 1,
         "manifest_digest": DIGEST,
+        "schema_digest": DIGEST,
         "organisation_id": "org-1",
         "columns": ("id",),
     }
@@ -202,6 +203,18 @@ def test_author_who_is_no_longer_a_member_may_not_run():
     assert not make_roster().may_run("member-9", author_id="member-9")
 
 
+def make_terms(**over):
+    given = {
+        "max_runs": 3,
+        "not_before": None,
+        "not_after": "2026-12-31T00:00:00+00:00",
+        "min_interval_s": 0,
+        "schedule": None,
+        "variable_inputs": (),
+    }
+    return RerunTerms(**(given | over))
+
+
 REQUIRED = InputVariable(name="x", type=InputType.INTEGER, description="", default=None, constraints=(), sensitive=False)
 TEMPLATE = TemplateUse(name="t", version="1.0.0", digest=DIGEST, parameters={})
 
@@ -232,6 +245,13 @@ TEMPLATE = TemplateUse(name="t", version="1.0.0", digest=DIGEST, parameters={})
                 max_runs=1, not_before=None, not_after=None, min_interval_s=0, schedule=None, variable_inputs=("x",)
             )
         },
+        {"rerun_terms": make_terms(follows=("others",))},
+        {"rerun_terms": make_terms(follows=("patients",)), "datasets": (make_use(), make_use(alias="b", dataset_version=2))},
+        {"rerun_terms": make_terms(schedule="@daily", variable_inputs=("x",)), "inputs": (REQUIRED,)},
+        {
+            "rerun_terms": make_terms(follows=("patients",), on_refresh=True, variable_inputs=("x",)),
+            "inputs": (REQUIRED,),
+        },
     ],
 )
 def test_spec_that_contradicts_itself_is_refused(over):
@@ -248,6 +268,7 @@ def test_spec_that_contradicts_itself_is_refused(over):
         lambda: make_use(columns=("id", "id")),
         lambda: make_use(alias="1st"),
         lambda: make_use(manifest_digest="md5:0"),
+        lambda: make_use(schema_digest="md5:0"),
         lambda: Limits(memory_bytes=1 << 20, cores=1, pids=256, timeout_s=1, scratch_bytes=1),
         lambda: OutputPolicy(max_rows=0, max_columns=1, max_bytes=1, preview_rows=0),
         lambda: OutputPolicy(max_rows=1, max_columns=1, max_bytes=1, preview_rows=1001),

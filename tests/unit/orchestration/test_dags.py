@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import AssetAny
 from airflow.serialization.serialized_objects import DagSerialization
 
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable
@@ -36,6 +37,7 @@ def make_facts(**over):
         "tags": ("accepted", "opaque-jobs"),
         "inputs": (make_input(), make_input(name="day", type=InputType.DATETIME, default=None, constraints=())),
         "schedule": None,
+        "runs_on_refresh_of": (),
         "not_before": None,
         "not_after": None,
         "max_runs": 1,
@@ -174,3 +176,20 @@ def test_build_all_for_one_task_builds_that_dag_only(jobs, monkeypatch):
     found = {}
     build_all(found.__setitem__)
     assert set(found) == {"opaque-jobs.job-b"}
+
+
+def test_dag_of_a_job_that_runs_on_refreshes_waits_for_any_of_its_data_sets(jobs):
+    jobs(make_facts(runs_on_refresh_of=("ds-1", "ds-2"), inputs=(make_input(),)))
+    dag = build_dag(job_id="job-a", revision=1)
+    condition = dag.timetable.asset_condition
+    assert isinstance(condition, AssetAny)
+    assert [(each.name, each.uri) for each in condition.objects] == [
+        ("opaque-jobs.ds-1", "opaque-jobs://data-set/ds-1"),
+        ("opaque-jobs.ds-2", "opaque-jobs://data-set/ds-2"),
+    ]
+    assert serialised(dag) == serialised(build_dag(job_id="job-a", revision=1))
+
+
+def test_dag_of_a_revision_under_review_does_not_run_on_refreshes(jobs):
+    jobs(make_facts(runs_on_refresh_of=("ds-1",), status=JobStatus.UNDER_REVIEW))
+    assert not isinstance(build_dag(job_id="job-a", revision=1).schedule, AssetAny)

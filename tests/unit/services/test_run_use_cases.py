@@ -61,12 +61,12 @@ def test_run_policies_name_who_may_run(cast):
         cast.open_run(job.id, actor=cast.id("anna"))
 
 
-@pytest.mark.parametrize("trigger", [Trigger.SCHEDULED, Trigger.BACKFILL, Trigger.ASSET, Trigger.CLEARED, Trigger.MANUAL])
+@pytest.mark.parametrize("trigger", list(Trigger))
 def test_run_that_nobody_asked_for_needs_an_approved_schedule(study, trigger):
     plain, scheduled = study.accepted_job(), study.accepted_job(rerun_terms=make_terms(schedule="@daily"))
     with pytest.raises(DeniedError):
         study.open_run(plain.id, actor=None, trigger=trigger)
-    if trigger is Trigger.MANUAL:
+    if trigger in (Trigger.MANUAL, Trigger.ASSET):
         with pytest.raises(DeniedError):
             study.open_run(scheduled.id, actor=None, trigger=trigger)
     else:
