@@ -72,8 +72,7 @@ POLICY = {
         ([str(FOLDER / NITRO), "--at", "2022-10-13T10:00:00Z"], {"nitro": {"pcrs": {"0": ["ab" * 48]}}}, 8, "contraindicated"),
         ([str(FOLDER / SNP), *options(VCEK), "--at", "2025-06-01"], {}, 0, "warning"),
         (
-            SNP,
-            [*options(VCEK), "--at", "2025-06-01"],
+            [str(FOLDER / SNP), *options(VCEK), "--at", "2025-06-01"],
             {"sev-snp": POLICY["sev-snp"] | {"allow_smt": False}},
             8,
             "contraindicated",
