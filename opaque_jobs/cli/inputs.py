@@ -1,10 +1,11 @@
 """Input variables on the command line: declarations such as `min_age:integer=40`, values such as `min_age=50`."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable
-from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.errors import InvalidInputError, NotFoundError
 
 __all__ = ["DECLARATION_HELP", "parse_declarations", "parse_values"]
 
@@ -52,6 +53,18 @@ def _constraint(kind: InputType, text: str, name: str) -> Constraint:
     return Constraint(kind=which, value=value if which is ConstraintKind.PATTERN else _scalar(kind, value, name))
 
 
+def _sensitive(text: str) -> tuple[str, Path | None]:
+    name, has_file, file = text.partition("=")
+    return name, Path(file) if has_file else None
+
+
+def _read_value(file: Path, name: str) -> str:
+    try:
+        return file.read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError):
+        raise NotFoundError(f"the file with the value of '{name}' cannot be read", hint="check the path") from None
+
+
 def parse_declarations(
     declarations: Iterable[str], constraints: Iterable[str] = (), *, sensitive: Sequence[str] = ()
 ) -> tuple[InputVariable, ...]:
@@ -60,11 +73,13 @@ def parse_declarations(
     Args:
         declarations: `NAME:TYPE[=DEFAULT]` each.
         constraints: `NAME:min=1 max=9` each: all of one must hold; several for one name are alternatives.
-        sensitive: Names of variables whose values are not shown outside the workspace.
+        sensitive: `NAME[=FILE]` each: a variable whose value stays out of Airflow; from a file it stays off the command line too.
 
     Raises:
         InvalidInputError: One is not well formed, or contradicts itself.
+        NotFoundError: A file cannot be read.
     """
+    files = dict(_sensitive(text) for text in sensitive)
     groups: dict[str, list[str]] = {}
     for text in constraints:
         name, conditions = _pair(text, ":", "a constraint")
@@ -73,6 +88,9 @@ def parse_declarations(
     for text in declarations:
         name, rest = _pair(text, ":", "an input variable")
         word, has_default, default = rest.partition("=")
+        file = files.get(name)
+        if file is not None:
+            has_default, default = "=", _read_value(file, name)
         try:
             kind = InputType(word)
         except ValueError:
@@ -88,10 +106,10 @@ def parse_declarations(
                 constraints=tuple(
                     tuple(_constraint(kind, each, name) for each in group.split()) for group in groups.pop(name, [])
                 ),
-                sensitive=name in sensitive,
+                sensitive=name in files,
             )
         )
-    unknown = [*groups, *(set(sensitive) - {variable.name for variable in variables})]
+    unknown = [*groups, *(set(files) - {variable.name for variable in variables})]
     if unknown:
         raise InvalidInputError(
             "a constraint or --sensitive names an input variable that is not declared", hint="declare it with --declare"

@@ -55,7 +55,11 @@ Constrain = Annotated[
 ]
 Sensitive = Annotated[
     list[str],
-    repeatable("--sensitive", "Input not shown outside the workspace."),
+    repeatable(
+        "--sensitive",
+        "NAME[=FILE]: input with one value (its default, or the file's text), which all approve. No run is given another, so it "
+        "stays out of Airflow. Repeatable.",
+    ),
 ]
 Tee = Annotated[
     list[TeeKind],

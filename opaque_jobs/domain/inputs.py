@@ -5,7 +5,7 @@ The same function validates them in the trigger form's service, at each broker a
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ __all__ = [
     "ConstraintKind",
     "InputType",
     "InputVariable",
+    "check_settable",
     "effective_inputs",
     "json_schema",
     "parse_datetime",
@@ -77,7 +78,8 @@ class InputVariable:
         description: For people, up to 150 characters.
         default: Value if none is given; None makes the variable required.
         constraints: An OR of ANDs; empty allows every value of the type.
-        sensitive: Not shown outside the workspace.
+        sensitive: The value is the default, which members approve with the job, and no run is given one: what a run is given
+            passes through Airflow.
 
     Raises:
         InvalidInputError: The declaration contradicts itself.
@@ -98,8 +100,23 @@ class InputVariable:
                 raise _wrong(self.name, "has an empty group of constraints", "leave the group out")
             for constraint in group:
                 _check_constraint(self, constraint)
+        if self.sensitive and self.default is None:
+            raise _wrong(self.name, "is sensitive and has no value", "give it one in its declaration: no run may be given any")
         if self.default is not None and self.type is not InputType.DATASET:
             _check_value(self, self.default)
+
+
+def check_settable(variables: Iterable[InputVariable], names: Collection[str]) -> None:
+    """Check which variables runs may be given.
+
+    Raises:
+        InvalidInputError: One is sensitive.
+    """
+    for variable in variables:
+        if variable.sensitive and variable.name in names:
+            raise _wrong(
+                variable.name, "is sensitive, so no run may be given a value for it", "leave it out of --vary, or of --sensitive"
+            )
 
 
 def _wrong(name: str, problem: str, hint: str) -> InvalidInputError:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import from_bytes, to_bytes, to_json
 from opaque_jobs.domain.ids import check_identifier, check_name, check_text
-from opaque_jobs.domain.inputs import InputType, InputVariable
+from opaque_jobs.domain.inputs import InputType, InputVariable, check_settable
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.tee_policy import TeePolicies
@@ -299,6 +299,7 @@ class JobSpec:
                     hint="use one of its data set names",
                 )
         settable = set(self.rerun_terms.variable_inputs)
+        check_settable(self.inputs, settable)
         if not settable <= set(names):
             raise InvalidInputError("the rerun terms name an unknown input variable", hint="see the job's input variables")
         unattended = self.rerun_terms.schedule is not None or self.rerun_terms.on_refresh

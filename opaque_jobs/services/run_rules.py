@@ -52,6 +52,12 @@ def checked_inputs(spec: JobSpec, given: Mapping[str, Any], *, test: bool = Fals
     if test:
         return values
     for variable in spec.inputs:
+        if variable.sensitive and variable.name in given:
+            raise InvalidInputError(
+                f"input variable '{variable.name}' is sensitive, so no run may be given a value for it",
+                hint="start the run without it; its value is in the job",
+                variable=variable.name,
+            )
         fixed = variable.name not in spec.rerun_terms.variable_inputs
         if fixed and variable.name in given and given[variable.name] != variable.default:
             raise InvalidInputError(

@@ -19,14 +19,14 @@ VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12
 )
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
+DEFAULTED = st.tuples(st.none(), st.just(False)) | st.tuples(st.integers(5, 9), st.booleans())
 VARIABLES = st.builds(
-    InputVariable,
+    lambda default, **fields: InputVariable(default=default[0], sensitive=default[1], **fields),
     name=NAMES,
     type=st.just(InputType.INTEGER),
     description=st.text(max_size=150),
-    default=st.none() | st.integers(5, 9),
+    default=DEFAULTED,
     constraints=st.just(()) | st.just(((Constraint(kind=ConstraintKind.ONE_OF, value=(5, 6, 7, 8, 9)),),)),
-    sensitive=st.booleans(),
 )
 POLICIES = st.builds(
     OutputPolicy,

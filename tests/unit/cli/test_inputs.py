@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from opaque_jobs.cli.inputs import parse_declarations, parse_values
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType
-from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.errors import InvalidInputError, NotFoundError
 
 
 def test_declaration_with_default_and_constraints_is_read():
@@ -21,8 +21,23 @@ def test_declaration_without_default_is_required():
 
 
 def test_declaration_named_sensitive_is_sensitive():
-    first, second = parse_declarations(["a:string", "b:string"], sensitive=["b"])
+    first, second = parse_declarations(["a:string", "b:string=x"], sensitive=["b"])
     assert (first.sensitive, second.sensitive) == (False, True)
+
+
+def test_sensitive_value_can_stand_in_a_file(tmp_path):
+    file = tmp_path / "value"
+    file.write_text("7\n")
+    (variable,) = parse_declarations(["a:integer"], sensitive=[f"a={file}"])
+    assert (variable.default, variable.sensitive) == (7, True)
+    with pytest.raises(NotFoundError):
+        parse_declarations(["a:integer"], sensitive=[f"a={tmp_path / 'none'}"])
+
+
+def test_sensitive_variable_without_a_value_or_a_declaration_is_refused():
+    for declarations in (["a:string"], ["b:string=x"]):
+        with pytest.raises(InvalidInputError):
+            parse_declarations(declarations, sensitive=["a"])
 
 
 @pytest.mark.parametrize(

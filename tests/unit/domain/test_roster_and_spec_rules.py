@@ -246,6 +246,10 @@ TEMPLATE = TemplateUse(name="t", version="1.0.0", digest=DIGEST, parameters={})
             )
         },
         {"rerun_terms": make_terms(follows=("others",))},
+        {
+            "inputs": (replace(REQUIRED, default=1, sensitive=True),),
+            "rerun_terms": make_terms(variable_inputs=("x",)),
+        },
         {"rerun_terms": make_terms(follows=("patients",)), "datasets": (make_use(), make_use(alias="b", dataset_version=2))},
         {"rerun_terms": make_terms(schedule="@daily", variable_inputs=("x",)), "inputs": (REQUIRED,)},
         {
