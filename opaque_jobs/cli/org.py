@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.broker.config import set_up_broker
+from opaque_jobs.cli import shares
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document, rotated_document
 from opaque_jobs.cli.output import print_record, print_rows
@@ -38,6 +39,7 @@ __all__ = ["app", "create_organisation"]
 _FIRST_PORT = 8701
 
 app = Noun(help="Organisations: each has a sealing key and a key broker of its own.")
+app.add_typer(shares.app, name="shares")
 
 
 def _development_key(settings: Settings) -> VerifyKey:

@@ -40,7 +40,7 @@ __all__ = [
     "open_organisation_key",
     "open_signing_key",
     "read_public_keys",
-    "save_organisation_key",
+    "save_key_file",
     "write_new_private_file",
 ]
 
@@ -126,17 +126,19 @@ def create_key_file(path: Path, *, kind: KeyKind, owner_id: str, passphrase: str
     return _protect(path, store, kind=kind, owner_id=owner_id, secret=passphrase, place=place, seeds=seeds)
 
 
-def save_organisation_key(path: Path, key: SealingKey, *, owner_id: str, passphrase: str) -> PublicKeys:
-    """Keep an organisation's key that is there already, in a new file under a passphrase. Raises as `create_key_file`."""
-    return _protect(
-        path,
-        key_store(FILE),
-        kind=KeyKind.ORGANISATION,
-        owner_id=owner_id,
-        secret=passphrase,
-        place=IN_FILE,
-        seeds={_SEALING: key.seed},
-    )
+def save_key_file(path: Path, keys: SealingKey | BrokerKeys, *, owner_id: str, passphrase: str) -> PublicKeys:
+    """Keep an organisation's or broker's keys that are there already, in a new file under a passphrase.
+
+    Raises:
+        ConflictError: The file exists.
+        InvalidInputError: The passphrase is too short.
+        ConfigurationError: The file cannot be written.
+    """
+    if isinstance(keys, BrokerKeys):
+        kind, seeds = KeyKind.BROKER, {_SIGNING: keys.signing.seed, _SEALING: keys.sealing.seed}
+    else:
+        kind, seeds = KeyKind.ORGANISATION, {_SEALING: keys.seed}
+    return _protect(path, key_store(FILE), kind=kind, owner_id=owner_id, secret=passphrase, place=IN_FILE, seeds=seeds)
 
 
 def _protect(
