@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import believe_simulated, key_path, pin_member, unpin_member
+from opaque_jobs.broker.config import believe_simulated, key_path, load_config, pin_member, unpin_member
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.output import print_record, stderr
@@ -33,6 +33,7 @@ def serve(
     with services() as opened:
         entry = opened.workspaces.organisation(org).entry
         folder = opened.context.settings.broker_dir(entry.id)
+    load_config(folder)
     passphrase = ask_for_key(key_path(folder), f"the key broker of '{entry.name}'", file=passphrase_file)
     serve_broker(
         folder,

@@ -13,10 +13,10 @@ from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import counting
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
-from opaque_jobs.cli.session import Acting, acting_member, open_member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, just_one, member_key, services
 from opaque_jobs.domain.dataset import RowCondition, RowOperator, TestDataKind
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import InvalidInputError, NotFoundError
+from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services import Services
 from opaque_jobs.services.dataset_files import verify_files
 from opaque_jobs.services.views import DatasetView
@@ -40,11 +40,7 @@ def find_dataset(opened: Services, actor: MemberEntry, text: str, *, workspace_i
     if text.startswith("ds-"):
         return opened.datasets.show(text, actor=actor.id)
     found = [view for view in opened.datasets.list(actor=actor.id, workspace_id=workspace_id) if view.name == text]
-    if not found:
-        raise NotFoundError(f"there is no data set '{text}' that you may see", hint="see 'opaque-jobs dataset list'")
-    if len(found) > 1:
-        raise InvalidInputError(f"several data sets are called '{text}'", hint="give the id")
-    return found[0]
+    return just_one(found, "data set", text)
 
 
 def _condition(text: str) -> RowCondition:
@@ -94,7 +90,7 @@ def encrypt(
         member = acting_member(opened, acting)
         known = find_dataset(opened, member, name) if refresh else None
         conditions, types = [_condition(text) for text in where], _types(column_type)
-        signer = open_member_key(opened.context.settings, member, passphrase_file)
+        signer = member_key(opened.context.settings, member, passphrase_file)
         with counting("encrypting", file.stat().st_size if file.is_file() else None) as advance:
             done = 0
 
@@ -149,7 +145,7 @@ def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pass
         member = acting_member(opened, acting)
         found = find_dataset(opened, member, dataset)
         where = opened.workspaces.show(workspace, actor=member.id).id
-        signer = open_member_key(opened.context.settings, member, passphrase_file)
+        signer = member_key(opened.context.settings, member, passphrase_file)
         view = share_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
     print_record(dataset_document(view), as_json=common().json, title="shared")
 
@@ -161,7 +157,7 @@ def unshare(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pa
         member = acting_member(opened, acting)
         found = find_dataset(opened, member, dataset)
         where = opened.workspaces.show(workspace, actor=member.id).id
-        signer = open_member_key(opened.context.settings, member, passphrase_file)
+        signer = member_key(opened.context.settings, member, passphrase_file)
         closed = unshare_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
     print_record({"dataset_id": found.id, "workspace_id": where, "closed_runs": list(closed)}, as_json=common().json)
 

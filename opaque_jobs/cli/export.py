@@ -17,9 +17,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from opaque_jobs.cli.results import OpenedResult
-from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
 
-__all__ = ["Format", "export", "plain_value"]
+__all__ = ["Format", "check_free", "export", "plain_value"]
 
 
 class Format(StrEnum):
@@ -50,6 +50,19 @@ def plain_value(value: Any) -> Any:  # noqa: PLR0911 - one line a type
             return value
 
 
+def check_free(target: Path) -> None:
+    """Check that a result may be written there.
+
+    Raises:
+        ConflictError: The target exists.
+        NotFoundError: Its folder does not.
+    """
+    if target.exists():
+        raise ConflictError("the file exists already", hint="choose another name, or remove it first")
+    if not target.absolute().parent.is_dir():
+        raise NotFoundError("the folder for the file does not exist", hint="make it, or choose another")
+
+
 def export(result: OpenedResult, target: Path, how: Format) -> int:
     """Write a result and give its number of rows. The file is readable by its owner only.
 
@@ -58,8 +71,7 @@ def export(result: OpenedResult, target: Path, how: Format) -> int:
         ConfigurationError: It cannot be written, for example because the disk is full.
         InvalidInputError: The format cannot carry a column (CSV has no nested values).
     """
-    if target.exists():
-        raise ConflictError("the file exists already", hint="choose another name, or remove it first")
+    check_free(target)
     if how is Format.CSV and any(pa.types.is_nested(field.type) for field in result.schema):
         raise InvalidInputError("CSV cannot carry nested columns", hint="use --format parquet, arrow or json")
     try:

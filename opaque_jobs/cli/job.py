@@ -11,13 +11,13 @@ from opaque_jobs.cli.dataset import find_dataset
 from opaque_jobs.cli.documents import job_document, review_document, run_document
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
-from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stdout
+from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.reviewing import submit_job
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
-from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
@@ -195,6 +195,11 @@ def create(
         else:
             view = opened.jobs.create_draft(actor=actor.id, workspace_id=where, draft=draft)
     found = sql_warnings(draft.code if template is None else None)
+    if not view.draft.datasets:
+        stderr().print(
+            "[yellow]note:[/] the draft reads no data set; to test or submit it, draft it again with "
+            f"--dataset NAME --replace {view.id}"
+        )
     if common().json:
         print_json({**job_document(view), "warnings": [each.to_json() for each in found]})
         return
@@ -233,7 +238,7 @@ def submit(
         found = find_job(opened, actor, job)
         actor, job_id = in_force(opened, actor, found.workspace_id), found.id
         tests = [run.id for run in opened.runs.history(job_id, actor=actor.id) if _is_passed_test(run.kind, run.state)]
-        signer = open_member_key(opened.context.settings, actor, passphrase_file)
+        signer = member_key(opened.context.settings, actor, passphrase_file)
         view = submit_job(
             opened,
             actor,

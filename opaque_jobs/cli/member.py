@@ -14,12 +14,13 @@ from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_fo
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_member_key
-from opaque_jobs.cli.session import member_key_path, open_broker_signing_key, open_member_key, services
+from opaque_jobs.cli.session import check_no_key, member_key, member_key_path, open_broker_signing_key, services
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.ids import check_name, new_id
-from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
+from opaque_jobs.errors import ConflictError
 from opaque_jobs.services import Services
 
 __all__ = ["app", "create_member"]
@@ -34,8 +35,7 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
         ConflictError: The name is taken, or its key file exists.
         NotFoundError: The organisation is not registered.
     """
-    check_name(name, what="member")
-    owner = opened.workspaces.organisation(organisation).entry
+    owner = _check_free(opened, name, organisation)
     member_id = new_id("member")
     path = member_key_path(opened.context.settings, name)
     public = create_key_file(path, kind=KeyKind.MEMBER, owner_id=member_id, passphrase=passphrase, place=place)
@@ -54,6 +54,16 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
     return entry
 
 
+def _check_free(opened: Services, name: str, organisation: str) -> OrganisationEntry:
+    """Give the organisation in which a member of this name can be made."""
+    check_name(name, what="member")
+    owner = opened.workspaces.organisation(organisation).entry
+    if name in {entry.name for entry in opened.workspaces.members()}:
+        raise ConflictError(f"there is a member '{name}' already", hint="choose another log-in name")
+    check_no_key(member_key_path(opened.context.settings, name))
+    return owner
+
+
 @app.command("create")
 def create(
     *,
@@ -68,7 +78,7 @@ def create(
     Example: opaque-jobs member create alice --org Hospital
     """
     with services() as opened:
-        check_name(name, what="member")
+        _check_free(opened, name, org)
         place = new_place(key_store, key_store_setting)
         passphrase = ask_for_new_key(place, f"member '{name}'", file=passphrase_file)
         entry = create_member(opened, name=name, organisation=org, passphrase=passphrase, place=place)
@@ -129,7 +139,7 @@ def rotate_key(
         def authorise() -> Signer:
             if lost:
                 return open_broker_signing_key(opened, member.organisation_id, passphrase_file)
-            return open_member_key(settings, member, passphrase_file)
+            return member_key(settings, member, passphrase_file)
 
         with step("changing the key") as shown:
             done = rotate_member_key(

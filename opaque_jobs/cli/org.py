@@ -17,6 +17,7 @@ from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.resealing import reseal
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_sealing_key
 from opaque_jobs.cli.session import (
+    check_no_key,
     open_broker_signing_key,
     open_former_sealing_keys,
     open_sealing_key,
@@ -67,9 +68,7 @@ def create_organisation(
         ConflictError: The name is taken, or its key file exists.
         InvalidInputError: The name is not valid, or the passphrase is too short.
     """
-    check_name(name, what="organisation")
-    if name in {each.entry.name for each in opened.workspaces.organisations()}:
-        raise ConflictError(f"there is an organisation '{name}' already", hint="choose another name")
+    _check_free(opened, name)
     settings = opened.context.settings
     organisation_id = new_id("org")
     key_file, folder = organisation_key_path(settings, name), settings.broker_dir(organisation_id)
@@ -92,6 +91,13 @@ def create_organisation(
         key_file.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _check_free(opened: Services, name: str) -> None:
+    check_name(name, what="organisation")
+    if name in {each.entry.name for each in opened.workspaces.organisations()}:
+        raise ConflictError(f"there is an organisation '{name}' already", hint="choose another name")
+    check_no_key(organisation_key_path(opened.context.settings, name))
 
 
 @app.command("create")
@@ -117,7 +123,7 @@ def create(
     Example: opaque-jobs org create Hospital
     """
     with services() as opened:
-        check_name(name, what="organisation")
+        _check_free(opened, name)
         port = broker_port or _FIRST_PORT + len(opened.workspaces.organisations())
         place = new_place(key_store, key_store_setting)
         passphrase = ask_for_new_key(place, f"organisation '{name}'", file=passphrase_file)

@@ -57,11 +57,19 @@ def step(title: str) -> Iterator[Step]:
 
 @contextmanager
 def counting(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar while the block runs; the block calls what it is given with the amount just done."""
+    """Show a bar while the block runs, from its first progress on; the block calls what it is given with the amount just done."""
     if not sys.stderr.isatty():
         yield lambda _amount: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr(), transient=True) as live:
-        task = live.add_task(escape(title), total=total)
-        yield lambda amount: live.update(task, advance=amount)
+    live = Progress(*columns, console=stderr(), transient=True)
+    task = live.add_task(escape(title), total=total)
+
+    def advance(amount: int) -> None:
+        live.start()  # not before: the block may ask for a passphrase first
+        live.update(task, advance=amount)
+
+    try:
+        yield advance
+    finally:
+        live.stop()

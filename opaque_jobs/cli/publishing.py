@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.cli.brokers import check_answers, push
-from opaque_jobs.crypto.consent import sign_manifest
+from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import SealingPublicKey, Signer
 from opaque_jobs.domain.custody import Sharing
@@ -20,7 +20,7 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services import Services
 from opaque_jobs.services.dataset_files import encrypt_file
-from opaque_jobs.services.sources import Progress, open_source
+from opaque_jobs.services.sources import Progress, column_names, open_source
 from opaque_jobs.services.test_data import mock, synthetic, write_test_data
 from opaque_jobs.services.views import DatasetView
 
@@ -71,8 +71,10 @@ def publish_dataset(
             f"your organisation has a data set '{name}' already",
             hint="choose another name, or give --refresh for its next version",
         )
+    _check_named(column_names(source, types=types or {}, delimiter=delimiter), columns, row_conditions)
     owner = opened.workspaces.organisation(member.organisation_id)
     check_answers(owner.broker_address, owner.entry.id)
+    check_own_key(member, signer)  # opens the key: nobody is asked for its passphrase in the middle of long work
     dataset_id = refresh_of.id if refresh_of else new_id("ds")
     version = refresh_of.versions[-1].version + 1 if refresh_of else 1
     folder = opened.context.settings.dataset_dir(dataset_id, version)
@@ -110,11 +112,23 @@ def publish_dataset(
         raise
 
 
+def _check_named(known: Sequence[str], columns: Sequence[str], conditions: Sequence[RowCondition]) -> None:
+    given = {"--column": columns, "the row condition (--where)": [condition.column for condition in conditions]}
+    for what, named in given.items():
+        unknown = [name for name in named if name not in known]
+        if unknown:
+            raise InvalidInputError(
+                f"{what} names '{unknown[0]}', a column that the file does not have", hint="columns: " + ", ".join(known[:30])
+            )
+    if len(set(columns)) != len(columns):
+        raise InvalidInputError("--column names a column twice", hint="name each once")
+
+
 def _policy(manifest: DatasetManifest, columns: Sequence[str], conditions: Sequence[RowCondition]) -> ReleasePolicy:
     names = tuple(columns) or tuple(column.name for column in manifest.columns)
     types = {column.name: column.type for column in manifest.columns}
     for condition in conditions:
-        if not _comparable(condition.value, types.get(condition.column, "")):
+        if not _comparable(condition.value, types[condition.column]):
             raise InvalidInputError(
                 f"the row condition on '{condition.column}' compares it with a value of another type",
                 hint=f"its type is {types[condition.column]}",
@@ -123,11 +137,11 @@ def _policy(manifest: DatasetManifest, columns: Sequence[str], conditions: Seque
 
 
 def _comparable(value: object, kind: str) -> bool:
-    """Tell whether the engine can compare a column with a value; a column that is not there is refused elsewhere."""
+    """Tell whether the engine can compare a column with a value."""
     if kind == "bool" or isinstance(value, bool):
-        return not kind or (kind == "bool" and isinstance(value, bool))
+        return kind == "bool" and isinstance(value, bool)
     numeric = kind.startswith(("int", "uint", "float", "double", "halffloat", "decimal"))
-    return not kind or numeric is not isinstance(value, str)
+    return numeric is not isinstance(value, str)
 
 
 def attach_made_test_data(
@@ -181,6 +195,7 @@ def attach_made_test_data(
 def _signed_sharing(
     opened: Services, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str, shared: bool
 ) -> bytes:
+    opened.datasets.check_sharing(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, shared=shared)
     roster = opened.workspaces.show(workspace_id, actor=member.id).roster
     genesis = roster.genesis_digest if roster else ""
     sharing = Sharing(
@@ -203,9 +218,9 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
         ConflictError: It is shared there already, or the workspace is not active.
         DeniedError: The member is not of the owner.
     """
+    statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
     view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id)
     try:
-        statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
         known = opened.workspaces.broker_push(workspace_id, actor=member.id)
         push(known, sharings=[statement], only=member.organisation_id)
     except BaseException:

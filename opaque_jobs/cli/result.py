@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from opaque_jobs.cli.command import Noun, common
-from opaque_jobs.cli.export import Format, export, plain_value
+from opaque_jobs.cli.export import Format, check_free, export, plain_value
 from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text, visible
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.resealing import reseal
@@ -106,6 +106,7 @@ def export_(
     with services() as opened:
         actor = acting_member(opened, acting)
         run = opened.runs.show(run_id, actor=actor.id)
+        check_free(to)
         written = export(open_result(opened, run, actor, passphrase_file), to, how)
     print_record({"run_id": run.id, "file": str(to), "format": how.value, "rows": written}, as_json=common().json)
 
@@ -117,14 +118,15 @@ def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile =
         actor = acting_member(opened, acting)
         run = opened.runs.show(run_id, actor=actor.id)
         settings = opened.context.settings
+        folder = opened.runs.result_folder(run.id, actor=actor.id)
         if run.kind is RunKind.TEST:
-            text = read_test_log(run, settings.test_dir(run.id))
+            text = read_test_log(run, folder)
         else:
             owner = opened.workspaces.organisation(actor.organisation_id).entry
             key = open_sealing_key(settings, owner.name, passphrase_file)
             workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
             resealed = settings.resealed_path(run.id)
-            text = open_log(run, settings.result_dir(run.id), key, workspace_id=workspace_id, resealed=resealed)
+            text = open_log(run, folder, key, workspace_id=workspace_id, resealed=resealed)
     if common().json:
         print_json({"run_id": run.id, "log": text})
     else:

@@ -12,7 +12,7 @@ from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.cli.reviewing import cast_vote, withdraw_consent
 from opaque_jobs.cli.rosters import in_force
-from opaque_jobs.cli.session import Acting, acting_member, find_job, open_member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import ReviewView
@@ -57,7 +57,7 @@ def _vote(  # noqa: PLR0917
         actor = acting_member(opened, acting)
         found = find_job(opened, actor, job)
         actor, job_id = in_force(opened, actor, found.workspace_id), found.id
-        signer = open_member_key(opened.context.settings, actor, passphrase_file)
+        signer = member_key(opened.context.settings, actor, passphrase_file)
         view = cast_vote(opened, actor, signer, job_id, decision=decision, comment=comment, expected_digest=digest)
         _print(opened, view, "approved" if decision is Decision.APPROVE else "rejected")
 
@@ -98,7 +98,7 @@ def withdraw(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile
         actor = acting_member(opened, acting)
         found = find_job(opened, actor, job)
         actor, job_id = in_force(opened, actor, found.workspace_id), found.id
-        signer = open_member_key(opened.context.settings, actor, passphrase_file)
+        signer = member_key(opened.context.settings, actor, passphrase_file)
         _print(opened, withdraw_consent(opened, actor, signer, job_id), "consent withdrawn")
 
 

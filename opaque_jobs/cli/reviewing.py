@@ -7,7 +7,8 @@ from opaque_jobs.crypto.consent import sign_vote, sign_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.job import parse_job_spec
+from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError
@@ -34,6 +35,7 @@ def submit_job(
         InvalidInputError: The draft is not complete, or there is neither a test run nor a reason for none.
     """
     spec = opened.jobs.spec_for_submission(job_id, actor=author.id)
+    opened.reviews.check_submission(spec, test_run_id=test_run_id, no_test_reason=no_test_reason, deadline=deadline)
     envelope = sign_vote(spec, author, signer, decision=Decision.APPROVE, comment=None, now=datetime.now(UTC))
     return opened.reviews.submit(
         job_id=job_id,
@@ -71,10 +73,13 @@ def cast_vote(
         InvalidInputError: A rejection without comment.
         ConfigurationError: A broker that must learn of a rejection cannot be reached; the rejection is recorded all the same.
     """
-    spec, rule = _spec_under_review(opened, member, job_id, expected_digest)
-    now = datetime.now(UTC)
+    status = opened.reviews.status(job_id, actor=member.id)
+    if digest(status.spec_bytes) != status.digest or expected_digest not in (None, status.digest):
+        raise ConflictError("the job under review is not the one that you looked at", hint="look at it again, then vote")
+    opened.reviews.check_vote(job_id, actor=member.id, decision=decision, comment=comment)
+    spec, now = parse_job_spec(status.spec_bytes), datetime.now(UTC)
     envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, now=now)
-    final = decision is Decision.REJECT and rule is ApprovalRule.GROUPS
+    final = decision is Decision.REJECT and status.approval_rule is ApprovalRule.GROUPS
     withdrawal = sign_withdrawal(spec, member, signer, now=now) if final else None
     view = opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)
     if view.push is not None:
@@ -83,22 +88,21 @@ def cast_vote(
 
 
 def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView:
-    """Withdraw consent for good, and tell every broker at once.
+    """Withdraw consent to a job for good, also to a revision that stands beside a later one, and tell every broker at once.
 
     Raises:
         ConflictError: Nothing of this job is under review or accepted.
         ConfigurationError: A broker cannot be reached; the withdrawal is recorded all the same.
     """
-    spec, _ = _spec_under_review(opened, member, job_id, None)
-    envelope = sign_withdrawal(spec, member, signer, now=datetime.now(UTC))
-    view = opened.reviews.withdraw(job_id=job_id, envelope=envelope)
-    if view.push is not None:
-        push(view.push)
-    return view
-
-
-def _spec_under_review(opened: Services, member: MemberEntry, job_id: str, expected: str | None) -> tuple[JobSpec, ApprovalRule]:
-    status = opened.reviews.status(job_id, actor=member.id)
-    if digest(status.spec_bytes) != status.digest or expected not in (None, status.digest):
-        raise ConflictError("the job under review is not the one that you looked at", hint="look at it again, then vote")
-    return parse_job_spec(status.spec_bytes), status.approval_rule
+    revisions = opened.jobs.show(job_id, actor=member.id).revisions
+    standing = [each for each in revisions if each.status in (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED)]
+    if not standing:
+        raise ConflictError("no revision of this job is under review or accepted", hint="see 'opaque-jobs job show'")
+    views = []
+    for revision in standing:
+        envelope = sign_withdrawal(parse_job_spec(revision.spec_bytes), member, signer, now=datetime.now(UTC))
+        views.append(opened.reviews.withdraw(job_id=job_id, envelope=envelope))
+    for view in views:
+        if view.push is not None:
+            push(view.push)
+    return views[-1]

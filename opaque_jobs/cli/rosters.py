@@ -66,6 +66,8 @@ def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, sign
     """
     view = opened.workspaces.show(workspace_id, actor=member.id)
     roster = waiting(view)
+    if view.proposal is not None and member.id not in view.proposal.waiting_for:
+        raise ConflictError("you have accepted this member list already", hint="wait for the other members")
     changed_keys(opened, view, member)
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)

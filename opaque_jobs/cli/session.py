@@ -3,11 +3,12 @@
 Private keys are opened here, used by the command that asked, and given to no service.
 """
 
+import functools
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -15,28 +16,31 @@ from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.command import load_settings
 from opaque_jobs.cli.passphrase import ask_for_key
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
-from opaque_jobs.crypto.keys import SealingKey, Signer
+from opaque_jobs.crypto.keys import SealingKey, Signer, VerifyKey
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import InvalidInputError, NotFoundError
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError
 from opaque_jobs.services import Services, open_services
-from opaque_jobs.services.views import JobView
+from opaque_jobs.services.views import DatasetView, JobView
 from opaque_jobs.settings import Settings
 
 __all__ = [
     "Acting",
     "acting_member",
+    "check_no_key",
     "find_job",
     "former_key_path",
     "former_key_paths",
+    "just_one",
+    "member_key",
     "member_key_path",
     "open_broker_signing_key",
     "open_former_sealing_keys",
-    "open_member_key",
     "open_sealing_key",
     "organisation_key_path",
     "services",
 ]
 
+_Found = TypeVar("_Found", JobView, DatasetView)
 _MEMBER_SUFFIX = ".member.json"
 _ID_CHARACTERS = 12
 
@@ -73,6 +77,18 @@ def organisation_key_path(settings: Settings, name: str) -> Path:
     return settings.keys_dir / f"{name}.organisation.json"
 
 
+def check_no_key(path: Path) -> None:
+    """Check that a new key would not meet an old one.
+
+    Raises:
+        ConflictError: The file exists.
+    """
+    if path.exists():
+        raise ConflictError(
+            f"there is a key file {path.name} in this home already", hint="keys are never overwritten: choose another name"
+        )
+
+
 def acting_member(opened: Services, name: str | None) -> MemberEntry:
     """Give the member to act for: the one named, or the only one whose key file is here.
 
@@ -100,19 +116,40 @@ def former_key_paths(path: Path) -> list[Path]:
     return sorted(found, key=lambda each: each.stat().st_mtime, reverse=True)
 
 
-def open_member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | None) -> Signer:
-    """Open the member's signing key that the entry names: the present one, or one kept aside until a new epoch.
+class _MemberKey:
+    """A member's signing key, opened when it is first needed: nobody is asked for a passphrase to be refused afterwards."""
+
+    def __init__(self, path: Path, whose: str, passphrase_file: Path | None) -> None:
+        self._path, self._whose, self._passphrase_file = path, whose, passphrase_file
+
+    @functools.cached_property
+    def _key(self) -> Signer:
+        return open_signing_key(self._path, ask_for_key(self._path, self._whose, file=self._passphrase_file))
+
+    @property
+    def public(self) -> VerifyKey:
+        """The public half."""
+        return self._key.public
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign with Ed25519."""
+        return self._key.sign(data)
+
+
+def member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | None) -> Signer:
+    """Give the member's signing key that the entry names: the present one, or one kept aside until a new epoch.
+
+    Its first use asks for the passphrase, and raises `TrustError` if that is wrong.
 
     Raises:
         NotFoundError: The key file is not here.
-        TrustError: The passphrase is wrong.
     """
     path = member_key_path(settings, member.name)
     _check_here(path, f"the key of '{member.name}'")
     for each in (path, *former_key_paths(path)):
         public = read_public_keys(each).signing
         if public is not None and public.text == member.public_key:
-            return open_signing_key(each, ask_for_key(each, f"member '{member.name}'", file=passphrase_file))
+            return _MemberKey(each, f"member '{member.name}'", passphrase_file)
     raise NotFoundError(
         f"the key by which '{member.name}' is known there is not in this home",
         hint="was the key changed elsewhere? 'opaque-jobs workspace show' tells which member list waits",
@@ -159,8 +196,25 @@ def _check_here(path: Path, what: str) -> None:
         raise NotFoundError(f"{what} is not in this home", hint=f"it belongs at {path}; only its owner can make it")
 
 
+def just_one(found: Sequence[_Found], what: str, name: str) -> _Found:
+    """Give the only thing of a name.
+
+    Raises:
+        NotFoundError: There is none.
+        InvalidInputError: Several have the name; the hint gives their ids.
+    """
+    if not found:
+        raise NotFoundError(
+            f"there is no {what} '{name}' that you may see", hint=f"see 'opaque-jobs {what.replace(' ', '')} list'"
+        )
+    if len(found) > 1:
+        ids = ", ".join(each.id for each in found)
+        raise InvalidInputError(f"'{name}' is ambiguous: {len(found)} {what}s have this name", hint=f"use the id, one of {ids}")
+    return found[0]
+
+
 def find_job(opened: Services, actor: MemberEntry, text: str) -> JobView:
-    """Give a job by id, or by a name that only one of the actor's jobs has.
+    """Give a job by id, or by a name that only one of the actor's jobs has; archived ones count if no other has it.
 
     Raises:
         NotFoundError: None, or the actor may not know of it.
@@ -169,8 +223,4 @@ def find_job(opened: Services, actor: MemberEntry, text: str) -> JobView:
     if text.startswith("job-"):
         return opened.jobs.show(text, actor=actor.id)
     found = [view for view in opened.jobs.list(actor=actor.id, archived=True) if view.draft.name == text]
-    if not found:
-        raise NotFoundError(f"there is no job '{text}' that you may see", hint="see 'opaque-jobs job list'")
-    if len(found) > 1:
-        raise InvalidInputError(f"several jobs are called '{text}'", hint="give the id, see 'opaque-jobs job list'")
-    return found[0]
+    return just_one([view for view in found if not view.archived] or found, "job", text)

@@ -108,10 +108,11 @@ def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mappi
             "--passphrase-file names an organisation that has no broker here", hint="see 'opaque-jobs org list'"
         )
     passphrases: dict[str, str] = {}
+    for broker in brokers:
+        _check_port(broker.port, f"the key broker of '{broker.organisation.name}'")
     shared = read_passphrase(files[""]) if "" in files else None
     for broker in brokers:
         name, key_file = broker.organisation.name, key_path(settings.broker_dir(broker.organisation.id))
-        _check_port(broker.port, f"the key broker of '{name}'")
         if name in files:
             passphrases[name] = read_passphrase(files[name])
         else:

@@ -11,7 +11,7 @@ from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, waiting
-from opaque_jobs.cli.session import Acting, acting_member, open_member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import RunPolicy
 from opaque_jobs.errors import InvalidInputError
@@ -85,7 +85,7 @@ def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
         actor = acting_member(opened, acting)
         view = opened.workspaces.show(workspace, actor=actor.id)
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
-        signer = open_member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
+        signer = member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
         view = accept_roster(opened, view.id, actor, signer)
     print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")
 

@@ -33,6 +33,7 @@ __all__ = [
     "RECEIPT",
     "ROSTER_ACCEPTANCE",
     "WITHDRAWAL",
+    "check_own_key",
     "consent_refusals",
     "roster_refusals",
     "sign_acceptance",
@@ -58,7 +59,7 @@ def sign_acceptance(roster: Roster, member: MemberEntry, signer: Signer, *, now:
     Raises:
         TrustError: The key is not the one that the roster names for the member.
     """
-    _check_own_key(member, signer)
+    check_own_key(member, signer)
     acceptance = RosterAcceptance(
         workspace_id=roster.workspace_id, epoch=roster.epoch, member_id=member.id, accepted_at=now.isoformat()
     )
@@ -139,7 +140,7 @@ def sign_vote(
     Raises:
         TrustError: The key is not the one that the roster names for the member.
     """
-    _check_own_key(member, signer)
+    check_own_key(member, signer)
     approval = approval_for(
         spec,
         decision=decision,
@@ -180,7 +181,7 @@ def sign_withdrawal(spec: JobSpec, member: MemberEntry, signer: Signer, *, now: 
     Raises:
         TrustError: The key is not the one that the roster names for the member.
     """
-    _check_own_key(member, signer)
+    check_own_key(member, signer)
     withdrawal = Withdrawal(
         workspace_id=spec.workspace_id,
         reviewer_id=member.id,
@@ -253,7 +254,12 @@ def _recipient_refusals(spec: JobSpec, roster: Roster) -> list[str]:
     return [] if wanted == allowed else ["recipient-not-the-authors-organisation"]
 
 
-def _check_own_key(member: MemberEntry, signer: Signer) -> None:
+def check_own_key(member: MemberEntry, signer: Signer) -> None:
+    """Check that a key is the one by which others know the member.
+
+    Raises:
+        TrustError: It is another.
+    """
     if signer.public.key_id != member.key_id:
         raise TrustError(
             f"this key is not the one that the workspace knows for '{member.name}'", hint="use the key file of that member"

@@ -312,7 +312,10 @@ def _open(path: Path, secret: str, kind: KeyKind) -> dict[str, bytes]:
 
 def _reveal(path: Path, document: dict[str, Any], store: KeyStore, secret: str, kind: KeyKind) -> dict[str, bytes]:
     header = {name: document[name] for name in _HEADER}
-    plain = store.reveal(secret, document["held"], bound_to=canonical_bytes(header))
+    try:
+        plain = store.reveal(secret, document["held"], bound_to=canonical_bytes(header))
+    except TrustError as error:  # a store knows no file names
+        raise TrustError(f"{path.name}: {error.message}", hint=error.hint) from None
     parts = parse_canonical(plain, fields=_PARTS[kind], what=_WHAT)
     seeds = {part: decode_base64(text, what=_WHAT) for part, text in parts.items()}
     if _public_texts(seeds) != document["public"]:

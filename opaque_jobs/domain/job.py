@@ -265,10 +265,13 @@ class JobSpec:
 
     def _check_datasets(self) -> None:
         aliases = [use.alias.lower() for use in self.datasets]
-        if not aliases or len(set(aliases)) != len(aliases):
+        if not aliases:
             raise InvalidInputError(
-                "a job reads at least one data set, each under its own name",
-                hint="names that differ only in case clash",
+                "the job reads no data set", hint="name one: 'opaque-jobs job create WORKSPACE --replace JOB --dataset NAME ...'"
+            )
+        if len(set(aliases)) != len(aliases):
+            raise InvalidInputError(
+                "a job reads each data set under a name of its own", hint="names that differ only in case clash"
             )
         versions = [(use.dataset_id, use.dataset_version) for use in self.datasets]
         if len(set(versions)) != len(versions):

@@ -154,15 +154,17 @@ class Datasets:
         """
         now = self._context.now()
         with self._context.store.write() as session:
-            self._owned(session, dataset_id, actor)
-            workspace, roster = member_workspace(session, workspace_id, actor)
-            check_active(workspace)
-            verify_manifest(rows.versions(session, dataset_id)[-1].envelope, roster.members)
+            self._check_sharing(session, actor=actor, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
             rows.add_share(session, ShareRecord(dataset_id=dataset_id, workspace_id=workspace_id, shared_by=actor, shared_at=now))
             events.append(
                 session, noun="dataset", subject_id=dataset_id, event="share", actor=actor, now=now, workspace_id=workspace_id
             )
             return self._view(session, dataset_id, actor)
+
+    def check_sharing(self, *, actor: str, dataset_id: str, workspace_id: str, shared: bool) -> None:
+        """Check, before anybody signs it, that `share` (or `unshare`) would be possible. Raises as they do."""
+        with self._context.store.read() as session:
+            self._check_sharing(session, actor=actor, dataset_id=dataset_id, workspace_id=workspace_id, shared=shared)
 
     def unshare(self, *, actor: str, dataset_id: str, workspace_id: str) -> tuple[str, ...]:
         """Take back: new, running and waiting jobs stop at once.
@@ -176,9 +178,7 @@ class Datasets:
         """
         now = self._context.now()
         with self._context.store.write() as session:
-            self._owned(session, dataset_id, actor)
-            if workspace_id not in {share.workspace_id for share in rows.shares(session, dataset_id)}:
-                raise ConflictError("the data set is not shared into this workspace", hint="see 'opaque-jobs dataset show'")
+            self._check_sharing(session, actor=actor, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
             rows.remove_share(session, dataset_id, workspace_id)
             events.append(
                 session, noun="dataset", subject_id=dataset_id, event="unshare", actor=actor, now=now, workspace_id=workspace_id
@@ -235,6 +235,17 @@ class Datasets:
                     "a file of the data set is missing or has another size", hint="encrypt it again", file=part.name
                 )
         return manifest
+
+    def _check_sharing(self, session: Session, *, actor: str, dataset_id: str, workspace_id: str, shared: bool) -> None:
+        self._owned(session, dataset_id, actor)
+        already = workspace_id in {share.workspace_id for share in rows.shares(session, dataset_id)}
+        if already is shared:
+            word = "shared into this workspace already" if shared else "not shared into this workspace"
+            raise ConflictError(f"the data set is {word}", hint="see 'opaque-jobs dataset show'")
+        if shared:
+            workspace, roster = member_workspace(session, workspace_id, actor)
+            check_active(workspace)
+            verify_manifest(rows.versions(session, dataset_id)[-1].envelope, roster.members)
 
     def _owned(self, session: Session, dataset_id: str, actor: str) -> None:
         view = self._view(session, dataset_id, actor)

@@ -109,6 +109,23 @@ class Reviews:
             _settle(session, revision, approval.reviewer_id, now)
             return _view(session, job_rows.revision(session, job_id, revision.revision))
 
+    def check_submission(
+        self, spec: JobSpec, *, test_run_id: str | None, no_test_reason: str | None, deadline: datetime | None
+    ) -> None:
+        """Check, before anybody signs it, what `submit` demands of a document's test run and deadline. Raises as it does."""
+        _check_terms(no_test_reason, test_run_id, deadline, self._context.now())
+        if test_run_id is not None:
+            with self._context.store.read() as session:
+                access_to_job(session, spec.job_id, spec.author_id, Action.EDIT)
+                _check_test(session, spec.job_id, test_run_id, spec)
+
+    def check_vote(self, job_id: str, *, actor: str, decision: Decision, comment: str | None) -> None:
+        """Check, before anybody signs it, that `vote` would take a vote. Raises as it does."""
+        self.expire_due()
+        with self._context.store.read() as session:
+            _, revision = _under_review(session, job_id)
+            _check_may_vote(session, revision, actor, decision, comment)
+
     def vote(self, *, job_id: str, envelope: bytes, comment: str | None = None, withdrawal: bytes | None = None) -> ReviewView:
         """Take a signed vote: accepted when the workspace's rule is met, rejected at the first rejection.
 
@@ -135,10 +152,9 @@ class Reviews:
             roster = roster_of(session, revision)
             approval = verify_vote(envelope, spec, roster)
             member, decision = approval.reviewer_id, approval.decision
-            if member in {vote.member_id for vote in rows.votes(session, job_id, revision.revision)}:
-                raise ConflictError("you have voted on this revision already", hint="consent can be withdrawn at any time")
-            access_to_job(session, job_id, member, Action.VOTE)
-            _check_comment(comment, approval.comment_digest, decision)
+            _check_may_vote(session, revision, member, decision, comment)
+            if approval.comment_digest != (None if comment is None else digest(comment.encode())):
+                raise InvalidInputError("the comment is not the one that was signed", hint="sign the vote with this comment")
             push = _rejection_push(session, roster, revision, approval, withdrawal)
             rows.add_vote(session, _vote(revision, member, decision, comment=comment, envelope=envelope, now=now))
             if withdrawal is not None:
@@ -248,12 +264,15 @@ def _check_test(session: Session, job_id: str, test_run_id: str, spec: JobSpec) 
         )
 
 
-def _check_comment(comment: str | None, signed: str | None, decision: Decision) -> None:
+def _check_may_vote(session: Session, revision: RevisionRecord, member: str, decision: Decision, comment: str | None) -> None:
+    access_to_job(session, revision.job_id, member, Action.VOTE)
+    if member in {vote.member_id for vote in rows.votes(session, revision.job_id, revision.revision)}:
+        raise ConflictError(
+            "you have voted on this revision already", hint="'opaque-jobs review withdraw' takes consent back at any time"
+        )
     check_text(comment or "", what="comment", limit=_MAX_COMMENT)
     if decision is Decision.REJECT and not (comment or "").strip():
         raise InvalidInputError("a rejection needs a comment", hint="say what should change")
-    if signed != (None if comment is None else digest(comment.encode())):
-        raise InvalidInputError("the comment is not the one that was signed", hint="sign the vote with this comment")
 
 
 def _vote(

@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.services.csv_columns import Converter, TypeFinder, parse_types
 
-__all__ = ["Progress", "Source", "open_source"]
+__all__ = ["Progress", "Source", "column_names", "open_source"]
 
 Progress = Callable[[int, int], None]
 """Told bytes done and bytes in all, now and then."""
 _BLOCK_BYTES: Final = 4 << 20
 _BATCH_ROWS: Final = 65_536
 _SMALL_BYTES: Final = 1 << 20
+_DELIMITERS: Final = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,16 @@ class Source:
     batches: Callable[[Progress], Iterator[pa.RecordBatch]]
 
 
+def column_names(path: Path, *, types: Mapping[str, str], delimiter: str) -> list[str]:
+    """Look at the beginning of a file only, and at what was said about it. Arguments and errors as `open_source`."""
+    _check_file(path)
+    if not _is_parquet(path):
+        return _csv_names(path, parse_types(types), _delimiter(path, delimiter))
+    if types:
+        raise InvalidInputError("types can be given for CSV only", hint="a Parquet file has its own")
+    return list(_parquet_schema(path).names)
+
+
 def open_source(path: Path, *, types: Mapping[str, str], delimiter: str, progress: Progress) -> Source:
     """Look at a file; of a CSV file at all of it, to find the types that were not given.
 
@@ -53,14 +64,19 @@ def open_source(path: Path, *, types: Mapping[str, str], delimiter: str, progres
         NotFoundError: There is no such file.
         InvalidInputError: It is no file, is empty, is of another format, or is broken.
     """
-    _check_file(path)
+    names = column_names(path, types=types, delimiter=delimiter)
     if _is_parquet(path):
-        if types:
-            raise InvalidInputError("types can be given for CSV only", hint="a Parquet file has its own")
         return _open_parquet(path)
+    return _open_csv(path, names, parse_types(types), _delimiter(path, delimiter), progress)
+
+
+def _delimiter(path: Path, given: str) -> str:
     if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
         raise InvalidInputError("the file is neither CSV nor Parquet", hint="CSV ends in .csv, .tsv or .txt")
-    return _open_csv(path, types, delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","), progress)
+    delimiter = {"\\t": "\t", "tab": "\t", "": "\t" if path.suffix.lower() == ".tsv" else ","}.get(given, given)
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+        raise InvalidInputError("the delimiter is not one character", hint="give one such as ';' or '|', or the word 'tab'")
+    return delimiter
 
 
 def _check_file(path: Path) -> None:
@@ -90,9 +106,13 @@ def _opened(path: Path) -> Iterator[Any]:
         yield file
 
 
-def _open_parquet(path: Path) -> Source:
+def _parquet_schema(path: Path) -> pa.Schema:
     with _opened(path) as file, _parquet_errors():
-        schema = pq.ParquetFile(file, coerce_int96_timestamp_unit="us").schema_arrow.remove_metadata()
+        return pq.ParquetFile(file, coerce_int96_timestamp_unit="us").schema_arrow.remove_metadata()
+
+
+def _open_parquet(path: Path) -> Source:
+    schema = _parquet_schema(path)
 
     def batches(progress: Progress) -> Iterator[pa.RecordBatch]:
         with _opened(path) as file:
@@ -126,21 +146,9 @@ def _parquet_errors() -> Iterator[None]:
         ) from None
 
 
-def _open_csv(path: Path, types: Mapping[str, str], delimiter: str, progress: Progress) -> Source:
+def _open_csv(path: Path, names: list[str], wanted: Mapping[str, pa.DataType], delimiter: str, progress: Progress) -> Source:
     size = path.stat().st_size
-    wanted = parse_types(types)
     _check_quotes(path)
-    names = _csv_names(path, delimiter)
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise InvalidInputError(
-            f"a type is given for column '{unknown[0]}', which the file does not have", hint="columns: " + ", ".join(names[:30])
-        )
-    if len({name.lower() for name in names}) != len(names) or "" in names:
-        raise InvalidInputError(
-            "two columns have the same name (upper and lower case count as one), or a column has none",
-            hint="the first line of the file must name every column once",
-        )
     finder = TypeFinder(names)
     for batch in _texts(path, names, delimiter, lambda done, _: progress(done, 2 * size)):
         finder.look(batch)
@@ -167,9 +175,31 @@ def _check_quotes(path: Path) -> None:
         )
 
 
-def _csv_names(path: Path, delimiter: str) -> list[str]:
+def _csv_names(path: Path, wanted: Mapping[str, pa.DataType], delimiter: str) -> list[str]:
     with _csv_input(path) as file, _csv_errors():
-        return list(_reader(file, delimiter, {}).schema.names)
+        names = list(_reader(file, delimiter, {}).schema.names)
+    other = [word for char, word in _DELIMITERS.items() if char in names[0] and char != delimiter]
+    if len(names) == 1 and other and not _first_is_quoted(path):
+        raise InvalidInputError(
+            f"all of the file's first line would be one column, with {other[0]} in its name",
+            hint="give --delimiter; if that is the name, put quotes around it in the file",
+        )
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise InvalidInputError(
+            f"a type is given for column '{unknown[0]}', which the file does not have", hint="columns: " + ", ".join(names[:30])
+        )
+    if len({name.lower() for name in names}) != len(names) or "" in names:
+        raise InvalidInputError(
+            "two columns have the same name (upper and lower case count as one), or a column has none",
+            hint="the first line of the file must name every column once",
+        )
+    return names
+
+
+def _first_is_quoted(path: Path) -> bool:
+    with _opened(path) as file:
+        return bool(file.read(4).removeprefix(b"\xef\xbb\xbf").startswith(b'"'))
 
 
 @contextmanager

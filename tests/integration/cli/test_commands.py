@@ -159,6 +159,40 @@ def test_job_with_a_column_that_is_not_there_is_refused_at_submission(cli, visit
         assert result.exit_code == 5
 
 
+def test_job_without_data_says_so_when_drafted_and_when_submitted(cli, visits, tmp_path):
+    code = tmp_path / "one.sql"
+    code.write_text("SELECT 1 AS one")
+    made = cli("job", "create", "Study", "--name", "Dry", "--sql", str(code), "--tee", "simulated", "--as", "anna", "--json")
+    assert "reads no data set" in made.stderr
+    job_id = json.loads(made.stdout)["id"]
+    assert f"--replace {job_id}" in made.stderr
+    assert "reads no data set" in cli.fails(5, "job", "submit", job_id, "--no-test", "none", "--as", "anna")
+
+
+def test_name_of_two_jobs_is_answered_with_their_ids(cli, visits, tmp_path):
+    code = tmp_path / "twice.sql"
+    code.write_text(SQL)
+    create = ("job", "create", "Study", "--name", "Twice", "--sql", str(code), "--dataset", "visits:ward", "--tee", "simulated")
+    first, second = (cli.json(*create, "--as", "anna")["id"] for _ in range(2))
+    message = cli.fails(5, "job", "show", "Twice", "--as", "anna")
+    assert "ambiguous" in message
+    assert first in message
+    assert second in message
+    cli.json("job", "archive", first, "--as", "anna")
+    assert cli.json("job", "show", "Twice", "--as", "anna")["id"] == second
+
+
+def test_withdrawal_reaches_the_accepted_revision_beside_a_later_one(cli, draft):
+    submit(cli, draft)
+    for member in ("ben", "lea"):
+        cli.json("review", "approve", draft, "--as", member)
+    cli.json("job", "revise", draft, "--as", "anna")
+    submit(cli, draft)
+    cli.json("review", "reject", draft, "--comment", "no", "--as", "ben")
+    cli.json("review", "withdraw", draft, "--as", "lea")
+    assert [each["status"] for each in cli.json("job", "show", draft, "--as", "lea")["revisions"]] == ["withdrawn", "rejected"]
+
+
 def test_job_of_a_stranger_is_not_found(cli, draft):
     cli.json("member", "create", "mallory", "--org", "Laboratory")
     cli.fails(4, "job", "show", draft, "--as", "mallory")

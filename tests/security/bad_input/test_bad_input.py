@@ -32,6 +32,7 @@ def files(tmp_path):
         "fields.csv": f"id,age\n1,30\n2,{SECRET},7\n",
         "quote.csv": f'id,age\n1,"{SECRET}\n2,41\n',
         "empty.csv": "",
+        "semicolons.csv": f"id;age\n1;{SECRET}\n",
         "twice.csv": "id,Id\n1,2\n",
         "file.docx": "id,age\n1,2\n",
         "good.sql": SQL,
@@ -92,13 +93,18 @@ TABLE = {
     "value-of-a-wrong-type": (ENCRYPT + " --type site=integer", "good.csv", 5, ["column 'site', data row 1"]),
     "type-that-is-unknown": (ENCRYPT + " --type age=number", "good.csv", 5, ["column 'age'", "types: text"]),
     "type-of-an-unknown-column": (ENCRYPT + " --type nothing=integer", "good.csv", 5, ["'nothing'", "columns: id, age, site"]),
+    "csv-with-another-delimiter": (ENCRYPT, "semicolons.csv", 5, ["one column, with a semicolon", "--delimiter"]),
+    "csv-with-a-wrong-delimiter": (ENCRYPT + " --delimiter |", "good.csv", 5, ["one column, with a comma", "--delimiter"]),
+    "delimiter-of-two-characters": (ENCRYPT + " --delimiter ab", "good.csv", 5, ["not one character"]),
     "release-of-an-unknown-column": (ENCRYPT + " --column nothing", "good.csv", 5, ["does not have"]),
-    "condition-on-an-unknown-column": (ENCRYPT + " --where nothing=1", "good.csv", 5, ["does not have"]),
+    "condition-on-an-unknown-column": (
+        ENCRYPT + " --where nothing=1", "good.csv", 5, ["row condition", "'nothing'", "does not have", "columns: id, age, site"],
+    ),
     "condition-of-another-type": (ENCRYPT + " --where age=old", "good.csv", 5, ["'age'", "int64"]),
     "condition-without-comparison": (ENCRYPT + " --where age", "good.csv", 5, ["COLUMN >= VALUE"]),
     "name-that-is-taken": (ENCRYPT.replace("fresh", "visits"), "good.csv", 7, ["'visits' already", "--refresh"]),
     "name-that-is-no-name": (ENCRYPT.replace("fresh", "1/2"), "good.csv", 5, ["data set"]),
-    "wrong-passphrase": (ENCRYPT.replace("{passphrase}", "{wrong}"), "good.csv", 8, ["does not open anna.member.json"]),
+    "wrong-passphrase": (ENCRYPT.replace("{passphrase}", "{wrong}"), "good.csv", 8, ["anna.member.json: the passphrase"]),
     "python-that-does-not-parse": (CREATE + " --dataset visits --python {file}", "broken.py", 5, ["does not parse, line 2"]),
     "job-on-an-unknown-dataset": (CREATE + " --dataset nothing --sql {file}", "good.sql", 4, ["'nothing'"]),
     "job-without-code": (CREATE + " --dataset visits", "good.sql", 5, ["code or a template"]),
@@ -134,6 +140,63 @@ def test_command_given_what_is_wrong_says_so_and_changes_nothing(case, installat
     template, file, code, words = TABLE[case]
     arguments = [part.format(file=files / file, **passphrases) for part in template.split()]
     refused(CliRunner().invoke(app, [*arguments, "--home", str(installation.home)]), code, *words)
+
+
+BEFORE_THE_PASSPHRASE = {
+    "file-that-is-not-there": ("dataset encrypt nothing.csv --name fresh --as anna", 4, "no such file"),
+    "condition-on-an-unknown-column": ("dataset encrypt {file} --name fresh --where no=1 --as anna", 5, "row condition"),
+    "name-that-is-taken": ("dataset encrypt {file} --name visits --as anna", 7, "already"),
+    "data-that-is-shared": ("dataset share visits Study --as anna", 7, "shared into this workspace already"),
+    "data-of-others": ("dataset share findings Study --as anna", 4, "findings"),
+    "job-without-a-test": ("job submit Good --as anna", 5, "needs a successful test run"),
+    "job-not-under-review": ("review approve Good --as lea", 7, "not been submitted"),
+    "nothing-to-withdraw": ("review withdraw Good --as lea", 7, "under review or accepted"),
+    "nothing-to-accept": ("workspace accept Study --as lea", 7, "no member list waits"),
+    "organisation-that-is-there": ("org create Hospital", 7, "'Hospital' already"),
+    "member-that-is-there": ("member create anna --org Hospital", 7, "'anna' already"),
+    "member-of-nobody": ("member create new --org Nowhere", 4, "organisation"),
+    "broker-that-is-not-here": ("broker serve Nowhere", 4, "organisation"),
+}
+
+
+@pytest.mark.usefixtures("untouched", "draft", "built")
+@pytest.mark.parametrize("case", BEFORE_THE_PASSPHRASE)
+def test_command_that_cannot_succeed_is_refused_before_it_asks_for_a_passphrase(case, installation, app, files):
+    line, code, word = BEFORE_THE_PASSPHRASE[case]
+    arguments = line.format(file=files / "good.csv").split()
+    refused(CliRunner().invoke(app, [*arguments, "--home", str(installation.home)]), code, word)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_command_that_could_succeed_asks_for_the_passphrase_before_it_does_anything(installation, app, files):
+    arguments = [
+        "dataset",
+        "encrypt",
+        str(files / "good.csv"),
+        "--name",
+        "fresh",
+        "--as",
+        "anna",
+        "--home",
+        str(installation.home),
+    ]
+    refused(CliRunner().invoke(app, arguments), 3, "the passphrase of member 'anna' is needed")
+
+
+@pytest.fixture
+def others_key(installation):
+    """Ben's key file in the place of anna's."""
+    own, other = (member_key_path(installation.settings, name) for name in ("anna", "ben"))
+    kept = own.read_bytes()
+    own.write_bytes(other.read_bytes())
+    yield
+    own.write_bytes(kept)
+
+
+@pytest.mark.usefixtures("untouched", "others_key")
+def test_key_that_is_not_the_members_is_refused_before_data_is_encrypted(installation, app, files, passphrases):
+    arguments = ENCRYPT.format(file=files / "good.csv", **passphrases).split()
+    refused(CliRunner().invoke(app, [*arguments, "--home", str(installation.home)]), 8, "not the one", "'anna'")
 
 
 @pytest.mark.usefixtures("untouched")

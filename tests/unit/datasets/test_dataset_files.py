@@ -11,6 +11,7 @@ import pytest
 from opaque_jobs.crypto.parquet import RootKey
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.dataset_files import EncryptedDataset, encrypt_file, read_files, verify_files
+from opaque_jobs.services.sources import column_names
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 SECRET = "canary-7f3a"
@@ -308,3 +309,20 @@ def test_read_files_with_another_root_key_is_refused(dataset):
     result, folder = dataset
     with pytest.raises(TrustError):
         list(read_files(result.manifest, folder, RootKey.generate(dataset_id="ds-1", version=1)))
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter", "names"),
+    [
+        ('"id;age"\n1\n', "", ["id;age"]),
+        ("id\n1\n", "", ["id"]),
+        ("id;age\n1;2\n", ";", ["id", "age"]),
+        ("id\tage\n1\t2\n", "tab", ["id", "age"]),
+        ("id\tage\n1\t2\n", "\\t", ["id", "age"]),
+        ("id,a;b\n1,2\n", "", ["id", "a;b"]),
+    ],
+)
+def test_csv_header_gives_the_columns_that_its_delimiter_makes(tmp_path, text, delimiter, names):
+    path = tmp_path / "some.csv"
+    path.write_text(text)
+    assert column_names(path, types={}, delimiter=delimiter) == names
