@@ -178,6 +178,11 @@ class Settings:
         return self.attestation_dir / "simulated.pem"
 
     @property
+    def log_key_path(self) -> Path:
+        """Key that signs the checkpoints of the workspaces' logs."""
+        return self.home / "log" / "key.pem"
+
+    @property
     def airflow_dir(self) -> Path:
         """AIRFLOW_HOME of the embedded Airflow."""
         return self.home / "airflow"

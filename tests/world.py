@@ -3,6 +3,7 @@
 Everything is real (keys, signatures, seals); only the clock stands still and the hardware is the simulated attester.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,8 @@ from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_dat
 from opaque_jobs.attestation.kbs import AttestRequest
 from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.broker.config import BrokerConfig, config_path
-from opaque_jobs.broker.release import Broker
+from opaque_jobs.broker.monitor import accept_page, followed_to
+from opaque_jobs.broker.release import Broker, Unlogged
 from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote, sign_withdrawal
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, SigningKey
@@ -23,11 +25,14 @@ from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePol
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, effective_inputs
 from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Language, Limits, Recipient, TeeKind
+from opaque_jobs.domain.log import EntryKind, LogProof
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import ApprovalBundle, Decision
+from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy
+from tests.support.log_keeper import LogKeeper
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 MEASUREMENT = "sha256:" + "11" * 32
@@ -129,6 +134,8 @@ class World:
         self.hospital = Organisation("org-hospital", [self.anna, self.ben])
         self.laboratory = Organisation("org-laboratory", [self.carl])
         self.organisations = [self.hospital, self.laboratory]
+        self.log = LogKeeper("ws-1", SigningKey.generate())
+        self._carrying = threading.Lock()
 
     @property
     def members(self) -> list[Member]:
@@ -147,6 +154,7 @@ class World:
             "run_policy": RunPolicy.AUTHOR,
             "runners": (),
             "approval_groups": (),
+            "log_key": self.log.key.public.text,
         }
         return Roster(**(fields | over))
 
@@ -205,9 +213,15 @@ class World:
         self, spec: JobSpec, members: Sequence[Member] | None = None, *, decision: Decision = Decision.APPROVE
     ) -> tuple[str, ...]:
         signers = self.members if members is None else members
-        return tuple(sign_vote(spec, m.entry, m.key, decision=decision, comment=None, now=NOW).decode() for m in signers)
+        seen = self.log.checkpoint().seen
+        return tuple(
+            sign_vote(spec, m.entry, m.key, decision=decision, comment=None, seen=seen, now=NOW).decode() for m in signers
+        )
 
-    def make_bundle(self, spec: JobSpec, in_force: Roster | None = None, **over: Any) -> ApprovalBundle:
+    def make_bundle(
+        self, spec: JobSpec, in_force: Roster | None = None, *, run_id: str = "run-1", inputs: Any = None, **over: Any
+    ) -> ApprovalBundle:
+        """Give a bundle that the log proves for a run with these input values (defaults filled in)."""
         roster = in_force or self.make_roster()
         fields: dict[str, Any] = {
             "v": 1,
@@ -215,8 +229,45 @@ class World:
             "acceptances": tuple(each.decode() for each in self.acceptances(roster)),
             "approvals": self.votes(spec),
             "withdrawals": (),
+            "log": None,
         }
-        return ApprovalBundle(**(fields | over))
+        bundle = ApprovalBundle(**(fields | over))
+        return bundle if "log" in over else replace(bundle, log=self.prove(spec, bundle, run_id, inputs or {}))
+
+    def prove(self, spec: JobSpec, bundle: ApprovalBundle, run_id: str, inputs: dict[str, Any]) -> LogProof:
+        """Enter whatever a bundle holds into the log, and the run, and prove it."""
+        documents = [(EntryKind.ROSTER, bundle.roster)]
+        documents += [(EntryKind.ACCEPTANCE, text) for text in bundle.acceptances]
+        documents += [(EntryKind.VOTE, text) for text in bundle.approvals]
+        documents += [(EntryKind.WITHDRAWAL, text) for text in bundle.withdrawals]
+        for kind, text in documents:
+            self.log.once(kind, spec.workspace_id, text.encode())
+        self.enter_run(spec, run_id, inputs)
+        return self.log.proof([text.encode() for _, text in documents], run_id)
+
+    def enter_run(self, spec: JobSpec, run_id: str, inputs: dict[str, Any]) -> None:
+        values = effective_inputs(spec.inputs, inputs, aliases=spec.aliases)
+        facts = {"job_digest": spec.digest, "inputs_digest": inputs_digest(values)}
+        known = [each.entry for each in self.log.logged if each.entry.kind is EntryKind.RUN]
+        if (run_id, facts) not in [(entry.subject, entry.facts) for entry in known]:
+            self.log.append(EntryKind.RUN, run_id, **facts)
+
+    def released(self, broker: Broker, session: str, **wanted: Any) -> Any:
+        """Ask a broker for keys, carrying its statement to the log where it demands that."""
+        answer = broker.release(session, **wanted)
+        if not isinstance(answer, Unlogged):
+            return answer
+        with self._carrying:
+            self.log.append(EntryKind.RELEASE, "run", answer.statement)
+            self.follow(broker)
+        return broker.release(session, **wanted)
+
+    def follow(self, *brokers: Broker) -> None:
+        """Bring each broker the log as far as it goes."""
+        for broker in brokers:
+            first = followed_to(broker, self.log.workspace_id)
+            if first < self.log.tree.size:
+                accept_page(broker, self.log.page(first).to_bytes())
 
     def withdrawal(self, spec: JobSpec, member: Member) -> bytes:
         return sign_withdrawal(spec, member.entry, member.key, now=NOW)
@@ -291,7 +342,7 @@ class Enclave:
             bundle_digest=self.bundle.digest,
             inputs=self.inputs,
             manifests=self.manifests,
-            log_checkpoint=None,
+            log_checkpoint=" ".join(self.bundle.log.checkpoint.split("\n")[1:3]),
         )
 
     def evidence(self, nonce: str) -> bytes:

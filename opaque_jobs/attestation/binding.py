@@ -74,7 +74,7 @@ def init_data(
     bundle_digest: str,
     inputs: Mapping[str, Any],
     manifests: Mapping[str, str],
-    log_checkpoint: str | None,
+    log_checkpoint: str,
 ) -> bytes:
     """Give the 48 bytes that stand for the run in report data.
 
@@ -84,7 +84,7 @@ def init_data(
         bundle_digest: Digest of the approval bundle.
         inputs: Effective input values, defaults filled in.
         manifests: Data set's name -> digest of the manifest of exactly the version that the run reads.
-        log_checkpoint: None while there is no log.
+        log_checkpoint: Checkpoint of the log (`Checkpoint.seen`) that proves the run.
     """
     document = {
         "job_digest": job_digest,

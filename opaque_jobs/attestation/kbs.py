@@ -20,6 +20,7 @@ __all__ = [
     "ATTEST_PATH",
     "AUTH_PATH",
     "PROTOCOL_VERSION",
+    "UNLOGGED_STATUS",
     "AttestRequest",
     "attest_answer",
     "attest_body",
@@ -30,13 +31,17 @@ __all__ = [
     "parse_auth",
     "parse_auth_answer",
     "parse_reasons",
+    "parse_unlogged",
     "problem_body",
     "resource_path",
+    "unlogged_body",
 ]
 
 AUTH_PATH: Final = "/kbs/v0/auth"
 ATTEST_PATH: Final = "/kbs/v0/attest"
 PROTOCOL_VERSION: Final = "0.1.0"
+UNLOGGED_STATUS: Final = 428
+"""Precondition Required (RFC 6585): carry the statement to the log, then ask again. The relay does, the enclave never sees it."""
 _INIT_FORMAT: Final = "opaque-jobs/v1"
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _REASON: Final = re.compile(r"[a-z][a-z-]{0,63}")
@@ -192,6 +197,32 @@ def parse_attest_answer(body: str) -> str:
 def problem_body(*, status: int, title: str, reasons: Collection[str]) -> str:
     """Give a refusal (RFC 9457) with its fixed codes."""
     return _text({"type": "about:blank", "title": title, "status": status, "reasons": list(reasons)})
+
+
+def unlogged_body(statement: bytes) -> str:
+    """Answer that a release has to be in the workspace's log first, with the statement to append."""
+    return _text(
+        {
+            "type": "about:blank",
+            "title": "the release must be in the log first",
+            "status": UNLOGGED_STATUS,
+            "reasons": ["release-not-in-log"],
+            "statement": statement.decode(),
+        }
+    )
+
+
+def parse_unlogged(body: str) -> bytes:
+    """Read the statement that has to be appended to the log (not verified).
+
+    Raises:
+        InvalidInputError: Another form.
+    """
+    document = parse_json(body.encode(), what="answer")
+    statement = document.get("statement") if isinstance(document, dict) else None
+    if not isinstance(statement, str):
+        raise _wrong("the broker's answer")
+    return statement.encode()
 
 
 def parse_reasons(body: str) -> tuple[str, ...]:

@@ -15,13 +15,16 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from opaque_jobs.attestation.kbs import (
     ATTEST_PATH,
     AUTH_PATH,
+    UNLOGGED_STATUS,
     attest_answer,
     auth_answer,
     parse_auth,
     problem_body,
+    unlogged_body,
 )
+from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.policy import Refused
-from opaque_jobs.broker.release import Broker, Token
+from opaque_jobs.broker.release import Broker, Token, Unlogged
 from opaque_jobs.broker.statements import accept_deposit, accept_statements, parse_statements
 from opaque_jobs.errors import (
     ConflictError,
@@ -40,6 +43,10 @@ _PROBLEM: Final = "application/problem+json"
 _STATUS: Final = {InvalidInputError: 400, DeniedError: 403, TrustError: 403, NotFoundError: 404, ConflictError: 409}
 _REFUSAL: Final[dict[int | str, dict[str, Any]]] = {
     403: {"description": "Refused; `reasons` lists fixed codes", "content": {_PROBLEM: {}}},
+}
+
+_UNLOGGED: Final[dict[int | str, dict[str, Any]]] = {
+    UNLOGGED_STATUS: {"description": "Append `statement` to the workspace's log, then ask again", "content": {_PROBLEM: {}}},
 }
 
 
@@ -129,7 +136,7 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
         "/kbs/v0/resource/{workspace_id}/{dataset_id}/{version}",
         summary="Fetch a dataset's keys, sealed to the attested enclave",
         tags=["enclave"],
-        responses=_REFUSAL,
+        responses=_REFUSAL | _UNLOGGED,
     )
     async def resource(request: Request, workspace_id: str, dataset_id: str, version: int) -> Response:
         def release() -> Any:
@@ -138,6 +145,8 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
             )
 
         answer = await run_in_threadpool(release)
+        if isinstance(answer, Unlogged):
+            return Response(unlogged_body(answer.statement), status_code=UNLOGGED_STATUS, media_type=_PROBLEM)
         return _refusal(answer) if isinstance(answer, Refused) else Response(answer.envelope, media_type="application/json")
 
 
@@ -157,12 +166,26 @@ def _add_owner_side(app: FastAPI, broker: Broker) -> None:
 
     @app.post(
         "/opaque/v1/statements",
-        summary="Tell of member lists, withdrawals and sharing",
+        summary="Tell of member lists, withdrawals, sharing and holds",
         tags=["owner"],
-        openapi_extra=_body("roster, acceptances, withdrawals, sharings: texts"),
+        openapi_extra=_body("roster, acceptances, withdrawals, sharings, holds: texts"),
     )
     async def statements(request: Request) -> Response:
         return await accepted(lambda body: accept_statements(broker, parse_statements(body)), request)
+
+    @app.get("/opaque/v1/logs/{workspace_id}", summary="How far a workspace's log was followed", tags=["log"])
+    async def followed(workspace_id: str) -> dict[str, Any]:
+        return {"size": await run_in_threadpool(followed_to, broker, workspace_id)}
+
+    @app.post(
+        "/opaque/v1/logs",
+        summary="Follow a workspace's log over the next entries",
+        tags=["log"],
+        responses=_REFUSAL,
+        openapi_extra=_body("v, workspace_id, first, entries, checkpoint"),
+    )
+    async def follow(request: Request) -> dict[str, Any]:
+        return {"size": await run_in_threadpool(accept_page, broker, await _read(request))}
 
     @app.get("/opaque/v1/health", summary="Is it there, whose is it, which keys", tags=["owner"])
     async def health() -> dict[str, Any]:

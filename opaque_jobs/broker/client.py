@@ -14,6 +14,7 @@ import httpx
 
 from opaque_jobs.attestation.kbs import parse_reasons
 from opaque_jobs.domain.canonical import canonical_bytes, parse_json
+from opaque_jobs.domain.log import LogPage
 from opaque_jobs.errors import (
     ConfigurationError,
     ConflictError,
@@ -127,8 +128,9 @@ class BrokerClient:
         acceptances: Sequence[bytes] = (),
         withdrawals: Sequence[bytes] = (),
         sharings: Sequence[bytes] = (),
+        holds: Sequence[bytes] = (),
     ) -> None:
-        """Tell a broker of a member list in force, of withdrawals, and of sharing.
+        """Tell a broker of a member list in force, of withdrawals, of sharing, and of what its owner holds back.
 
         Raises:
             ConfigurationError: The broker cannot be reached.
@@ -141,8 +143,28 @@ class BrokerClient:
                 "acceptances": [each.decode() for each in acceptances],
                 "withdrawals": [each.decode() for each in withdrawals],
                 "sharings": [each.decode() for each in sharings],
+                "holds": [each.decode() for each in holds],
             },
         )
+
+    def followed_to(self, workspace_id: str) -> int:
+        """Ask how many entries of a workspace's log the broker has followed.
+
+        Raises:
+            ConfigurationError: The broker cannot be reached.
+        """
+        size = self._answered("GET", f"/opaque/v1/logs/{workspace_id}", None).get("size")
+        return size if type(size) is int else 0
+
+    def follow(self, page: LogPage) -> None:
+        """Bring the next entries of a log.
+
+        Raises:
+            ConfigurationError: The broker cannot be reached.
+            ConflictError: It stands elsewhere meanwhile.
+            TrustError: It does not believe them.
+        """
+        self._answered("POST", "/opaque/v1/logs", page.to_bytes())
 
     def health(self) -> dict[str, Any]:
         """Ask whose broker it is and for its public keys.

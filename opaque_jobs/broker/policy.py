@@ -4,7 +4,7 @@ Closed by default: each thing that must hold is checked, and what is unknown cou
 say nothing about data; they travel through the untrusted relay to the agent and on to people.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,19 +12,23 @@ from typing import Any, Final
 from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import Evidence, unbound
-from opaque_jobs.crypto.consent import consent_refusals
+from opaque_jobs.crypto.checkpoints import Checkpoint
+from opaque_jobs.crypto.consent import consent_refusals, verify_vote
 from opaque_jobs.crypto.coverage import uses_of_run
+from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
 from opaque_jobs.domain.rerun_terms import lease_refusals
 from opaque_jobs.domain.review import ApprovalBundle
+from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
 
 __all__ = [
     "NONCE_LIFETIME_S",
     "Case",
+    "Circle",
     "Granted",
     "Holding",
     "Knowledge",
@@ -82,37 +86,52 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
-    """What this broker knows of its own, about the case at hand.
+class Circle:
+    """A broker and its own people, as it knows them without being told by anybody else.
 
     Args:
         organisation_id: Whose broker it is.
         deposit_key: Its own public deposit key (base64).
         signing_key: Its own public signing key (base64).
         members: Pinned members of the organisation.
-        roster: Newest known member list of the workspace; None if it never saw one.
-        withdrawn: Somebody withdrew consent to this job.
-        holdings: (dataset id, version) -> holding.
-        shared: Ids of the datasets shared into this workspace (with this first roster) now.
-        releases: When keys were released for other runs of this job.
-        released_to: Id of the enclave keys that this run's keys went to; None if they went nowhere.
     """
 
     organisation_id: str
     deposit_key: str
     signing_key: str
     members: tuple[MemberEntry, ...]
-    roster: KnownRoster | None
-    withdrawn: bool
-    holdings: Mapping[tuple[str, int], Holding]
-    shared: frozenset[str]
-    releases: tuple[datetime, ...]
-    released_to: str | None
 
     @property
     def own_ids(self) -> frozenset[str]:
         """Ids of the pinned members."""
         return frozenset(member.id for member in self.members)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge(Circle):
+    """What this broker knows of its own, about the case at hand.
+
+    Args:
+        roster: Newest known member list of the workspace; None if it never saw one.
+        withdrawn: Somebody withdrew consent to this job.
+        held: What the owner holds back: ids of data sets, digests of jobs, and the organisation's own id for everything.
+        lost: The broker's memory is known to be incomplete.
+        log_root: Gives the root that the workspace's log had at a size, as this broker saw it grow; None beyond that.
+        holdings: (dataset id, version) -> holding.
+        shared: Ids of the datasets shared into this workspace (with this first roster) now.
+        releases: When keys were released for other runs of this job.
+        released_to: Id of the enclave keys that this run's keys went to; None if they went nowhere.
+    """
+
+    roster: KnownRoster | None
+    withdrawn: bool
+    held: frozenset[str]
+    lost: bool
+    log_root: Callable[[int], bytes | None]
+    holdings: Mapping[tuple[str, int], Holding]
+    shared: frozenset[str]
+    releases: tuple[datetime, ...]
+    released_to: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,21 +160,21 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     Trust: the evidence's own signature was verified before. Everything else is verified here, from bytes.
     """
     spec = case.spec
+    if knowledge.lost:
+        return Refused(reasons=("broker-memory-lost",))
     # 1. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run; and the versions
     #    that it reads are the approved ones, or newer ones that the approval covers.
     uses = uses_shown(case)
     reasons = _evidence_reasons(case, uses or spec.datasets, now)
     if uses is None:
         reasons.append("version-not-covered")
-    # 2. Every member consents to exactly this job, at this epoch.
-    reasons += consent_refusals(case.bundle, spec)
-    if knowledge.withdrawn:
-        reasons.append("consent-withdrawn")
+    # 2. Every member consents to exactly this job, at this epoch, nobody took it back, and the owner holds nothing of it.
+    reasons += _consent_reasons(case, knowledge)
     # 3. The member list is the workspace's, as this broker knows it, and names its own people and keys truly.
     roster = _parsed_roster(case.bundle)
     if roster is None:
         return Refused(reasons=_unique([*reasons, "roster-invalid"]))
-    reasons += roster_reasons(roster, knowledge)
+    reasons += roster_reasons(roster, knowledge, knowledge.roster)
     if (spec.workspace_id, spec.workspace_genesis, spec.epoch, spec.roster_digest) != (
         roster.workspace_id,
         roster.genesis_digest,
@@ -163,11 +182,13 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
         roster.digest,
     ):
         reasons.append("roster-not-the-jobs")
-    # 4. The lease has a run left, now, and this run has not had its keys in another enclave.
+    # 4. All of it stands in the one log that this broker has seen grow, and so does every reviewer's view of it.
+    reasons += _log_reasons(case, roster, knowledge)
+    # 5. The lease has a run left, now, and this run has not had its keys in another enclave.
     reasons += lease_refusals(spec.rerun_terms, now=now, releases=knowledge.releases)
     if knowledge.released_to not in {None, case.keys.key_id}:
         reasons.append("already-released")
-    # 5. The datasets are ours, as deposited, shared here, and asked for within their policy.
+    # 6. The datasets are ours, as deposited, shared here, and asked for within their policy.
     columns: dict[tuple[str, int], tuple[str, ...]] = {}
     for use in uses or ():
         if use.organisation_id == knowledge.organisation_id:
@@ -210,15 +231,59 @@ def _evidence_reasons(case: Case, uses: Sequence[DatasetUse], now: datetime) -> 
     )
     if effective != fixed:
         reasons.append("input-not-variable")
+    try:
+        checkpoint = bundle_checkpoint(case.bundle).seen
+    except OpaqueJobsError:
+        return [*reasons, "log-checkpoint-invalid"]
     bound = init_data(
         job_digest=spec.digest,
         run_id=case.run_id,
         bundle_digest=case.bundle.digest,
         inputs=effective,
         manifests={use.alias: use.manifest_digest for use in uses},
-        log_checkpoint=None,
+        log_checkpoint=checkpoint,
     )
     return [*reasons, *unbound(evidence, nonce=case.nonce, keys=case.keys, run=bound)]
+
+
+def _consent_reasons(case: Case, knowledge: Knowledge) -> list[str]:
+    spec, reasons = case.spec, consent_refusals(case.bundle, case.spec)
+    if knowledge.withdrawn:
+        reasons.append("consent-withdrawn")
+    if knowledge.held & {knowledge.organisation_id, spec.digest, *(use.dataset_id for use in spec.datasets)}:
+        reasons.append("held-by-owner")
+    return reasons
+
+
+def _log_reasons(case: Case, roster: Roster, knowledge: Knowledge) -> list[str]:
+    try:
+        shown = bundle_checkpoint(case.bundle)
+        values = effective_inputs(case.spec.inputs, case.inputs, aliases=case.spec.aliases)
+    except OpaqueJobsError:
+        return []  # each of them is a reason of step 1
+    reasons = log_refusals(case.bundle, run_id=case.run_id, job_digest=case.spec.digest, inputs_digest=inputs_digest(values))
+    # The proof's checkpoint is one that this broker has followed to: it knows every entry up to there, and that none was changed.
+    if knowledge.log_root(shown.size) != shown.root:
+        reasons.append("log-not-followed")
+    # Who reviewed saw the same log: a keeper who shows different logs to different people is caught here.
+    if any(each is None or knowledge.log_root(each.size) != each.root for each in _seen_by_reviewers(case, roster)):
+        reasons.append("log-forked")
+    return reasons
+
+
+def _seen_by_reviewers(case: Case, roster: Roster) -> list[Checkpoint | None]:
+    """Give what each valid vote says its reviewer has seen; None for what is no checkpoint."""
+    seen: list[Checkpoint | None] = []
+    for text in case.bundle.approvals:
+        try:
+            vote = verify_vote(text.encode(), case.spec, roster)
+        except OpaqueJobsError:
+            continue  # a reason of step 2
+        try:
+            seen.append(Checkpoint.parse_seen(vote.log_checkpoint, workspace_id=case.spec.workspace_id))
+        except InvalidInputError:
+            seen.append(None)
+    return seen
 
 
 def _parsed_roster(bundle: ApprovalBundle) -> Roster | None:
@@ -228,22 +293,19 @@ def _parsed_roster(bundle: ApprovalBundle) -> Roster | None:
         return None
 
 
-def roster_reasons(roster: Roster, knowledge: Knowledge) -> list[str]:
+def roster_reasons(roster: Roster, circle: Circle, known: KnownRoster | None) -> list[str]:
     """Give the reasons why a member list cannot be the workspace's as this broker knows it; acceptances are not looked at."""
     reasons = []
     # 1. Our own people stand in it with the keys that we pinned, and nobody else stands in it as ours.
-    pinned = {(member.id, member.public_key) for member in knowledge.members}
-    ours = {(member.id, member.public_key) for member in roster.members if member.organisation_id == knowledge.organisation_id}
+    pinned = {(member.id, member.public_key) for member in circle.members}
+    ours = {(member.id, member.public_key) for member in roster.members if member.organisation_id == circle.organisation_id}
     if not ours or not ours <= pinned:
         reasons.append("own-members-not-pinned")
     # 2. It names this very broker.
-    entries = [each for each in roster.organisations if each.id == knowledge.organisation_id]
-    if [(each.broker_deposit_key, each.broker_signing_key) for each in entries] != [
-        (knowledge.deposit_key, knowledge.signing_key)
-    ]:
+    entries = [each for each in roster.organisations if each.id == circle.organisation_id]
+    if [(each.broker_deposit_key, each.broker_signing_key) for each in entries] != [(circle.deposit_key, circle.signing_key)]:
         reasons.append("roster-names-another-broker")
     # 3. It is not older than, beside, or unrelated to the newest one known.
-    known = knowledge.roster
     if known is not None:
         if roster.genesis_digest != known.genesis:
             reasons.append("roster-of-another-workspace")
@@ -254,7 +316,7 @@ def roster_reasons(roster: Roster, knowledge: Knowledge) -> list[str]:
         ):
             reasons.append("roster-conflict")
         # 4. None of our own people was left out behind their back: whoever leaves is unpinned by us first.
-        if roster.epoch > known.epoch and not knowledge.own_ids & known.member_ids <= {each.id for each in roster.members}:
+        if roster.epoch > known.epoch and not circle.own_ids & known.member_ids <= {each.id for each in roster.members}:
             reasons.append("own-member-left-out")
     return reasons
 

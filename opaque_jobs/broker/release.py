@@ -14,17 +14,19 @@ from opaque_jobs.attestation.kbs import AttestRequest, parse_attest
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
-from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide, uses_shown
+from opaque_jobs.broker.policy import Case, Circle, Granted, Holding, Knowledge, Refused, decide, uses_shown
 from opaque_jobs.broker.sessions import Session, Sessions
 from opaque_jobs.broker.store import Store, Transaction
 from opaque_jobs.crypto.custody import KeyRelease, open_deposit, release_info, seal_release
 from opaque_jobs.crypto.keys import BrokerKeys, VerifyKey
 from opaque_jobs.crypto.parquet import released_keys
+from opaque_jobs.crypto.release import sign_release
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
+from opaque_jobs.domain.release import Release
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.errors import InvalidInputError, TrustError
 
-__all__ = ["Broker", "Sealed", "Token"]
+__all__ = ["Broker", "Sealed", "Token", "Unlogged"]
 
 _NO_SESSION: Final = Refused(reasons=("session-unknown-or-expired",))
 
@@ -41,6 +43,13 @@ class Sealed:
     """Released keys, sealed to the enclave."""
 
     envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unlogged:
+    """A release that has to be in the workspace's log first."""
+
+    statement: bytes
 
 
 class Broker:
@@ -65,6 +74,17 @@ class Broker:
     def config(self) -> BrokerConfig:
         """The settings as they are now."""
         return load_config(self.folder)
+
+    @property
+    def circle(self) -> Circle:
+        """The broker and its own people, as they are now."""
+        config = self.config
+        return Circle(
+            organisation_id=config.organisation_id,
+            deposit_key=self.keys.sealing.public.text,
+            signing_key=self.keys.signing.public.text,
+            members=config.members,
+        )
 
     def begin(self, kind: TeeKind) -> tuple[str, str]:
         """Open a conversation: its id, and the nonce for the evidence."""
@@ -92,8 +112,12 @@ class Broker:
         self._sessions.prove(session_id, session, case, now=now)
         return Token(issue_result(self._result(case, now), self.keys.signing))
 
-    def release(self, session_id: str, *, workspace_id: str, dataset_id: str, version: int) -> Sealed | Refused:
-        """Release a dataset's keys to a proven enclave: decide again, record, then answer."""
+    def release(self, session_id: str, *, workspace_id: str, dataset_id: str, version: int) -> Sealed | Unlogged | Refused:
+        """Release a dataset's keys to a proven enclave: decide again, record, see it in the log, and only then answer.
+
+        The first request for a run is answered with the signed statement of its release, which whoever carries the messages
+        appends to the log; once the broker has followed the log to there, the same request gives the keys.
+        """
         now = self.clock()
         case = self._sessions.proven(session_id, now=now)
         if case is None:
@@ -105,19 +129,33 @@ class Broker:
                 return decision
             if workspace_id != spec.workspace_id or wanted not in decision.columns:
                 return Refused(reasons=("dataset-not-in-job",))
-            sealed = self._seal(memory, case, decision, wanted)
-            if isinstance(sealed, Refused):
-                return sealed
             memory.put_roster(decision.roster)
-            recorded = memory.record_release(
-                job_digest=spec.digest,
-                run_id=case.run_id,
-                tee_key_id=case.keys.key_id,
-                dataset_id=dataset_id,
-                version=version,
-                now=now,
-            )
-        return sealed if recorded else Refused(reasons=("already-released",))
+            known = memory.statement(spec.digest, case.run_id)
+            if known is None:
+                return self._state(memory, case, decision, now)
+            statement, logged = known
+            return self._deliver(memory, case, decision, wanted) if logged else Unlogged(statement)
+
+    def _deliver(self, memory: Transaction, case: Case, granted: Granted, wanted: tuple[str, int]) -> Sealed | Refused:
+        """Give a dataset's keys to a run whose release is recorded and in the log, once."""
+        sealed = self._seal(memory, case, granted, wanted)
+        first = memory.record_delivery(job_digest=case.spec.digest, run_id=case.run_id, dataset_id=wanted[0], version=wanted[1])
+        return sealed if first else Refused(reasons=("already-released",))
+
+    def _state(self, memory: Transaction, case: Case, granted: Granted, now: datetime) -> "Unlogged":
+        """Record that this run's keys are for this enclave, and say so, signed."""
+        release = Release(
+            v=1,
+            organisation_id=self.config.organisation_id,
+            workspace_id=case.spec.workspace_id,
+            run_id=case.run_id,
+            tee_key_id=case.keys.key_id,
+            datasets=tuple(sorted(f"{dataset_id}/{version}" for dataset_id, version in granted.columns)),
+            released_at=now.isoformat(),
+        )
+        statement = sign_release(release, self.keys.signing, job_digest=case.spec.digest)
+        memory.record_release(release, job_digest=case.spec.digest, statement=statement)
+        return Unlogged(statement)
 
     def _case(self, session: Session, request: AttestRequest, now: datetime) -> Case | Refused:
         if request.nonce != session.nonce:
@@ -159,14 +197,17 @@ class Broker:
         return {**hardware_verifiers(self.anchors), **simulated}
 
     def _knowledge(self, memory: Transaction, case: Case) -> Knowledge:
-        spec, config = case.spec, self.config
+        spec, circle = case.spec, self.circle
         return Knowledge(
-            organisation_id=config.organisation_id,
-            deposit_key=self.keys.sealing.public.text,
-            signing_key=self.keys.signing.public.text,
-            members=config.members,
+            organisation_id=circle.organisation_id,
+            deposit_key=circle.deposit_key,
+            signing_key=circle.signing_key,
+            members=circle.members,
             roster=memory.known_roster(spec.workspace_id),
-            withdrawn=memory.withdrawn(spec.digest),
+            withdrawn=memory.withdrawn(spec.workspace_id, spec.digest),
+            held=memory.held(),
+            lost=memory.lost,
+            log_root=lambda size: memory.root(spec.workspace_id, size),
             holdings=self._holdings(memory, case),
             shared=memory.shared(spec.workspace_id, spec.workspace_genesis),
             releases=memory.releases(spec.digest, but_run=case.run_id),

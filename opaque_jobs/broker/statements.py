@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from opaque_jobs.broker.policy import Knowledge, roster_reasons
+from opaque_jobs.broker.policy import roster_reasons
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.store import Transaction
 from opaque_jobs.crypto.consent import roster_refusals, verify_manifest, verify_withdrawal
 from opaque_jobs.crypto.custody import check_policy, open_deposit, verify_deposit, verify_sharing
+from opaque_jobs.crypto.release import verify_hold
 from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import parse_json, require_fields
 from opaque_jobs.domain.document import from_json
@@ -34,12 +35,14 @@ class Statements:
         acceptances: One by each member in it.
         withdrawals: Withdrawals of consent to jobs of this workspace, by members in it.
         sharings: By members of the broker's organisation.
+        holds: By members of the broker's organisation.
     """
 
     roster: str | None
     acceptances: tuple[str, ...]
     withdrawals: tuple[str, ...]
     sharings: tuple[str, ...]
+    holds: tuple[str, ...]
 
 
 def parse_statements(body: bytes) -> Statements:
@@ -68,29 +71,23 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
                 raise InvalidInputError("a withdrawal came without member list", hint="send the workspace's member list with it")
             job_digest = claimed_subject(text.encode())
             verify_withdrawal(text.encode(), job_digest=job_digest, roster=roster)
-            memory.put_withdrawal(job_digest, text.encode())
+            memory.put_withdrawal(roster.workspace_id, job_digest, text.encode())
         for text in statements.sharings:
             sharing = verify_sharing(text.encode(), config.member_keys, organisation_id=config.organisation_id)
             _check_not_from_the_future(sharing.issued_at, now)
             if not memory.put_sharing(sharing):
                 raise TrustError("a sharing statement is older than the one known", hint="sign it again")
+        for text in statements.holds:
+            hold = verify_hold(text.encode(), config.member_keys, organisation_id=config.organisation_id)
+            _check_not_from_the_future(hold.issued_at, now)
+            if not memory.put_hold(hold):
+                raise TrustError("a hold is older than the one known", hint="sign it again")
 
 
 def _accept_roster(broker: Broker, memory: Transaction, text: str, acceptances: Sequence[str]) -> Roster:
     roster = parse_roster(text.encode())
-    known = Knowledge(
-        organisation_id=broker.config.organisation_id,
-        deposit_key=broker.keys.sealing.public.text,
-        signing_key=broker.keys.signing.public.text,
-        members=broker.config.members,
-        roster=memory.known_roster(roster.workspace_id),
-        withdrawn=False,
-        holdings={},
-        shared=frozenset(),
-        releases=(),
-        released_to=None,
-    )
-    reasons = [*roster_refusals(roster, [each.encode() for each in acceptances]), *roster_reasons(roster, known)]
+    reasons = roster_refusals(roster, [each.encode() for each in acceptances])
+    reasons += roster_reasons(roster, broker.circle, memory.known_roster(roster.workspace_id))
     if reasons:
         raise TrustError(
             "this broker does not believe the member list",

@@ -1,11 +1,15 @@
 """The broker's own memory: an SQLite file that nobody else writes.
 
-It remembers deposits (still sealed to the broker's key), where datasets are shared, the newest member lists, withdrawals, and
-every release. All reading and writing happens inside `Store.transaction`, one at a time, so a decision and its record are one
-step, and a statement that was answered for is seen by every later decision.
+It remembers deposits (still sealed to the broker's key), where datasets are shared, the newest member lists, withdrawals, holds,
+every release, and the log of each workspace as far as its tree goes. All reading and writing happens inside `Store.transaction`,
+one at a time, so a decision and its record are one step, and a statement that was answered for is seen by every later decision.
+Each step that writes is counted, and the count is kept in a file beside the database before the broker answers: a database that
+was restored from an older copy, exchanged or emptied is noticed (`anchor`), and nothing is released from it.
 """
 
+import secrets
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,11 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from opaque_jobs.broker.anchor import Anchor, Mark
 from opaque_jobs.broker.policy import KnownRoster
+from opaque_jobs.crypto.merkle import EMPTY, Frontier
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.custody import Deposit, Sharing, parse_deposit
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
+from opaque_jobs.domain.release import Hold, Release
 from opaque_jobs.domain.workspace import Roster, parse_roster
 from opaque_jobs.errors import ConfigurationError
 
@@ -33,17 +40,35 @@ CREATE TABLE IF NOT EXISTS sharings (
   issued_at TEXT NOT NULL, PRIMARY KEY (dataset_id, workspace_id)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS rosters (workspace_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, roster BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS withdrawals (job_digest TEXT PRIMARY KEY, envelope BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS withdrawals (
+  workspace_id TEXT NOT NULL, job_digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (workspace_id, job_digest)
+) STRICT;
+CREATE TABLE IF NOT EXISTS holds (
+  scope TEXT NOT NULL, subject TEXT NOT NULL, held INTEGER NOT NULL, issued_at TEXT NOT NULL, PRIMARY KEY (scope, subject)
+) STRICT;
 CREATE TABLE IF NOT EXISTS releases (
   job_digest TEXT NOT NULL, run_id TEXT NOT NULL, tee_key_id TEXT NOT NULL, released_at TEXT NOT NULL,
-  PRIMARY KEY (job_digest, run_id)
+  statement BLOB NOT NULL, logged INTEGER NOT NULL, PRIMARY KEY (job_digest, run_id)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS released_datasets (
   job_digest TEXT NOT NULL, run_id TEXT NOT NULL, dataset_id TEXT NOT NULL, dataset_version INTEGER NOT NULL,
   PRIMARY KEY (job_digest, run_id, dataset_id, dataset_version)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS logs (workspace_id TEXT PRIMARY KEY, size INTEGER NOT NULL, frontier BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS log_roots (
+  workspace_id TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, PRIMARY KEY (workspace_id, size)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS logged_rosters (
+  digest TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, roster BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS logged_acceptances (
+  digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (digest, envelope)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memory (
+  id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL
+) STRICT;
 """
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BUSY_S: Final = 15.0
 
 
@@ -61,17 +86,41 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._anchor = Anchor(path.with_name("memory.anchor"))
+        self._alone = threading.Lock()
         try:
             path.touch(mode=0o600)
             with closing(self._connect()) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
                 if version not in (0, _VERSION):
-                    raise ConfigurationError("the broker's database is of another version", hint="use a newer program")
+                    raise ConfigurationError(
+                        "the broker's database is of another version",
+                        hint="use the program that wrote it, or set the broker up anew and deposit again",
+                    )
                 connection.executescript(_SCHEMA)
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+                if version == 0:
+                    connection.execute("INSERT INTO memory VALUES (?, 0, 0)", (secrets.token_hex(16),))
+                    self._anchor.keep(_mark(connection))
+                    connection.execute(f"PRAGMA user_version = {_VERSION}")
         except (sqlite3.Error, OSError):
             raise ConfigurationError("the broker's database cannot be opened", hint="check its folder and free space") from None
+
+    def _check_anchor(self, connection: sqlite3.Connection) -> None:
+        """Notice that this is not the database that last answered; it stays noticed until `recover`."""
+        if not self._anchor.allows(_mark(connection)):
+            connection.execute("UPDATE memory SET lost = 1")
+            connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+
+    def recover(self) -> None:
+        """Go on with this database as it is, after its owner has looked into why it is not the one that last answered.
+
+        Releases that stand in the log and not here are learned from the log again.
+        """
+        with closing(self._connect()) as connection:
+            connection.execute("UPDATE memory SET lost = 0, steps = max(steps, ?) + 1", (self._anchor.steps,))
+            self._anchor.keep(_mark(connection))
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
@@ -86,16 +135,31 @@ class Store:
             ConfigurationError: The database refuses (a full disk, for example).
         """
         try:
-            with closing(self._connect()) as connection:
+            with self._alone, closing(self._connect()) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
-                    yield Transaction(connection)
+                    self._check_anchor(connection)
+                    before = connection.total_changes
+                    memory = Transaction(connection)
+                    yield memory
+                    wrote = connection.total_changes != before
+                    if wrote:
+                        connection.execute("UPDATE memory SET steps = steps + 1")
+                    # A mark never follows a database that is known to be an older copy.
+                    mark = _mark(connection) if wrote and not memory.lost else None
                 except BaseException:
                     connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
+                if mark is not None:
+                    self._anchor.keep(mark)
         except sqlite3.Error:
             raise ConfigurationError("the broker's database refuses to work", hint="check its folder and free space") from None
+
+
+def _mark(connection: sqlite3.Connection) -> Mark:
+    identity, steps = connection.execute("SELECT id, steps FROM memory").fetchone()
+    return Mark(identity=identity, steps=steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +235,33 @@ class Transaction:
             (roster.workspace_id, roster.epoch, roster.to_bytes()),
         )
 
-    def withdrawn(self, job_digest: str) -> bool:
-        """Tell whether consent to a job was withdrawn."""
-        row = self._connection.execute("SELECT 1 FROM withdrawals WHERE job_digest = ?", (job_digest,)).fetchone()
+    def withdrawn(self, workspace_id: str, job_digest: str) -> bool:
+        """Tell whether a member of the workspace withdrew consent to a job."""
+        row = self._connection.execute(
+            "SELECT 1 FROM withdrawals WHERE workspace_id = ? AND job_digest = ?", (workspace_id, job_digest)
+        ).fetchone()
         return row is not None
 
-    def put_withdrawal(self, job_digest: str, envelope: bytes) -> None:
+    def put_withdrawal(self, workspace_id: str, job_digest: str, envelope: bytes) -> None:
         """Remember a withdrawal for good."""
-        self._connection.execute("INSERT OR IGNORE INTO withdrawals VALUES (?, ?)", (job_digest, envelope))
+        self._connection.execute("INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?)", (workspace_id, job_digest, envelope))
+
+    def put_hold(self, hold: Hold) -> bool:
+        """Keep a hold unless a later one is known; tells whether it counts now."""
+        issued = utc_text(parse_datetime(hold.issued_at))
+        self._connection.execute(
+            "INSERT INTO holds VALUES (?, ?, ?, ?) ON CONFLICT (scope, subject) DO UPDATE SET "
+            "held = excluded.held, issued_at = excluded.issued_at WHERE excluded.issued_at > holds.issued_at",
+            (hold.scope, hold.subject, hold.held, issued),
+        )
+        now = self._connection.execute(
+            "SELECT issued_at, held FROM holds WHERE scope = ? AND subject = ?", (hold.scope, hold.subject)
+        ).fetchone()
+        return bool(now == (issued, hold.held))
+
+    def held(self) -> frozenset[str]:
+        """Give what is held back now: ids of data sets, digests of jobs, and the organisation's own id for everything."""
+        return frozenset(row[0] for row in self._connection.execute("SELECT subject FROM holds WHERE held = 1"))
 
     def releases(self, job_digest: str, *, but_run: str) -> tuple[datetime, ...]:
         """Give when keys were released for other runs of a job."""
@@ -194,16 +277,82 @@ class Transaction:
         ).fetchone()
         return row[0] if row else None
 
-    def record_release(
-        self, *, job_digest: str, run_id: str, tee_key_id: str, dataset_id: str, version: int, now: datetime
-    ) -> bool:
-        """Record that a dataset's keys go to an enclave; False if this run had them, or another enclave has the run."""
+    def statement(self, job_digest: str, run_id: str) -> tuple[bytes, bool] | None:
+        """Give the statement of a run's release, and whether it has been seen in the log; None before it was made."""
+        row = self._connection.execute(
+            "SELECT statement, logged FROM releases WHERE job_digest = ? AND run_id = ?", (job_digest, run_id)
+        ).fetchone()
+        return (row[0], bool(row[1])) if row else None
+
+    def record_release(self, release: Release, *, job_digest: str, statement: bytes, logged: bool = False) -> None:
+        """Record for good that a run's keys are for one enclave; a run has one release."""
         self._connection.execute(
-            "INSERT OR IGNORE INTO releases VALUES (?, ?, ?, ?)", (job_digest, run_id, tee_key_id, utc_text(now))
+            "INSERT OR IGNORE INTO releases VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                job_digest,
+                release.run_id,
+                release.tee_key_id,
+                utc_text(parse_datetime(release.released_at)),
+                statement,
+                logged,
+            ),
         )
-        if self.released_to(job_digest, run_id) != tee_key_id:
-            return False
+
+    def mark_logged(self, job_digest: str, run_id: str) -> None:
+        """Record that a run's release stands in the log."""
+        self._connection.execute("UPDATE releases SET logged = 1 WHERE job_digest = ? AND run_id = ?", (job_digest, run_id))
+
+    def record_delivery(self, *, job_digest: str, run_id: str, dataset_id: str, version: int) -> bool:
+        """Record that a dataset's keys go out to a released run; False if this run had them."""
         added = self._connection.execute(
             "INSERT OR IGNORE INTO released_datasets VALUES (?, ?, ?, ?)", (job_digest, run_id, dataset_id, version)
         ).rowcount
         return added == 1
+
+    @property
+    def lost(self) -> bool:
+        """Whether this memory is known to be incomplete: restored from an older copy, exchanged, or emptied."""
+        return bool(self._connection.execute("SELECT lost FROM memory").fetchone()[0])
+
+    def mark_lost(self) -> None:
+        """Remember that this memory is incomplete."""
+        self._connection.execute("UPDATE memory SET lost = 1")
+
+    def tree(self, workspace_id: str) -> Frontier:
+        """Give a workspace's log as far as it was seen."""
+        row = self._connection.execute("SELECT size, frontier FROM logs WHERE workspace_id = ?", (workspace_id,)).fetchone()
+        return Frontier.parse(*row) if row else EMPTY
+
+    def put_tree(self, workspace_id: str, tree: Frontier) -> None:
+        """Keep how far a log was seen."""
+        self._connection.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", (workspace_id, tree.size, tree.to_bytes()))
+
+    def root(self, workspace_id: str, size: int) -> bytes | None:
+        """Give the root that a log had at a size; None beyond what was seen."""
+        if size == 0:
+            return EMPTY.root
+        row = self._connection.execute(
+            "SELECT root FROM log_roots WHERE workspace_id = ? AND size = ?", (workspace_id, size)
+        ).fetchone()
+        return row[0] if row else None
+
+    def put_root(self, workspace_id: str, size: int, root: bytes) -> None:
+        """Keep the root that a log had at a size."""
+        self._connection.execute("INSERT INTO log_roots VALUES (?, ?, ?)", (workspace_id, size, root))
+
+    def put_logged_roster(self, roster: Roster) -> None:
+        """Keep a member list that stands in the log, accepted or not."""
+        self._connection.execute(
+            "INSERT OR IGNORE INTO logged_rosters VALUES (?, ?, ?)", (roster.digest, roster.workspace_id, roster.to_bytes())
+        )
+
+    def logged_rosters(self, workspace_id: str) -> list[Roster]:
+        """Give the member lists that stand in a workspace's log."""
+        rows = self._connection.execute("SELECT roster FROM logged_rosters WHERE workspace_id = ?", (workspace_id,))
+        return [parse_roster(row[0]) for row in rows]
+
+    def put_logged_acceptance(self, roster: Roster, envelope: bytes) -> list[bytes]:
+        """Keep an acceptance that stands in the log; gives all of this member list."""
+        self._connection.execute("INSERT OR IGNORE INTO logged_acceptances VALUES (?, ?)", (roster.digest, envelope))
+        rows = self._connection.execute("SELECT envelope FROM logged_acceptances WHERE digest = ?", (roster.digest,))
+        return [row[0] for row in rows]

@@ -29,6 +29,7 @@ _NOUNS: Final = (
     "receipt",
     "attest",
     "broker",
+    "log",
     "airflow",
     "runtime",
 )

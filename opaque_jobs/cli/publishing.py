@@ -219,12 +219,13 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
         DeniedError: The member is not of the owner.
     """
     statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
-    view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id)
+    view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     try:
         known = opened.workspaces.broker_push(workspace_id, actor=member.id)
         push(known, sharings=[statement], only=member.organisation_id)
     except BaseException:
-        opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id)
+        undo = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
+        opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=undo)
         raise
     return view
 
@@ -246,5 +247,5 @@ def unshare_dataset(
         known = opened.workspaces.broker_push(workspace_id, actor=member.id)
         push(known, sharings=[statement], only=member.organisation_id)
     finally:
-        closed = opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id)
+        closed = opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     return closed

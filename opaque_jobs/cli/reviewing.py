@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.log_heads import verified_head
 from opaque_jobs.crypto.consent import sign_vote, sign_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.approval_rule import ApprovalRule
@@ -36,7 +37,8 @@ def submit_job(
     """
     spec = opened.jobs.spec_for_submission(job_id, actor=author.id)
     opened.reviews.check_submission(spec, test_run_id=test_run_id, no_test_reason=no_test_reason, deadline=deadline)
-    envelope = sign_vote(spec, author, signer, decision=Decision.APPROVE, comment=None, now=datetime.now(UTC))
+    seen = verified_head(opened, author, spec.workspace_id).seen
+    envelope = sign_vote(spec, author, signer, decision=Decision.APPROVE, comment=None, seen=seen, now=datetime.now(UTC))
     return opened.reviews.submit(
         job_id=job_id,
         spec=spec.to_bytes(),
@@ -78,7 +80,8 @@ def cast_vote(
         raise ConflictError("the job under review is not the one that you looked at", hint="look at it again, then vote")
     opened.reviews.check_vote(job_id, actor=member.id, decision=decision, comment=comment)
     spec, now = parse_job_spec(status.spec_bytes), datetime.now(UTC)
-    envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, now=now)
+    seen = verified_head(opened, member, spec.workspace_id).seen
+    envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, seen=seen, now=now)
     final = decision is Decision.REJECT and status.approval_rule is ApprovalRule.GROUPS
     withdrawal = sign_withdrawal(spec, member, signer, now=now) if final else None
     view = opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)

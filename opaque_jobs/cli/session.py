@@ -18,7 +18,7 @@ from opaque_jobs.cli.passphrase import ask_for_key
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
 from opaque_jobs.crypto.keys import SealingKey, Signer, VerifyKey
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services import Services, open_services
 from opaque_jobs.services.views import DatasetView, JobView
 from opaque_jobs.settings import Settings
@@ -143,6 +143,7 @@ def member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | 
 
     Raises:
         NotFoundError: The key file is not here.
+        TrustError: The key here is another.
     """
     path = member_key_path(settings, member.name)
     _check_here(path, f"the key of '{member.name}'")
@@ -150,9 +151,9 @@ def member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | 
         public = read_public_keys(each).signing
         if public is not None and public.text == member.public_key:
             return _MemberKey(each, f"member '{member.name}'", passphrase_file)
-    raise NotFoundError(
-        f"the key by which '{member.name}' is known there is not in this home",
-        hint="was the key changed elsewhere? 'opaque-jobs workspace show' tells which member list waits",
+    raise TrustError(
+        f"the key here is not the one by which '{member.name}' is known there",
+        hint="use the key file of that member; was the key changed elsewhere? 'opaque-jobs workspace show' tells what waits",
     )
 
 

@@ -133,9 +133,18 @@ def verify_manifest(envelope: bytes, members: Iterable[MemberEntry]) -> DatasetM
 
 
 def sign_vote(
-    spec: JobSpec, member: MemberEntry, signer: Signer, *, decision: Decision, comment: str | None, now: datetime
+    spec: JobSpec, member: MemberEntry, signer: Signer, *, decision: Decision, comment: str | None, seen: str, now: datetime
 ) -> bytes:
     """Sign a vote over the job digest.
+
+    Args:
+        spec: The job, exactly.
+        member: Who votes.
+        signer: Their key.
+        decision: The vote.
+        comment: Its text; only its digest is signed.
+        seen: The log's checkpoint (`Checkpoint.seen`) that the member's own client has verified.
+        now: When.
 
     Raises:
         TrustError: The key is not the one that the roster names for the member.
@@ -148,6 +157,7 @@ def sign_vote(
         reviewer_key_id=member.key_id,
         comment_digest=None if comment is None else digest(comment.encode()),
         nonce=secrets.token_hex(16),
+        log_checkpoint=seen,
         decided_at=now.isoformat(),
     )
     return sign_statement(

@@ -11,6 +11,7 @@ from opaque_jobs.domain.approval_rule import ApprovalRule, Demand
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.job import JobSpec
+from opaque_jobs.domain.log import LogProof
 from opaque_jobs.domain.workspace import Roster
 
 __all__ = [
@@ -52,7 +53,7 @@ class Approval:
         not_after: From the rerun terms.
         comment_digest: Digest of the comment's UTF-8 bytes, or None.
         nonce: 128 random bits, hex.
-        log_checkpoint: Checkpoint that the reviewer had verified, or None while there is no log.
+        log_checkpoint: Checkpoint (`Checkpoint.seen`) that the reviewer had verified; brokers compare it with the log they see.
         decided_at: UTC, RFC 3339.
     """
 
@@ -69,7 +70,7 @@ class Approval:
     not_after: str | None
     comment_digest: str | None
     nonce: str
-    log_checkpoint: str | None
+    log_checkpoint: str
     decided_at: str
 
 
@@ -102,6 +103,7 @@ class ApprovalBundle:
         acceptances: DSSE envelopes (JSON texts), one by each member.
         approvals: DSSE envelopes (JSON texts), one by each member.
         withdrawals: DSSE envelopes (JSON texts), none in a bundle that still stands.
+        log: Proof that all of it, and the run that it is shown for, stand in the workspace's log; None before a run.
     """
 
     v: int
@@ -109,6 +111,7 @@ class ApprovalBundle:
     acceptances: tuple[str, ...]
     approvals: tuple[str, ...]
     withdrawals: tuple[str, ...]
+    log: LogProof | None
 
     def to_bytes(self) -> bytes:
         """Give the canonical bytes."""
@@ -137,6 +140,7 @@ def approval_for(
     reviewer_key_id: str,
     comment_digest: str | None,
     nonce: str,
+    log_checkpoint: str,
     decided_at: str,
 ) -> Approval:
     """Give the predicate that a reviewer signs for this job."""
@@ -154,7 +158,7 @@ def approval_for(
         not_after=spec.rerun_terms.not_after,
         comment_digest=comment_digest,
         nonce=nonce,
-        log_checkpoint=None,
+        log_checkpoint=log_checkpoint,
         decided_at=decided_at,
     )
 
@@ -169,6 +173,7 @@ def approval_refusals(approval: Approval, spec: JobSpec, roster: Roster) -> list
         reviewer_key_id=approval.reviewer_key_id,
         comment_digest=approval.comment_digest,
         nonce=approval.nonce,
+        log_checkpoint=approval.log_checkpoint,
         decided_at=approval.decided_at,
     )
     if approval != expected:

@@ -83,7 +83,7 @@ class Receipt:
         tee_signing_key: Ed25519 public key (base64) that signs this.
         tee_sealing_key: X-Wing public key (base64) that the keys were sealed to.
         evidence: One record a broker.
-        log_checkpoint: None while there is no log.
+        log_checkpoint: Checkpoint of the log that proves approvals and run (`Checkpoint.seen`).
         started_at: UTC, RFC 3339.
         finished_at: UTC, RFC 3339.
     """
@@ -106,7 +106,7 @@ class Receipt:
     tee_signing_key: str
     tee_sealing_key: str
     evidence: tuple[EvidenceRecord, ...]
-    log_checkpoint: str | None
+    log_checkpoint: str
     started_at: str
     finished_at: str
 

@@ -131,6 +131,7 @@ class Roster:
         run_policy: Who may run accepted jobs.
         runners: Member ids, for `NAMED_MEMBERS` only.
         approval_groups: Whose approvals a job needs, by name, ascending; none means everybody's.
+        log_key: Ed25519 public key (base64) with which the workspace's log signs its checkpoints.
 
     Raises:
         InvalidInputError: An invariant does not hold.
@@ -147,6 +148,7 @@ class Roster:
     run_policy: RunPolicy
     runners: tuple[str, ...]
     approval_groups: tuple[ApprovalGroup, ...]
+    log_key: str
 
     def __post_init__(self) -> None:
         check_name(self.name, what="workspace")
@@ -164,6 +166,7 @@ class Roster:
             and {member.organisation_id for member in self.members} == set(organisation_ids)
             and set(self.runners) <= set(member_ids)
             and bool(self.runners) == (self.run_policy is RunPolicy.NAMED_MEMBERS)
+            and len(decode_key(self.log_key)) == 32
         )
         if not sound:
             raise InvalidInputError(

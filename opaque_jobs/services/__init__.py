@@ -15,6 +15,7 @@ from opaque_jobs.services.datasets import Datasets
 from opaque_jobs.services.drafts import DEFAULT_LIMITS, DEFAULT_OUTPUT_POLICY, SINGLE_RUN, DraftDataset, JobDraft
 from opaque_jobs.services.jobs import Jobs
 from opaque_jobs.services.key_changes import KeyChanges
+from opaque_jobs.services.log import Logs
 from opaque_jobs.services.pinned_queries import PinnedQueries
 from opaque_jobs.services.reviews import Reviews
 from opaque_jobs.services.runs import Runs
@@ -48,6 +49,7 @@ class Services:
     jobs: Jobs
     reviews: Reviews
     runs: Runs
+    logs: Logs
 
     def close(self) -> None:
         """Give back database connections."""
@@ -87,6 +89,7 @@ def open_services(
         jobs=Jobs(context),
         reviews=Reviews(context),
         runs=Runs(context),
+        logs=Logs(context),
     )
 
 

@@ -36,6 +36,7 @@ def bundle_of(session: Session, revision: RevisionRecord) -> ApprovalBundle:
         acceptances=tuple(each.envelope.decode() for each in workspace_rows.acceptances(session, revision.roster_digest)),
         approvals=tuple(vote.envelope.decode() for vote in votes if vote.decision is Decision.APPROVE),
         withdrawals=tuple(each.envelope.decode() for each in withdrawals),
+        log=None,
     )
 
 

@@ -8,13 +8,18 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.consent import verify_manifest
+from opaque_jobs.crypto.custody import verify_sharing
+from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.dataset import DatasetManifest, Source, TestDataKind
 from opaque_jobs.domain.ids import check_text
 from opaque_jobs.domain.lifecycle import RunEvent
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError
+from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.services import log_book
 from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force
+from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.views import DatasetVersionView, DatasetView
 from opaque_jobs.store import datasets as rows
@@ -93,6 +98,7 @@ class Datasets:
             for share in rows.shares(session, record.id):
                 roster = roster_in_force(session, share.workspace_id)
                 verify_manifest(envelope, roster.members if roster else ())
+                self._log_version(session, share.workspace_id, manifest, now)
             self._add(session, manifest, envelope=envelope, storage=storage, actor=actor, now=now)
             return self._view(session, record.id, actor)
 
@@ -143,18 +149,28 @@ class Datasets:
             )
             return self._view(session, dataset_id, actor)
 
-    def share(self, *, actor: str, dataset_id: str, workspace_id: str) -> DatasetView:
+    def share(self, *, actor: str, dataset_id: str, workspace_id: str, envelope: bytes) -> DatasetView:
         """Share into a workspace of the actor.
+
+        Args:
+            actor: A member of the owner.
+            dataset_id: The data set.
+            workspace_id: The workspace.
+            envelope: `custody.sign_sharing` by the actor: what the owner's broker believes, and the log keeps.
 
         Raises:
             DeniedError: The actor is not of the owner.
             NotFoundError: The actor is not a member of the workspace.
             ConflictError: It is shared already, or the workspace is not active.
-            TrustError: The manifest is not signed by a member of the workspace's roster: brokers would refuse it.
+            TrustError: The manifest is not signed by a member of the workspace's roster: brokers would refuse it; or the
+                statement is not the actor's, or about something else.
         """
         now = self._context.now()
         with self._context.store.write() as session:
             self._check_sharing(session, actor=actor, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
+            self._log_sharing(session, workspace_id, envelope, actor=actor, dataset_id=dataset_id, shared=True, now=now)
+            newest = claimed_manifest(rows.versions(session, dataset_id)[-1].envelope)
+            self._log_version(session, workspace_id, newest, now)
             rows.add_share(session, ShareRecord(dataset_id=dataset_id, workspace_id=workspace_id, shared_by=actor, shared_at=now))
             events.append(
                 session, noun="dataset", subject_id=dataset_id, event="share", actor=actor, now=now, workspace_id=workspace_id
@@ -166,8 +182,8 @@ class Datasets:
         with self._context.store.read() as session:
             self._check_sharing(session, actor=actor, dataset_id=dataset_id, workspace_id=workspace_id, shared=shared)
 
-    def unshare(self, *, actor: str, dataset_id: str, workspace_id: str) -> tuple[str, ...]:
-        """Take back: new, running and waiting jobs stop at once.
+    def unshare(self, *, actor: str, dataset_id: str, workspace_id: str, envelope: bytes) -> tuple[str, ...]:
+        """Take back: new, running and waiting jobs stop at once. Arguments as `share`.
 
         Returns:
             Ids of the runs that were closed by it.
@@ -175,10 +191,12 @@ class Datasets:
         Raises:
             DeniedError: The actor is not of the owner.
             ConflictError: It is not shared there.
+            TrustError: The statement is not the actor's, or about something else.
         """
         now = self._context.now()
         with self._context.store.write() as session:
             self._check_sharing(session, actor=actor, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
+            self._log_sharing(session, workspace_id, envelope, actor=actor, dataset_id=dataset_id, shared=False, now=now)
             rows.remove_share(session, dataset_id, workspace_id)
             events.append(
                 session, noun="dataset", subject_id=dataset_id, event="unshare", actor=actor, now=now, workspace_id=workspace_id
@@ -186,7 +204,9 @@ class Datasets:
             reading = job_rows.revisions_reading(session, dataset_id, workspace_id=workspace_id)
             stopped = [run for run in run_rows.runs_of_revisions(session, reading) if run.state in run_rows.OPEN_STATES]
             for run in stopped:
-                run_rows.apply_event(session, run, RunEvent.FAIL, actor=None, now=now, reason=CloseReason.GATE_DATASET_UNSHARED)
+                close_run(
+                    self._context, session, run, RunEvent.FAIL, actor=None, now=now, reason=CloseReason.GATE_DATASET_UNSHARED
+                )
             return tuple(run.id for run in stopped)
 
     def delete(self, *, actor: str, dataset_id: str) -> None:
@@ -223,6 +243,41 @@ class Datasets:
         """
         with self._context.store.read() as session:
             return self._view(session, dataset_id, actor)
+
+    def _log_sharing(
+        self, session: Session, workspace_id: str, envelope: bytes, *, actor: str, dataset_id: str, shared: bool, now: datetime
+    ) -> None:
+        """Check the owner's signed statement and keep it in the workspace's log; who has left may still take back."""
+        member, roster = member_entry(people.member(session, actor)), roster_in_force(session, workspace_id)
+        said = verify_sharing(
+            envelope, {member.key_id: VerifyKey.parse(member.public_key)}, organisation_id=member.organisation_id
+        )
+        expected = (dataset_id, workspace_id, roster.genesis_digest if roster else None, shared)
+        if (said.dataset_id, said.workspace_id, said.workspace_genesis, said.shared) != expected:
+            raise TrustError("a sharing statement is about something else", hint="sign it again")
+        log_book.append(
+            self._context,
+            session,
+            workspace_id,
+            EntryKind.SHARING,
+            dataset_id,
+            now=now,
+            document=envelope,
+            actor=actor,
+            shared=shared,
+        )
+
+    def _log_version(self, session: Session, workspace_id: str, manifest: DatasetManifest, now: datetime) -> None:
+        log_book.append(
+            self._context,
+            session,
+            workspace_id,
+            EntryKind.DATASET,
+            manifest.dataset_id,
+            now=now,
+            version=manifest.dataset_version,
+            manifest_digest=manifest.digest,
+        )
 
     def _verified(self, session: Session, actor: str, envelope: bytes, storage: Path) -> DatasetManifest:
         signers = [member_entry(record) for record in people.list_members(session)]

@@ -25,6 +25,7 @@ from opaque_jobs.errors import (
 )
 from opaque_jobs.services import Services
 from opaque_jobs.services.attesting import believed_keys, find_attester
+from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.datasets import claimed_manifest
 from opaque_jobs.services.lease import RunLease
 from opaque_jobs.services.publishing import keep_only, publish, scratch_folder
@@ -212,7 +213,7 @@ def _session(
         lease.tell(word.value)
         on_status(word.value)
 
-    with BrokerRelay(call.context, spec, asks_for_keys=lease.asks_for_keys) as relay:
+    with BrokerRelay(call.context, spec, run_id=record.id, asks_for_keys=lease.asks_for_keys) as relay:
         return call.session(request, relay=relay, attester=attester, keep_open=lease.keep, on_status=tell)
 
 
@@ -295,7 +296,8 @@ def _read(path: Path) -> bytes | None:
 def _close_succeeded(call: _Call, folder: Path, final: Path, *, receipt: Receipt | None, envelope: bytes | None) -> RunOutcome:
     def record_it(rename: Callable[[], None]) -> None:
         with call.context.store.write() as session:
-            rows.apply_event(
+            close_run(
+                call.context,
                 session,
                 rows.run(session, call.run_id),
                 RunEvent.SUCCEED,
@@ -319,7 +321,8 @@ def _close_failed(call: _Call, record: RunRecord, folder: Path, final: Path, out
 
     def record_it(rename: Callable[[], None]) -> None:
         with call.context.store.write() as session:
-            rows.apply_event(
+            close_run(
+                call.context,
                 session,
                 rows.run(session, call.run_id),
                 RunEvent.FAIL,

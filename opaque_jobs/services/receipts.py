@@ -22,6 +22,7 @@ from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.crypto.consent import RECEIPT, consent_refusals
 from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey, decode_base64
+from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.crypto.signing import Statement, verify_statement
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest, parse_json
@@ -120,7 +121,7 @@ def inspect_receipt(
         bundle_bytes: The approvals.
         inputs: Effective input values of the run.
         refreshed: Data set's name -> manifest envelope, of those that were newer than the job names.
-        folder: Result folder (ciphertext); None leaves step 7 out.
+        folder: Result folder (ciphertext); None leaves step 8 out.
         simulated_keys: Development keys whose simulated evidence is believed.
         workspace_genesis: Digest of the workspace's first member list, if known.
         anchors: Roots of hardware makers that are believed.
@@ -141,6 +142,7 @@ def inspect_receipt(
         ("it is about exactly this job", case.job),
         ("the members consented to this job, by the rule that all of them signed", case.consent),
         ("the input values are those of the run, and allowed", case.run_inputs),
+        ("the log of the workspace holds the approvals and this run", case.log),
         ("evidence binds key, nonce, runtime and run", case.evidence),
         ("each data owner's broker has attested it", case.tokens),
     ]
@@ -204,7 +206,7 @@ class _Case:
         return TeePublicKeys(sealing=SealingPublicKey.parse(said.tee_sealing_key), signing=VerifyKey.parse(said.tee_signing_key))
 
     def signature(self) -> None:
-        """(1) The key is only a claim here: step 5 shows that evidence vouches for it."""
+        """(1) The key is only a claim here: step 6 shows that evidence vouches for it."""
         claimed = _claimed_receipt(self._envelope)
         self._statement = verify_statement(self._envelope, VerifyKey.parse(claimed.tee_signing_key), predicate_type=RECEIPT)
         self.receipt = parse_receipt(self._statement.predicate)
@@ -248,8 +250,17 @@ class _Case:
         _demand(values == fixed, "an input was set that the approved terms fix")
         _demand(self._said.inputs_digest == inputs_digest(values), "the run had other input values")
 
+    def log(self) -> None:
+        """(5) Inclusion of these very envelopes and of this run, under the checkpoint that the receipt names."""
+        spec, said = self._spec, self._said
+        bundle = parse_bundle(self._bundle_bytes)
+        values = effective_inputs(spec.inputs, self._inputs, aliases=spec.aliases)
+        reasons = log_refusals(bundle, run_id=said.run_id, job_digest=spec.digest, inputs_digest=inputs_digest(values))
+        _demand(not reasons, "the log does not hold the approvals and the run")
+        _demand(bundle_checkpoint(bundle).seen == said.log_checkpoint, "the receipt names another state of the log")
+
     def evidence(self) -> None:
-        """(5) One record for each data owner, each over this owner's nonce, the enclave's keys and this run."""
+        """(6) One record for each data owner, each over this owner's nonce, the enclave's keys and this run."""
         said = self._said
         owners = {use.organisation_id for use in self._spec.datasets}
         shown = [record.organisation_id for record in said.evidence]
@@ -278,7 +289,7 @@ class _Case:
             self._found[record.organisation_id] = found
 
     def tokens(self) -> None:
-        """(6) Each broker says the same, signed with the key that the member list names, while the run went on."""
+        """(7) Each broker says the same, signed with the key that the member list names, while the run went on."""
         said = self._said
         began, ended = parse_datetime(said.started_at), parse_datetime(said.finished_at)
         for record in said.evidence:
@@ -294,7 +305,7 @@ class _Case:
             _demand(began - _SKEW <= result.issued_at <= ended + _SKEW, "a broker attested at another time")
 
     def outputs(self) -> None:
-        """(7) Exactly the files of the receipt, with their sizes and digests."""
+        """(8) Exactly the files of the receipt, with their sizes and digests."""
         folder = self._folder
         if folder is None:
             return

@@ -10,6 +10,7 @@ from typing import Final
 
 from opaque_jobs.domain.lifecycle import RunEvent, RunState
 from opaque_jobs.domain.run import RunKind
+from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.publishing import discard
 from opaque_jobs.services.views import ClosedRun
@@ -31,7 +32,7 @@ def close_abandoned(context: Context, airflow_states: Mapping[tuple[str, str], s
             reason = _why(record, airflow_states, now)
             if reason is None:
                 continue
-            rows.apply_event(session, record, RunEvent.FAIL, actor=None, now=now, reason=reason)
+            close_run(context, session, record, RunEvent.FAIL, actor=None, now=now, reason=reason)
             closed.append(ClosedRun(run_id=record.id, reason=reason.value))
     for each in closed:
         # A crash leaves a folder that belongs to no success.

@@ -19,6 +19,7 @@ from opaque_jobs.services.access import access_to_job
 from opaque_jobs.services.consent_rules import bundle_of, roster_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
+from opaque_jobs.services.review_log import keep_vote, keep_withdrawal, log_submission
 from opaque_jobs.services.views import BrokerPush, NeededApprovals, ReviewView, VoteView
 from opaque_jobs.services.workspaces import broker_push
 from opaque_jobs.store import jobs as job_rows
@@ -103,9 +104,9 @@ class Reviews:
                 now=now,
                 next_revision=proposed.revision + 1,
             )
-            rows.add_vote(
-                session, _vote(revision, approval.reviewer_id, Decision.APPROVE, comment=None, envelope=envelope, now=now)
-            )
+            log_submission(self._context, session, revision, author=approval.reviewer_id, now=now)
+            vote = _vote(revision, approval.reviewer_id, Decision.APPROVE, comment=None, envelope=envelope, now=now)
+            keep_vote(self._context, session, revision, vote)
             _settle(session, revision, approval.reviewer_id, now)
             return _view(session, job_rows.revision(session, job_id, revision.revision))
 
@@ -156,9 +157,11 @@ class Reviews:
             if approval.comment_digest != (None if comment is None else digest(comment.encode())):
                 raise InvalidInputError("the comment is not the one that was signed", hint="sign the vote with this comment")
             push = _rejection_push(session, roster, revision, approval, withdrawal)
-            rows.add_vote(session, _vote(revision, member, decision, comment=comment, envelope=envelope, now=now))
+            vote = _vote(revision, member, decision, comment=comment, envelope=envelope, now=now)
+            keep_vote(self._context, session, revision, vote)
             if withdrawal is not None:
-                rows.add_withdrawal(session, _withdrawal(revision, member, envelope=withdrawal, now=now))
+                taken_back = _withdrawal(revision, member, envelope=withdrawal, now=now)
+                keep_withdrawal(self._context, session, revision, taken_back)
             if decision is Decision.REJECT:
                 job_rows.apply_revision_event(session, revision, JobEvent.REJECT, actor=member, now=now)
                 job_rows.apply_job_event(session, job, JobEvent.REJECT, actor=member, now=now)
@@ -194,7 +197,8 @@ class Reviews:
         with self._context.store.write() as session:
             revision, roster, said = _withdrawn_revision(session, job_id, envelope)
             access_to_job(session, job_id, said.reviewer_id, Action.WITHDRAW)
-            rows.add_withdrawal(session, _withdrawal(revision, said.reviewer_id, envelope=envelope, now=now))
+            taken_back = _withdrawal(revision, said.reviewer_id, envelope=envelope, now=now)
+            keep_withdrawal(self._context, session, revision, taken_back)
             job = job_rows.job(session, job_id)
             if job.status is revision.status:
                 job_rows.apply_job_event(session, job, JobEvent.WITHDRAW, actor=said.reviewer_id, now=now)

@@ -1,22 +1,29 @@
 """Runs: who may start one, what state it is in, and the gate in front of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
+from opaque_jobs.crypto.log_proof import log_refusals
 from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.ids import new_id
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import RUN, JobStatus, RunEvent, RunState
+from opaque_jobs.domain.log import EntryKind
+from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.domain.roles import Action
-from opaque_jobs.domain.run import RunKind, Trigger
+from opaque_jobs.domain.run import RunKind, Trigger, inputs_digest
+from opaque_jobs.domain.workspace import parse_roster
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
+from opaque_jobs.services import log_book
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
+from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.consent_rules import bundle_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
@@ -140,10 +147,41 @@ class Runs:
                 actor=record.actor,
                 now=now,
                 lease_until=until,
-                bundle=_bundle(session, record),
+                bundle=self._logged_bundle(session, record, now) if record.kind is RunKind.REAL else None,
                 refreshed=newer,
             )
             return _view(rows.run(session, run_id))
+
+    def _logged_bundle(self, session: Session, record: RunRecord, now: datetime) -> bytes:
+        """Enter the run into the log, and give what proves that everybody consents and that all of it is in the log."""
+        workspace_id = parse_job_spec(record.spec).workspace_id
+        values = inputs_digest(record.inputs)
+        log_book.append(
+            self._context,
+            session,
+            workspace_id,
+            EntryKind.RUN,
+            record.id,
+            now=now,
+            actor=record.actor,
+            trigger=record.trigger.value,
+            job_digest=record.job_digest,
+            inputs_digest=values,
+        )
+        bundle = bundle_of(session, job_rows.revision(session, record.job_id, record.revision))
+        signed = [parse_roster(bundle.roster.encode()).to_bytes(), *(each.encode() for each in _signed_texts(bundle))]
+        proof = log_book.prove(
+            self._context, session, workspace_id, statements=[digest(each) for each in signed], run_id=record.id
+        )
+        logged = replace(bundle, log=proof)
+        reasons = log_refusals(logged, run_id=record.id, job_digest=record.job_digest, inputs_digest=values)
+        if reasons:
+            raise ConflictError(
+                "the log does not hold what every member signed",
+                hint="was the database changed? brokers refuse this run",
+                word=CONSENT_NOT_PROVED,
+            )
+        return logged.to_bytes()
 
     def renew_lease(self, run_id: str, *, lease_s: int = 60, progress: str | None = None) -> bool:
         """Prolong the lease; False if the run is closed, and then the enclave must end."""
@@ -188,7 +226,8 @@ class Runs:
             raise InvalidInputError("not a known reason for a failure", hint="use a word of CloseReason")
         with self._context.store.write() as session:
             record = rows.run(session, run_id)
-            rows.apply_event(
+            close_run(
+                self._context,
                 session,
                 record,
                 RunEvent.FAIL,
@@ -215,7 +254,15 @@ class Runs:
                     require(access.role, Action.EDIT)
             else:
                 check_runner(spec, access.roster, actor=actor, trigger=Trigger.MANUAL)
-            rows.apply_event(session, record, RunEvent.CANCEL, actor=actor, now=self._context.now(), reason=CloseReason.CANCELLED)
+            close_run(
+                self._context,
+                session,
+                record,
+                RunEvent.CANCEL,
+                actor=actor,
+                now=self._context.now(),
+                reason=CloseReason.CANCELLED,
+            )
             return _view(rows.run(session, run_id))
 
     def show(self, run_id: str, *, actor: str) -> RunView:
@@ -383,15 +430,13 @@ class Runs:
         return close_abandoned(self._context, airflow_states)
 
 
+def _signed_texts(bundle: ApprovalBundle) -> tuple[str, ...]:
+    return (*bundle.acceptances, *bundle.approvals)
+
+
 def _gate(session: Session, ids: Sequence[str], now: datetime) -> dict[str, str]:
     found = session.execute(gate_query(list(ids))).mappings()
     return words_of(ids, (dict(row) for row in found), now=now)
-
-
-def _bundle(session: Session, record: RunRecord) -> bytes | None:
-    if record.kind is RunKind.TEST:
-        return None
-    return bundle_of(session, job_rows.revision(session, record.job_id, record.revision)).to_bytes()
 
 
 def _new_run(

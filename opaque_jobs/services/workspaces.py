@@ -10,8 +10,10 @@ from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.ids import check_name, check_text, new_id
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
+from opaque_jobs.services import log_book
 from opaque_jobs.services.access import (
     check_active,
     member_entry,
@@ -25,6 +27,7 @@ from opaque_jobs.services.views import BrokerPush, BrokerTarget, OrganisationVie
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import log as log_rows
 from opaque_jobs.store import reviews as review_rows
 from opaque_jobs.store import workspaces as rows
 from opaque_jobs.store.records import (
@@ -183,10 +186,12 @@ class Workspaces:
                 run_policy=run_policy,
                 runners=runners,
                 approval_groups=approval_groups,
+                log_key=log_book.installation_key(self._context, session),
                 before=None,
             )
             rows.add_workspace(session, record)
-            _propose(session, roster, now)
+            log_rows.start(session, record.id)
+            self._propose(session, roster, now, actor=actor)
             events.append(session, noun="workspace", subject_id=record.id, event="create", actor=actor, now=now)
             return _proposal(session, record.id, roster)
 
@@ -216,6 +221,17 @@ class Workspaces:
             )
             events.append(
                 session, noun="workspace", subject_id=workspace_id, event="accept", actor=member.id, now=now, epoch=roster.epoch
+            )
+            log_book.append(
+                self._context,
+                session,
+                workspace_id,
+                EntryKind.ACCEPTANCE,
+                member.id,
+                now=now,
+                document=envelope,
+                epoch=roster.epoch,
+                roster=roster.digest,
             )
             if not roster_refusals(roster, [*(each.envelope for each in known), envelope]):
                 _put_in_force(session, workspace, proposed, now)
@@ -250,13 +266,14 @@ class Workspaces:
                 run_policy=policy,
                 runners=kept if runners is None else runners,
                 approval_groups=current.approval_groups if approval_groups is None else approval_groups,
+                log_key=current.log_key,
                 before=current,
             )
             if _agreed(roster) == _agreed(current):
                 raise ConflictError(
                     "the member list would not change", hint="name other members or another rule, or change a key first"
                 )
-            _propose(session, roster, now)
+            self._propose(session, roster, now, actor=actor)
             events.append(
                 session, noun="workspace", subject_id=workspace_id, event="propose", actor=actor, now=now, epoch=roster.epoch
             )
@@ -292,10 +309,11 @@ class Workspaces:
                     run_policy=newest.run_policy,
                     runners=newest.runners,
                     approval_groups=newest.approval_groups,
+                    log_key=newest.log_key,
                     before=current,
                 )
                 if _agreed(wanted) != _agreed(newest):
-                    _propose(session, wanted, now)
+                    self._propose(session, wanted, now, actor=None)
                     events.append(
                         session, noun="workspace", subject_id=workspace.id, event="propose", actor=None, now=now,
                         epoch=wanted.epoch,
@@ -380,6 +398,28 @@ class Workspaces:
         """
         return self._apply(workspace_id, WorkspaceEvent.UNARCHIVE, actor)
 
+    def _propose(self, session: Session, roster: Roster, now: datetime, *, actor: str | None) -> None:
+        record = RosterRecord(
+            digest=roster.digest,
+            workspace_id=roster.workspace_id,
+            epoch=roster.epoch,
+            state=RosterState.PROPOSED,
+            body=roster.to_bytes(),
+            created_at=now,
+        )
+        rows.propose(session, record, [member.id for member in roster.members])
+        log_book.append(
+            self._context,
+            session,
+            roster.workspace_id,
+            EntryKind.ROSTER,
+            roster.workspace_id,
+            now=now,
+            document=record.body,
+            actor=actor,
+            epoch=roster.epoch,
+        )
+
     def _apply(self, workspace_id: str, event: WorkspaceEvent, actor: str) -> WorkspaceView:
         with self._context.store.write() as session:
             workspace, _ = member_workspace(session, workspace_id, actor)
@@ -431,6 +471,7 @@ def _roster(
     run_policy: RunPolicy,
     runners: Sequence[str],
     approval_groups: Sequence[ApprovalGroup],
+    log_key: str,
     before: Roster | None,
 ) -> Roster:
     members = [member_entry(people.member(session, each)) for each in sorted(set(member_ids))]
@@ -447,24 +488,13 @@ def _roster(
         run_policy=run_policy,
         runners=tuple(sorted(set(runners))),
         approval_groups=tuple(sorted(approval_groups, key=lambda group: group.name)),
+        log_key=log_key,
     )
 
 
 def _agreed(roster: Roster) -> tuple[object, ...]:
     """Give all that members agree on, without the epoch."""
     return (roster.members, roster.organisations, roster.run_policy, roster.runners, roster.approval_groups)
-
-
-def _propose(session: Session, roster: Roster, now: datetime) -> None:
-    record = RosterRecord(
-        digest=roster.digest,
-        workspace_id=roster.workspace_id,
-        epoch=roster.epoch,
-        state=RosterState.PROPOSED,
-        body=roster.to_bytes(),
-        created_at=now,
-    )
-    rows.propose(session, record, [member.id for member in roster.members])
 
 
 def _proposer(session: Session, workspace_id: str) -> str | None:

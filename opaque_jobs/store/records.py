@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from opaque_jobs.domain.dataset import Source, TestDataKind
 from opaque_jobs.domain.job import Language, TeeKind
 from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import RunKind, Trigger
 from opaque_jobs.errors import ConflictError
@@ -24,6 +25,9 @@ __all__ = [
     "EventRecord",
     "JobRecord",
     "KeyChangeRecord",
+    "LogEntryRecord",
+    "LogNodeRecord",
+    "LogRecord",
     "MemberRecord",
     "OrganisationRecord",
     "PinnedQueryRecord",
@@ -270,6 +274,39 @@ class PinnedQueryRecord:
     language: Language
     text: str
     pinned_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRecord:
+    """A workspace's log."""
+
+    workspace_id: str
+    size: int
+    frontier: bytes
+    checkpoint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntryRecord:
+    """An entry of a log."""
+
+    workspace_id: str
+    seq: int
+    kind: EntryKind
+    subject: str
+    statement: str | None
+    body: bytes
+    document: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogNodeRecord:
+    """Root of a complete subtree."""
+
+    workspace_id: str
+    level: int
+    position: int
+    hash: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

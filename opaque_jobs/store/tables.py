@@ -27,6 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from opaque_jobs.domain.dataset import Source, TestDataKind
 from opaque_jobs.domain.job import Language, TeeKind
 from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import RunKind, Trigger
 from opaque_jobs.store.words import CloseReason, RosterState
@@ -39,6 +40,10 @@ __all__ = [
     "EventRow",
     "JobRow",
     "KeyChangeRow",
+    "LogEntryRow",
+    "LogNodeRow",
+    "LogRow",
+    "LogSignerRow",
     "MemberRow",
     "OrganisationRow",
     "PinnedQueryRow",
@@ -353,6 +358,50 @@ class PinnedQueryRow(Base):
     language: Mapped[Language] = mapped_column(_words(Language))
     text: Mapped[str] = mapped_column(Text)
     pinned_at: Mapped[datetime]
+
+
+class LogSignerRow(Base):
+    """The public key with which this installation's logs sign; one row."""
+
+    __tablename__ = "log_signer"
+    public_key: Mapped[str] = mapped_column(primary_key=True)
+
+
+class LogRow(Base):
+    """The tree of one workspace's log as far as appending needs it, and its newest signed checkpoint."""
+
+    __tablename__ = "logs"
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    size: Mapped[int]
+    frontier: Mapped[bytes]
+    checkpoint: Mapped[str | None] = mapped_column(Text)
+
+
+class LogEntryRow(Base):
+    """One entry; `body` is the leaf, `document` the bytes whose digest it names."""
+
+    __tablename__ = "log_entries"
+    __table_args__ = (
+        Index("ix_log_entries_statement", "workspace_id", "statement"),
+        Index("ix_log_entries_subject", "workspace_id", "kind", "subject"),
+    )
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("logs.workspace_id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[EntryKind] = mapped_column(_words(EntryKind))
+    subject: Mapped[str]
+    statement: Mapped[str | None]
+    body: Mapped[bytes]
+    document: Mapped[bytes | None]
+
+
+class LogNodeRow(Base):
+    """Root of a complete subtree, for proofs."""
+
+    __tablename__ = "log_nodes"
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("logs.workspace_id"), primary_key=True)
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[bytes]
 
 
 class EventRow(Base):

@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from opaque_jobs.crypto.checkpoints import verify_checkpoint
 from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote, sign_withdrawal
+from opaque_jobs.crypto.custody import sign_sharing
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
-from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.keys import SealingKey, SigningKey, VerifyKey
 from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, Source, TestDataKind
 from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import Code, JobKind, JobSpec, Language, TeeKind, parse_job_spec
@@ -20,6 +23,8 @@ from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, RunPolicy
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.services import DraftDataset, JobDraft, Services, open_services
+from opaque_jobs.services.access import roster_in_force
+from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.views import JobView, ReviewView, RosterProposal, RunView, WorkspaceView
 from opaque_jobs.settings import Settings
 from opaque_jobs.store import runs as run_rows
@@ -212,9 +217,40 @@ class Consortium:
             (mock / "part-00000.parquet").write_bytes(b"test")
             self.services.datasets.attach_test_data(actor=self.id(owner), dataset_id=view.id, kind=TestDataKind.MOCK, path=mock)
         if share:
-            self.services.datasets.share(actor=self.id(owner), dataset_id=view.id, workspace_id=self.workspace_id)
+            self.share(view.id, owner)
         self.dataset_ids[name] = view.id
         return view.id
+
+    def share(self, dataset_id: str, name: str, *, workspace_id: str = "", by: str = "", back: bool = False) -> Any:
+        """Share a data set as somebody, or take it back.
+
+        Args:
+            dataset_id: The data set.
+            name: Who acts.
+            workspace_id: Where; the one of all if left out.
+            by: Who signs; the same person if left out.
+            back: Take it back.
+        """
+        where = workspace_id or self.workspace_id
+        act = self.services.datasets.unshare if back else self.services.datasets.share
+        envelope = self.sharing(dataset_id, by or name, workspace_id=where, shared=not back)
+        return act(actor=self.id(name), dataset_id=dataset_id, workspace_id=where, envelope=envelope)
+
+    def sharing(self, dataset_id: str, name: str, *, workspace_id: str = "", **over: Any) -> bytes:
+        """Sign a sharing statement."""
+        where = workspace_id or self.workspace_id
+        with self.services.context.store.read() as session:
+            roster = roster_in_force(session, where)
+        given: dict[str, Any] = {
+            "v": 1,
+            "dataset_id": dataset_id,
+            "organisation_id": self.people[name].entry.organisation_id,
+            "workspace_id": where,
+            "workspace_genesis": roster.genesis_digest if roster else digest(b""),
+            "shared": True,
+            "issued_at": self.clock().isoformat(),
+        }
+        return sign_sharing(Sharing(**(given | over)), self.people[name].key)
 
     def settle_in(self) -> None:
         """Make the workspace of anna, ben and lea, with one data set of each side."""
@@ -241,7 +277,13 @@ class Consortium:
 
     def sign(self, spec: JobSpec, name: str, decision: Decision = Decision.APPROVE, comment: str | None = None) -> bytes:
         person = self.people[name]
-        return sign_vote(spec, person.entry, person.key, decision=decision, comment=comment, now=self.clock())
+        return sign_vote(spec, person.entry, person.key, decision=decision, comment=comment, seen=self.seen(), now=self.clock())
+
+    def seen(self) -> str:
+        """What a member's client says of the newest checkpoint."""
+        head = self.services.logs.head(self.workspace_id, actor=self.id("anna"))
+        key = VerifyKey.parse(head.log_key)
+        return verify_checkpoint(head.checkpoint, key, workspace_id=self.workspace_id).seen
 
     def submit(self, job_id: str, **over: Any) -> ReviewView:
         spec = self.services.jobs.spec_for_submission(job_id, actor=self.id("anna"))
@@ -285,7 +327,7 @@ class Consortium:
     def finish(self, run_id: str, event: RunEvent = RunEvent.SUCCEED) -> None:
         """Close a run in the store, as execution would."""
         with self.services.context.store.write() as session:
-            run_rows.apply_event(session, run_rows.run(session, run_id), event, actor=None, now=self.clock())
+            close_run(self.services.context, session, run_rows.run(session, run_id), event, actor=None, now=self.clock())
 
     def passed_test(self, job_id: str) -> str:
         run = self.services.runs.start_test(actor=self.id("anna"), job_id=job_id, inputs={})

@@ -29,6 +29,7 @@ from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionRequest, run_session
 from opaque_jobs.services.dataset_files import encrypt_file
+from tests.support.log_relay import carry
 from tests.support.sealed_run import AppTransport
 from tests.world import NOW, Organisation, World
 
@@ -166,7 +167,7 @@ class SealedFiles:
             mode=Mode.REAL.value,
             run_id=run_id,
             job_spec=base64.b64encode(spec.to_bytes()).decode(),
-            bundle=base64.b64encode(self.world.make_bundle(spec).to_bytes()).decode(),
+            bundle=base64.b64encode(self.world.make_bundle(spec, run_id=run_id).to_bytes()).decode(),
             manifests={use.alias: self._envelope(use.alias).decode() for use in spec.datasets},
             inputs={},
             heap_bytes=self.heap_bytes,
@@ -176,8 +177,13 @@ class SealedFiles:
         )
 
     def _relay(self, request: BrokerRequest) -> BrokerResponse:
-        answer = self.brokers[request.org_id].relay(
-            method=request.method, path=request.path, cookie=request.cookie, body=request.body
+        answer = carry(
+            self.world.log,
+            self.brokers[request.org_id],
+            method=request.method,
+            path=request.path,
+            cookie=request.cookie,
+            body=request.body,
         )
         return BrokerResponse(request_id=request.request_id, status=answer.status, cookie=answer.cookie, body=answer.body)
 

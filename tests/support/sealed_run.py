@@ -25,6 +25,7 @@ from opaque_jobs.enclave.protocol import BrokerRequest, BrokerResponse, FailureW
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest, run_session
+from tests.support.log_relay import carry
 from tests.world import NOW, Organisation, World
 
 RUN_ID = "run-7"
@@ -143,7 +144,9 @@ class SealedRuns:
             )
         given: dict[str, Any] = {
             "mode": Mode.REAL.value,
-            "bundle": base64.b64encode(self.world.make_bundle(spec).to_bytes()).decode(),
+            "bundle": base64.b64encode(
+                self.world.make_bundle(spec, run_id=RUN_ID, inputs=dict(inputs or {})).to_bytes()
+            ).decode(),
             "manifests": {s.alias: self.envelope(s).decode() for s in self.stages.values()},
         }
         return self._run(spec, parts, brokers, given | over, dict(inputs or {}))
@@ -170,8 +173,13 @@ class SealedRuns:
 
         def relay(request: BrokerRequest) -> BrokerResponse:
             requests.append(request)
-            answer = brokers[request.org_id].relay(
-                method=request.method, path=request.path, cookie=request.cookie, body=request.body
+            answer = carry(
+                self.world.log,
+                brokers[request.org_id],
+                method=request.method,
+                path=request.path,
+                cookie=request.cookie,
+                body=request.body,
             )
             return BrokerResponse(request_id=request.request_id, status=answer.status, cookie=answer.cookie, body=answer.body)
 

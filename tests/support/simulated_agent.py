@@ -12,11 +12,13 @@ from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_dat
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.crypto.consent import RECEIPT
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.log_proof import bundle_checkpoint
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
+from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord, Mode, StatusWord
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
@@ -86,7 +88,7 @@ class SimulatedAgent:
                 bundle_digest=digest(bundle),
                 inputs=inputs,
                 manifests=manifests,
-                log_checkpoint=None,
+                log_checkpoint=bundle_checkpoint(parse_bundle(bundle)).seen,
             )
             evidence = attester.evidence(
                 measurement=request.runtime.measurement,
@@ -133,7 +135,7 @@ class SimulatedAgent:
             tee_signing_key=signing.public.text,
             tee_sealing_key=sealing.public.text,
             evidence=tuple(records),
-            log_checkpoint=None,
+            log_checkpoint=bundle_checkpoint(parse_bundle(bundle)).seen,
             started_at=now.isoformat(),
             finished_at=now.isoformat(),
         )

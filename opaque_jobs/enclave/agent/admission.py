@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from opaque_jobs.crypto.consent import consent_refusals, verify_manifest
 from opaque_jobs.crypto.keys import SealingPublicKey, decode_base64
+from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.inputs import InputType, effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.refresh import use_with
 from opaque_jobs.domain.review import parse_bundle
+from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.domain.workspace import Roster, parse_roster
 from opaque_jobs.enclave.protocol import FailureWord, Mode, Start
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
@@ -52,6 +54,7 @@ class Admission:
         job_digest: Digest of them.
         bundle_bytes: The approval bundle; empty in test runs.
         roster: The members; None in test runs.
+        log_checkpoint: Checkpoint of the log that proves the run (`Checkpoint.seen`); empty in test runs.
         manifests: Alias -> verified manifest; empty in test runs.
         uses: The job's data sets, with the versions that this run reads.
         refreshed: Alias -> manifest envelope, of those that are newer than the job names.
@@ -67,6 +70,7 @@ class Admission:
     job_digest: str
     bundle_bytes: bytes
     roster: Roster | None
+    log_checkpoint: str
     manifests: Mapping[str, DatasetManifest]
     uses: tuple[DatasetUse, ...]
     refreshed: Mapping[str, str]
@@ -112,12 +116,14 @@ def admit(start: Start) -> Admission:
     if mode is Mode.TEST:
         return Admission(
             mode=mode, run_id=start.run_id, spec=spec, spec_bytes=spec_bytes, job_digest=digest(spec_bytes), bundle_bytes=b"",
-            roster=None, manifests={}, uses=spec.datasets, refreshed={}, inputs=inputs, recipients=(), tee=spec.tee_kinds[0],
+            roster=None, log_checkpoint="", manifests={}, uses=spec.datasets, refreshed={}, inputs=inputs, recipients=(),
+            tee=spec.tee_kinds[0],
         )  # fmt: skip
     if start.tee not in spec.tee_kinds:
         raise AdmissionError(FailureWord.BROKER_REFUSED, ("tee-kind-not-approved",))
-    # 4. Every member of the job's roster consents to exactly this job; its only recipient is the author's organisation.
-    bundle_bytes, roster = _consent(start, spec)
+    # 4. Every member of the job's roster consents to exactly this job; its only recipient is the author's organisation; the log
+    #    of the workspace holds all that, and this run.
+    bundle_bytes, roster, checkpoint = _consent(start, spec, inputs)
     # 5. Each data set's manifest is signed by a member of its owner, and its version is one that the approval covers.
     manifests = _manifests(start, spec, roster)
     uses = tuple(_use(spec, use, manifests[use.alias]) for use in spec.datasets)
@@ -126,8 +132,8 @@ def admit(start: Start) -> Admission:
     recipients = _recipients(spec)
     return Admission(
         mode=mode, run_id=start.run_id, spec=spec, spec_bytes=spec_bytes, job_digest=digest(spec_bytes),
-        bundle_bytes=bundle_bytes, roster=roster, manifests=manifests, uses=uses, refreshed=refreshed,
-        inputs=inputs, recipients=recipients, tee=TeeKind(start.tee),
+        bundle_bytes=bundle_bytes, roster=roster, log_checkpoint=checkpoint, manifests=manifests, uses=uses,
+        refreshed=refreshed, inputs=inputs, recipients=recipients, tee=TeeKind(start.tee),
     )  # fmt: skip
 
 
@@ -140,17 +146,18 @@ def _inputs(start: Start, spec: JobSpec, mode: Mode) -> dict[str, Any]:
         raise AdmissionError(FailureWord.INPUTS_REFUSED) from None
 
 
-def _consent(start: Start, spec: JobSpec) -> tuple[bytes, Roster]:
+def _consent(start: Start, spec: JobSpec, inputs: Mapping[str, Any]) -> tuple[bytes, Roster, str]:
     try:
         bundle_bytes = decode_base64(start.bundle, what="approval bundle")
         bundle = parse_bundle(bundle_bytes)
-        reasons = consent_refusals(bundle, spec)
         roster = parse_roster(bundle.roster.encode())
     except OpaqueJobsError:
         raise AdmissionError(FailureWord.DIGEST_MISMATCH, ("bundle-invalid",)) from None
+    reasons = consent_refusals(bundle, spec)
+    reasons += log_refusals(bundle, run_id=start.run_id, job_digest=spec.digest, inputs_digest=inputs_digest(dict(inputs)))
     if reasons:
         raise AdmissionError(FailureWord.DIGEST_MISMATCH, tuple(reasons))
-    return bundle_bytes, roster
+    return bundle_bytes, roster, bundle_checkpoint(bundle).seen
 
 
 def _manifests(start: Start, spec: JobSpec, roster: Roster) -> dict[str, DatasetManifest]:

@@ -100,7 +100,7 @@ class Brokers:
             bundle_digest=admission.bundle_digest,
             inputs=admission.inputs,
             manifests={use.alias: use.manifest_digest for use in admission.uses},
-            log_checkpoint=None,
+            log_checkpoint=admission.log_checkpoint,
         )
         evidence = self._wire.evidence(report_data=report_data(nonce=nonce, keys=attested.public, init_data=run), init_data=run)
         request = AttestRequest(

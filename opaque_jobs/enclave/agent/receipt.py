@@ -46,7 +46,7 @@ def signed_receipt(admission: Admission, attested: Attested, *, outputs: Sequenc
         tee_signing_key=attested.signing.public.text,
         tee_sealing_key=attested.sealing.public.text,
         evidence=tuple(attested.records),
-        log_checkpoint=None,
+        log_checkpoint=admission.log_checkpoint,
         started_at=began.isoformat(timespec="seconds"),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -23,6 +23,7 @@ from opaque_jobs.crypto.custody import open_release, release_info
 from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, InvalidInputError, TrustError
+from tests.support.log_relay import carry
 from tests.world import NOW, Enclave, World
 
 
@@ -76,13 +77,14 @@ def make_enclave(world, **over) -> Enclave:
 def attest(client, enclave):
     hello = client.relay(method="POST", path=AUTH_PATH, cookie="", body=auth_body(TeeKind.SIMULATED))
     nonce = parse_auth_answer(hello.body)
-    answer = client.relay(method="POST", path=ATTEST_PATH, cookie=hello.cookie, body=attest_body(enclave.request(nonce)))
+    body = attest_body(enclave.request(nonce))
+    answer = carry(enclave.world.log, client, method="POST", path=ATTEST_PATH, cookie=hello.cookie, body=body)
     return hello.cookie, nonce, answer
 
 
 def fetch(client, world, cookie):
     path = resource_path(workspace_id="ws-1", dataset_id=world.hospital.dataset_id, version=1)
-    return client.relay(method="GET", path=path, cookie=cookie, body="")
+    return carry(world.log, client, method="GET", path=path, cookie=cookie, body="")
 
 
 def test_enclave_gets_the_approved_columns_keys_and_nothing_more(world, client):

@@ -19,11 +19,10 @@ from opaque_jobs.broker.config import BrokerConfig, config_path
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.cli.results import open_real_result
 from opaque_jobs.crypto.consent import sign_manifest
-from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
+from opaque_jobs.crypto.custody import sign_deposit
 from opaque_jobs.crypto.keys import BrokerKeys
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain import dataset as nouns
-from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.domain.lifecycle import RunState
@@ -81,12 +80,11 @@ def _set_up(cast, stack):
         clients[made.entry.id] = stack.enter_context(BrokerClient(address))
     cast.workspace_id = cast.make_workspace("anna", "ben", "lea")
     push = cast.services.workspaces.broker_push(cast.workspace_id, actor=cast.id("anna"))
-    genesis = cast.services.workspaces.show(cast.workspace_id, actor=cast.id("anna")).roster.genesis_digest
     for client in clients.values():
         client.push(roster=push.roster, acceptances=push.acceptances)
     cast.clients = clients
     for name, (owner, table) in TABLES.items():
-        _share(cast, clients, genesis, name=name, owner=owner, table=table)
+        _share(cast, clients, name=name, owner=owner, table=table)
     return anchor
 
 
@@ -112,7 +110,7 @@ def _encrypt(cast, clients, *, name, owner, table, version=1):
     return envelope, folder
 
 
-def _share(cast, clients, genesis, *, name, owner, table):
+def _share(cast, clients, *, name, owner, table):
     person = cast.people[owner]
     home = person.entry.organisation_id
     envelope, folder = _encrypt(cast, clients, name=name, owner=owner, table=table)
@@ -121,18 +119,10 @@ def _share(cast, clients, genesis, *, name, owner, table):
     mock.mkdir(parents=True)
     pq.write_table(table.slice(0, 2), mock / "part-00000.parquet")
     cast.services.datasets.attach_test_data(actor=person.id, dataset_id=f"ds-{name}", kind=nouns.TestDataKind.MOCK, path=mock)
-    cast.services.datasets.share(actor=person.id, dataset_id=f"ds-{name}", workspace_id=cast.workspace_id)
+    sharing = cast.sharing(f"ds-{name}", owner)
+    cast.services.datasets.share(actor=person.id, dataset_id=f"ds-{name}", workspace_id=cast.workspace_id, envelope=sharing)
     cast.dataset_ids[name] = f"ds-{name}"
-    sharing = Sharing(
-        v=1,
-        dataset_id=f"ds-{name}",
-        organisation_id=home,
-        workspace_id=cast.workspace_id,
-        workspace_genesis=genesis,
-        shared=True,
-        issued_at=cast.clock().isoformat(),
-    )
-    clients[home].push(roster=None, sharings=[sign_sharing(sharing, person.key)])
+    clients[home].push(roster=None, sharings=[sharing])
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ def make_roster(size):
         run_policy=RunPolicy.AUTHOR,
         runners=(),
         approval_groups=(),
+        log_key=KEYS[0].public.text,
     )
 
 
@@ -73,12 +74,12 @@ def test_bundle_proves_consent_only_with_one_approval_of_each_member(base, size,
     voters = [number for number in voters if number < size]
     reject = data.draw(st.booleans()) and bool(voters)
     votes = [
-        sign_vote(spec, roster.members[number], KEYS[number], decision=Decision.APPROVE, comment=None, now=now)
+        sign_vote(spec, roster.members[number], KEYS[number], decision=Decision.APPROVE, comment=None, seen="0 x", now=now)
         for number in voters
     ]
     if reject:
         member = roster.members[voters[0]]
-        votes.append(sign_vote(spec, member, KEYS[voters[0]], decision=Decision.REJECT, comment="no", now=now))
+        votes.append(sign_vote(spec, member, KEYS[voters[0]], decision=Decision.REJECT, comment="no", seen="0 x", now=now))
     accepted = [sign_acceptance(roster, member, KEYS[number], now=now) for number, member in enumerate(roster.members)]
     bundle = ApprovalBundle(
         v=1,
@@ -86,6 +87,7 @@ def test_bundle_proves_consent_only_with_one_approval_of_each_member(base, size,
         acceptances=tuple(each.decode() for each in accepted),
         approvals=tuple(each.decode() for each in votes),
         withdrawals=(),
+        log=None,
     )
     reasons = consent_refusals(bundle, spec)
     assert (reasons == []) is (set(voters) == set(range(size)) and not reject)

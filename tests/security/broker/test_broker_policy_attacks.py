@@ -46,7 +46,7 @@ class Attempt:
     def decide(self):
         world, spec = self.world, self.spec()
         roster = self.roster or world.make_roster()
-        bundle = world.make_bundle(spec, roster, **self.bundle_over)
+        bundle = world.make_bundle(spec, roster, inputs=self.inputs, **self.bundle_over)
         enclave = Enclave(world, spec, bundle, **self.inputs)
         enclave.refreshed = self.refreshed
         enclave.manifests |= self.manifests
@@ -74,6 +74,9 @@ class Attempt:
                 members=tuple(member.entry for member in home.members),
                 roster=None,
                 withdrawn=False,
+                held=frozenset(),
+                lost=False,
+                log_root=lambda size: self.world.log.checkpoint(size).root if size <= self.world.log.tree.size else None,
                 holdings={(home.dataset_id, 1): holding},
                 shared=frozenset({home.dataset_id}),
                 releases=(),
@@ -138,12 +141,12 @@ def evidence_over_another_nonce(a):
     a.case_over["nonce"] = "b3RoZXI="
 
 
-@attack("run-not-bound")
+@attack("run-not-bound", "run-not-in-log")
 def evidence_of_another_run(a):
     a.case_over["run_id"] = "run-2"
 
 
-@attack("run-not-bound")
+@attack("run-not-bound", "run-not-in-log")
 def evidence_over_other_inputs(a):
     a.case_over["inputs"] = {"threshold": 6, "fixed": 7}
 
@@ -153,7 +156,7 @@ def evidence_of_another_bundle(a):
     a.case_over["bundle"] = a.world.make_bundle(a.spec())  # fresh nonces in the votes
 
 
-@attack("run-not-bound", "approval-invalid", "not-unanimous")
+@attack("run-not-bound", "run-not-in-log", "approval-invalid", "not-unanimous")
 def evidence_and_approvals_of_another_job(a):
     a.case_over["spec"] = a.world.make_spec(description="something else")
 
@@ -237,7 +240,7 @@ def roster_accepted_at_another_epoch(a):
     a.bundle_over["acceptances"] = tuple(each.decode() for each in a.world.acceptances(old))
 
 
-@attack("roster-invalid")
+@attack("roster-invalid", "log-checkpoint-invalid")
 def roster_that_does_not_parse(a):
     a.bundle_over["roster"] = "{}"
 
@@ -251,6 +254,7 @@ def roster_of_a_private_workspace(a):
     private = World()
     private.hospital.members[:] = [eve]
     private.organisations = [private.hospital]
+    private.log = a.world.log
     a.bundle_over["roster"] = private.make_roster(organisations=(a.world.hospital.entry,)).to_bytes().decode()
 
 

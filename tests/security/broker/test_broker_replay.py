@@ -29,7 +29,7 @@ class Stage:
         self.spec = self.world.make_spec()
         self.bundle = self.world.make_bundle(self.spec)
 
-    def tell(self, *, roster=None, withdrawals=(), sharings=(), acceptances=None) -> None:
+    def tell(self, *, roster=None, withdrawals=(), sharings=(), holds=(), acceptances=None) -> None:
         roster = roster or self.world.make_roster()
         given = self.world.acceptances(roster) if acceptances is None else acceptances
         accept_statements(
@@ -39,6 +39,7 @@ class Stage:
                 acceptances=tuple(each.decode() for each in given),
                 withdrawals=tuple(each.decode() for each in withdrawals),
                 sharings=tuple(each.decode() for each in sharings),
+                holds=tuple(each.decode() for each in holds),
             ),
         )
 
@@ -54,7 +55,10 @@ class Stage:
         self.tell(sharings=[self.world.sharing(self.world.hospital, **over)])
 
     def enclave(self, run_id="run-1", **inputs) -> Enclave:
-        return Enclave(self.world, self.spec, self.bundle, run_id=run_id, **inputs)
+        """Give an honest enclave whose run is in the log, which the broker has followed."""
+        proof = self.world.prove(self.spec, self.bundle, run_id, inputs)
+        self.world.follow(self.broker)
+        return Enclave(self.world, self.spec, replace(self.bundle, log=proof), run_id=run_id, **inputs)
 
     def attest(self, enclave: Enclave, **over):
         session, nonce = self.broker.begin(TeeKind.SIMULATED)
@@ -62,7 +66,7 @@ class Stage:
 
     def release(self, session: str, **over):
         wanted = {"workspace_id": "ws-1", "dataset_id": "ds-org-hospital", "version": 1}
-        return self.broker.release(session, **(wanted | over))
+        return self.world.released(self.broker, session, **(wanted | over))
 
     def run(self, enclave: Enclave):
         session, answer = self.attest(enclave)
@@ -89,7 +93,7 @@ def test_nonce_is_good_once_even_after_a_refusal(stage):
     enclave = stage.enclave()
     body = attest_body(enclave.request(nonce)).encode()
     wrong = attest_body(enclave.request(nonce, run_id="run-2")).encode()
-    assert stage.broker.attest(session, wrong).reasons == ("run-not-bound",)
+    assert stage.broker.attest(session, wrong).reasons == ("run-not-bound", "run-not-in-log")
     assert stage.broker.attest(session, body).reasons == ("session-unknown-or-expired",)
 
 
@@ -348,7 +352,7 @@ def test_withdrawal_by_a_stranger_is_refused(stage):
 def test_withdrawal_without_a_member_list_is_refused(stage):
     envelope = stage.world.withdrawal(stage.spec, stage.world.anna).decode()
     with pytest.raises(InvalidInputError):
-        accept_statements(stage.broker, Statements(roster=None, acceptances=(), withdrawals=(envelope,), sharings=()))
+        accept_statements(stage.broker, Statements(roster=None, acceptances=(), withdrawals=(envelope,), sharings=(), holds=()))
 
 
 def test_roster_with_a_missing_acceptance_is_not_remembered(stage):

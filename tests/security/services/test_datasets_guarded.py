@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from opaque_jobs.crypto.consent import sign_manifest
+from opaque_jobs.crypto.custody import sign_sharing, verify_sharing
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain import dataset as nouns
+from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import Source
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError, TrustError
 
@@ -26,9 +28,9 @@ def test_only_the_owner_acts_on_a_data_set(study, name):
     actor, datasets = study.id(name), study.services.datasets
     expected = DeniedError if name == "lea" else NotFoundError
     calls = [
-        lambda: datasets.unshare(actor=actor, dataset_id="ds-patients", workspace_id=study.workspace_id),
+        lambda: study.share("ds-patients", name, by="anna", back=True),
         lambda: datasets.delete(actor=actor, dataset_id="ds-patients"),
-        lambda: datasets.share(actor=actor, dataset_id="ds-patients", workspace_id=study.workspace_id),
+        lambda: study.share("ds-patients", name, by="anna"),
         lambda: datasets.attach_test_data(actor=actor, dataset_id="ds-patients", kind=nouns.TestDataKind.NONE, path=None),
     ]
     for call in calls:
@@ -38,8 +40,35 @@ def test_only_the_owner_acts_on_a_data_set(study, name):
 
 
 def test_colleague_of_the_owner_may_act_for_it(study):
-    study.services.datasets.unshare(actor=study.id("ben"), dataset_id="ds-patients", workspace_id=study.workspace_id)
+    study.share("ds-patients", "ben", back=True)
     assert study.services.datasets.list(actor=study.id("lea"), workspace_id=study.workspace_id)[0].id == "ds-findings"
+
+
+@pytest.mark.parametrize(
+    "over", [{"shared": False}, {"dataset_id": "ds-findings"}, {"workspace_id": "ws-other"}, {"workspace_genesis": digest(b"x")}]
+)
+def test_sharing_statement_about_something_else_changes_nothing(study, over):
+    study.share("ds-patients", "anna", back=True)
+    given = {"dataset_id": "ds-patients", "workspace_id": study.workspace_id}
+    envelope = _signed(study, **over)
+    with pytest.raises(TrustError):
+        study.services.datasets.share(actor=study.id("anna"), envelope=envelope, **given)
+    assert study.services.datasets.show("ds-patients", actor=study.id("ben")).workspace_ids == ()
+
+
+def test_sharing_statement_by_a_colleague_is_not_the_actors(study):
+    study.share("ds-patients", "anna", back=True)
+    with pytest.raises(TrustError):
+        study.share("ds-patients", "anna", by="ben")
+
+
+def _signed(study, **over):
+    where = {"workspace_id": study.workspace_id}
+    good = study.sharing("ds-patients", "anna", **where)
+    said = verify_sharing(
+        good, {study.people["anna"].key.public.key_id: study.people["anna"].key.public}, organisation_id="org-hospital"
+    )
+    return sign_sharing(replace(said, **over), study.people["anna"].key)
 
 
 def test_data_set_is_unknown_to_those_it_is_not_shared_with(study):
@@ -95,7 +124,7 @@ def test_version_of_another_name_is_refused(study):
 def test_data_set_that_a_job_has_used_is_not_deleted(study):
     study.accepted_job()
     datasets, anna = study.services.datasets, study.id("anna")
-    datasets.unshare(actor=anna, dataset_id="ds-patients", workspace_id=study.workspace_id)
+    study.share("ds-patients", "anna", back=True)
     with pytest.raises(ConflictError):
         datasets.delete(actor=anna, dataset_id="ds-patients")
 
@@ -104,7 +133,7 @@ def test_shared_data_set_is_not_deleted_before_it_is_unshared(study):
     datasets, anna = study.services.datasets, study.id("anna")
     with pytest.raises(ConflictError):
         datasets.delete(actor=anna, dataset_id="ds-patients")
-    datasets.unshare(actor=anna, dataset_id="ds-patients", workspace_id=study.workspace_id)
+    study.share("ds-patients", "anna", back=True)
     datasets.delete(actor=anna, dataset_id="ds-patients")
     assert datasets.list(actor=anna) == []
 
@@ -124,7 +153,7 @@ def test_changed_key_needs_a_new_signature_before_the_data_set_counts_again(stud
 def test_data_set_signed_by_somebody_outside_the_workspace_cannot_be_shared_into_it(study):
     other = study.make_workspace("ben", "lea", name="Other")
     with pytest.raises(TrustError):
-        study.services.datasets.share(actor=study.id("ben"), dataset_id="ds-patients", workspace_id=other)
+        study.share("ds-patients", "ben", workspace_id=other)
 
 
 def test_version_signed_by_somebody_outside_a_workspace_that_has_the_data_set_is_refused(study):

@@ -65,7 +65,7 @@ def test_sound_receipt_holds_in_all_steps(ready):
     report = inspect_receipt(envelope, **given)
     assert report.holds
     assert report.approval_rule is ApprovalRule.UNANIMOUS
-    assert [step.number for step in report.steps] == [1, 2, 3, 4, 5, 6, 7]
+    assert [step.number for step in report.steps] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert verify_receipt(envelope, **given).trust_label == "simulated"
 
 
@@ -79,22 +79,23 @@ CHANGES = [
     (lambda receipt: replace(receipt, recipients=("sha256:" + "0" * 64,)), 2),
     (lambda receipt: replace(receipt, bundle_digest="sha256:" + "0" * 64), 3),
     (lambda receipt: replace(receipt, inputs_digest="sha256:" + "0" * 64), 4),
-    (lambda receipt: replace(receipt, evidence=receipt.evidence[:1]), 5),
-    (lambda receipt: replace(receipt, evidence=(*receipt.evidence, receipt.evidence[0])), 5),
-    (lambda receipt: changed_record(receipt, nonce=base64.b64encode(b"x" * 32).decode()), 5),
-    (lambda receipt: changed_record(receipt, evidence=receipt.evidence[1].evidence), 5),
-    (lambda receipt: replace(receipt, tee_sealing_key=SealingKey.generate().public.text), 5),
-    (lambda receipt: changed_record(receipt, token=receipt.evidence[1].token), 6),
-    (lambda receipt: changed_record(receipt, token="not.a.token"), 6),
-    (lambda receipt: replace(receipt, started_at="2020-01-01T00:00:00+00:00", finished_at="2020-01-01T00:01:00+00:00"), 6),
-    (lambda receipt: replace(receipt, outputs=()), 7),
-    (lambda receipt: replace(receipt, outputs=(*receipt.outputs, receipt.outputs[0])), 7),
+    (lambda receipt: replace(receipt, log_checkpoint="0 x"), 5),
+    (lambda receipt: replace(receipt, evidence=receipt.evidence[:1]), 6),
+    (lambda receipt: replace(receipt, evidence=(*receipt.evidence, receipt.evidence[0])), 6),
+    (lambda receipt: changed_record(receipt, nonce=base64.b64encode(b"x" * 32).decode()), 6),
+    (lambda receipt: changed_record(receipt, evidence=receipt.evidence[1].evidence), 6),
+    (lambda receipt: replace(receipt, tee_sealing_key=SealingKey.generate().public.text), 6),
+    (lambda receipt: changed_record(receipt, token=receipt.evidence[1].token), 7),
+    (lambda receipt: changed_record(receipt, token="not.a.token"), 7),
+    (lambda receipt: replace(receipt, started_at="2020-01-01T00:00:00+00:00", finished_at="2020-01-01T00:01:00+00:00"), 7),
+    (lambda receipt: replace(receipt, outputs=()), 8),
+    (lambda receipt: replace(receipt, outputs=(*receipt.outputs, receipt.outputs[0])), 8),
     (
         lambda receipt: replace(receipt, outputs=(*receipt.outputs, OutputFile(name="x", size_bytes=1, sha256="sha256:0"))),
-        7,
+        8,
     ),
-    (lambda receipt: replace(receipt, outputs=(replace(receipt.outputs[0], size_bytes=1),)), 7),
-    (lambda receipt: replace(receipt, outputs=(replace(receipt.outputs[0], sha256="sha256:" + "0" * 64),)), 7),
+    (lambda receipt: replace(receipt, outputs=(replace(receipt.outputs[0], size_bytes=1),)), 8),
+    (lambda receipt: replace(receipt, outputs=(replace(receipt.outputs[0], sha256="sha256:" + "0" * 64),)), 8),
 ]
 
 
@@ -118,7 +119,7 @@ def test_receipt_that_names_the_forgers_own_key_fails_at_the_evidence(ready):
     _, envelope, given = _case(
         ready, signer=forger, change_receipt=lambda receipt: replace(receipt, tee_signing_key=forger.public.text)
     )
-    assert _failed_step(envelope, given) == 5
+    assert _failed_step(envelope, given) == 6
 
 
 def test_receipt_of_another_run_does_not_serve(ready):
@@ -130,7 +131,7 @@ def test_evidence_under_a_key_that_is_not_the_anchor_fails(ready):
     _, envelope, given = _case(ready)
     report = inspect_receipt(envelope, **(given | {"simulated_keys": [SigningKey.generate().public]}))
     assert not report.holds
-    assert report.steps[-1].number == 5
+    assert report.steps[-1].number == 6
 
 
 def test_receipt_for_another_workspace_fails(ready):
@@ -153,7 +154,7 @@ def test_changed_result_folder_fails(ready, step):
             part.rename(given["folder"].parent / "elsewhere")
             part.symlink_to(given["folder"].parent / "elsewhere")
     report = inspect_receipt(envelope, **given)
-    assert (report.holds, report.steps[-1].number) == (False, 7)
+    assert (report.holds, report.steps[-1].number) == (False, 8)
 
 
 def test_every_flipped_character_of_the_envelope_is_caught(ready):
@@ -211,7 +212,7 @@ def test_simulated_evidence_does_not_serve_for_a_hardware_label(ready):
     job = ready.accepted_job(**both)
     outcome, envelope, given = _case(ready, job, change_receipt=lambda receipt: replace(receipt, trust_label=TeeKind.TDX))
     assert outcome.reason == "receipt-refused"
-    assert _failed_step(envelope, given) == 5
+    assert _failed_step(envelope, given) == 6
 
 
 def test_receipt_that_names_another_run_than_its_subject_fails(ready):
@@ -249,7 +250,7 @@ def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
             bundle_digest=receipt.bundle_digest,
             inputs={},
             manifests=receipt.manifests,
-            log_checkpoint=None,
+            log_checkpoint=receipt.log_checkpoint,
         )
         claims = {
             "measurement": receipt.measurement,
@@ -263,7 +264,7 @@ def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
         return changed_record(receipt, evidence=base64.b64encode(false).decode())
 
     _, envelope, given = _case(ready, change_receipt=forge)
-    assert _failed_step(envelope, given) == 5
+    assert _failed_step(envelope, given) == 6
 
 
 @pytest.mark.parametrize("claim", ["verifier", "measurement", "nonce", "tee_key_id", "job_digest", "run_id", "issued_at"])
@@ -285,4 +286,4 @@ def test_token_by_the_broker_about_something_else_fails(ready, claim):
         return changed_record(receipt, token=issue_result(replace(sound, **{claim: others[claim]}), broker))
 
     _, envelope, given = _case(ready, change_receipt=forge)
-    assert _failed_step(envelope, given) == 6
+    assert _failed_step(envelope, given) == 7

@@ -60,17 +60,27 @@ def test_vote_on_a_superseded_revision_is_refused(review):
     _refused(review, stale, error=ConflictError)
 
 
+def _said(review):
+    return {"decision": Decision.APPROVE, "comment": None, "seen": review.seen(), "now": review.clock()}
+
+
 def test_vote_with_a_key_that_is_not_the_members_is_refused(review):
     spec, ben = review.spec(review.job_id), review.people["ben"].entry
     stranger = SigningKey.generate()
     forged = replace(ben, public_key=stranger.public.text)
-    _refused(review, sign_vote(spec, forged, stranger, decision=Decision.APPROVE, comment=None, now=review.clock()))
+    _refused(
+        review,
+        sign_vote(spec, forged, stranger, **_said(review)),
+    )
 
 
 def test_vote_in_another_members_name_is_refused(review):
     spec, lea, ben = review.spec(review.job_id), review.people["lea"].entry, review.people["ben"]
     disguised = replace(lea, public_key=ben.entry.public_key)
-    _refused(review, sign_vote(spec, disguised, ben.key, decision=Decision.APPROVE, comment=None, now=review.clock()))
+    _refused(
+        review,
+        sign_vote(spec, disguised, ben.key, **_said(review)),
+    )
 
 
 def test_vote_by_a_registered_stranger_is_refused(review):

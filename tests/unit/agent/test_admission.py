@@ -19,7 +19,7 @@ def world() -> World:
 
 def make_start(world: World, spec=None, consent=None, **over) -> Start:
     spec = spec or world.make_spec()
-    consent = consent or world.make_bundle(spec)
+    consent = consent or world.make_bundle(spec, inputs={"threshold": 6})
     uses = {use.alias: use for use in spec.datasets}
     envelopes = {each.use().alias: world.manifest_envelope(each).decode() for each in world.organisations}
     given = {
@@ -54,7 +54,7 @@ def test_admission_of_an_approved_run_gives_its_effective_inputs(world):
 
 def test_admission_without_one_vote_is_refused(world):
     spec = world.make_spec()
-    bundle = world.make_bundle(spec, approvals=world.votes(spec, [world.anna, world.ben]))
+    bundle = world.make_bundle(spec, approvals=world.votes(spec, [world.anna, world.ben]), inputs={"threshold": 6})
 
     error = refusal(make_start(world, spec, bundle))
 
@@ -73,6 +73,19 @@ def test_admission_after_a_withdrawal_is_refused(world):
     bundle = world.make_bundle(spec, withdrawals=(world.withdrawal(spec, world.carl).decode(),))
 
     assert refusal(make_start(world, spec, bundle)).word is FailureWord.DIGEST_MISMATCH
+
+
+def test_admission_of_a_run_that_is_not_in_the_log_is_refused(world):
+    spec = world.make_spec()
+    for bundle in (world.make_bundle(spec, run_id="run-2", inputs={"threshold": 6}), world.make_bundle(spec)):
+        error = refusal(make_start(world, spec, bundle))
+        assert (error.word, error.reasons) == (FailureWord.DIGEST_MISMATCH, ("run-not-in-log",))
+
+
+def test_admission_without_proof_from_the_log_is_refused(world):
+    spec = world.make_spec()
+    error = refusal(make_start(world, spec, world.make_bundle(spec, log=None)))
+    assert error.reasons == ("log-checkpoint-invalid",)
 
 
 def test_admission_with_another_recipient_is_refused(world):

@@ -6,6 +6,7 @@ from opaque_jobs.broker.config import BrokerConfig, config_path, key_path, load_
 from opaque_jobs.broker.server import open_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.domain.release import Release
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
 from tests.world import NOW, Member, World
 
@@ -88,6 +89,19 @@ def test_settings_that_are_not_valid_are_refused(over):
         BrokerConfig(**(fields | over))
 
 
+def make_release(**over):
+    given = {
+        "v": 1,
+        "organisation_id": "org-1",
+        "workspace_id": "ws-1",
+        "run_id": "run-1",
+        "tee_key_id": "sha256:t",
+        "datasets": ("ds-1/1",),
+        "released_at": NOW.isoformat(),
+    }
+    return Release(**(given | over))
+
+
 def test_database_that_is_none_is_refused(tmp_path):
     (tmp_path / "broker.db").write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigurationError):
@@ -109,13 +123,13 @@ def test_transaction_that_fails_leaves_nothing(tmp_path):
 
     def fail() -> None:
         with store.transaction() as memory:
-            memory.put_withdrawal("sha256:x", b"e")
+            memory.put_withdrawal("ws-1", "sha256:x", b"e")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     with store.transaction() as memory:
-        assert not memory.withdrawn("sha256:x")
+        assert not memory.withdrawn("ws-1", "sha256:x")
 
 
 def test_store_never_goes_back_to_an_older_member_list(tmp_path):
@@ -130,10 +144,15 @@ def test_store_never_goes_back_to_an_older_member_list(tmp_path):
 
 
 def test_store_answers_for_a_dataset_of_a_run_once(tmp_path):
-    release = {"job_digest": "sha256:j", "run_id": "run-1", "tee_key_id": "sha256:t", "version": 1, "now": NOW}
+    delivery = {"job_digest": "sha256:j", "run_id": "run-1", "version": 1}
     with Store(tmp_path / "broker.db").transaction() as memory:
-        assert memory.record_release(dataset_id="ds-1", **release)
-        assert memory.record_release(dataset_id="ds-2", **release)
-        assert not memory.record_release(dataset_id="ds-1", **release)
-        assert not memory.record_release(dataset_id="ds-3", **(release | {"tee_key_id": "sha256:other"}))
+        memory.record_release(make_release(), job_digest="sha256:j", statement=b"first")
+        memory.record_release(make_release(tee_key_id="sha256:other"), job_digest="sha256:j", statement=b"second")
+        assert memory.statement("sha256:j", "run-1") == (b"first", False)
+        assert memory.released_to("sha256:j", "run-1") == "sha256:t"
+        memory.mark_logged("sha256:j", "run-1")
+        assert memory.statement("sha256:j", "run-1") == (b"first", True)
+        assert memory.record_delivery(dataset_id="ds-1", **delivery)
+        assert memory.record_delivery(dataset_id="ds-2", **delivery)
+        assert not memory.record_delivery(dataset_id="ds-1", **delivery)
         assert memory.releases("sha256:j", but_run="run-2") == (NOW,)

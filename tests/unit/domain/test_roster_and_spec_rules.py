@@ -60,6 +60,7 @@ def make_roster(**over):
         "run_policy": RunPolicy.AUTHOR,
         "runners": (),
         "approval_groups": (),
+        "log_key": make_member(0).public_key,
     }
     return Roster(**(given | over))
 

@@ -32,7 +32,9 @@ def board(study):
 def reject(cast, job_id, name, *, by=None, withdrawal=True):
     spec, person, other = cast.spec(job_id), cast.people[name], cast.people[by or name]
     comment = "not like this"
-    envelope = sign_vote(spec, person.entry, person.key, decision=Decision.REJECT, comment=comment, now=cast.clock())
+    envelope = sign_vote(
+        spec, person.entry, person.key, decision=Decision.REJECT, comment=comment, seen=cast.seen(), now=cast.clock()
+    )
     extra = sign_withdrawal(spec, other.entry, other.key, now=cast.clock()) if withdrawal else None
     return cast.services.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=extra)
 

@@ -98,7 +98,7 @@ def test_draft_without_code_cannot_be_submitted(study):
 
 def test_draft_that_reads_what_is_not_shared_cannot_be_submitted(study):
     job = study.make_job()
-    study.services.datasets.unshare(actor=study.id("lea"), dataset_id="ds-findings", workspace_id=study.workspace_id)
+    study.share("ds-findings", "lea", back=True)
     with pytest.raises(ConflictError) as caught:
         study.submit(job.id)
     assert caught.value.facts["alias"] == "findings"

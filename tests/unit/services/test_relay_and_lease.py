@@ -16,7 +16,7 @@ def make_request(**over):
 @pytest.mark.parametrize("over", [{"org_id": "org-other"}, {"org_id": ""}, {"path": "/opaque/v1/deposits"}, {"method": "PUT"}])
 def test_request_to_anybody_or_anything_else_does_not_leave(study, over):
     spec = study.services.jobs.spec_for_submission(study.make_job().id, actor=study.id("anna"))
-    with BrokerRelay(study.services.context, spec, asks_for_keys=lambda: None) as relay:
+    with BrokerRelay(study.services.context, spec, run_id="run-1", asks_for_keys=lambda: None) as relay:
         assert relay(make_request(**over)).status == 0
 
 
@@ -28,7 +28,7 @@ def test_request_for_keys_is_noted_before_it_leaves(study):
         noted.append(1)
         raise ConflictError("closed")
 
-    with BrokerRelay(study.services.context, spec, asks_for_keys=refuse) as relay:
+    with BrokerRelay(study.services.context, spec, run_id="run-1", asks_for_keys=refuse) as relay:
         path = f"/kbs/v0/resource/{spec.workspace_id}/ds-findings/1"
         assert relay(make_request(method="GET", path=path, body="")).status == 0
     assert noted == [1]

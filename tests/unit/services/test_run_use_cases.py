@@ -123,7 +123,7 @@ def test_unsharing_stops_waiting_and_running_runs_at_once(study, start):
     run = study.open_run(job.id)
     if start:
         study.services.runs.start(run.id)
-    stopped = study.services.datasets.unshare(actor=study.id("lea"), dataset_id="ds-findings", workspace_id=study.workspace_id)
+    stopped = study.share("ds-findings", "lea", back=True)
     assert stopped == (run.id,)
     assert study.services.runs.show(run.id, actor=study.id("anna")).reason == "dataset-unshared"
     assert not study.services.runs.renew_lease(run.id)

@@ -1,0 +1,97 @@
+"""What a key broker says of its own accord, and what stops it: the statement of a release, and its owner's hold."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from opaque_jobs.domain.document import from_json
+from opaque_jobs.domain.inputs import parse_datetime
+from opaque_jobs.errors import InvalidInputError
+
+__all__ = ["Hold", "HoldScope", "Release", "parse_hold", "parse_release"]
+
+
+class HoldScope(StrEnum):
+    """How much an owner holds back."""
+
+    ALL = "all"
+    DATASET = "dataset"
+    JOB = "job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Predicate of a release, signed by the broker before any key leaves; its subject is the job digest.
+
+    Args:
+        v: Format version, 1.
+        organisation_id: Whose broker.
+        workspace_id: The workspace in whose log it must stand.
+        run_id: The run.
+        tee_key_id: Id of the enclave's keys, see `TeePublicKeys.key_id`.
+        datasets: `<id>/<version>` of each, ascending.
+        released_at: UTC, RFC 3339.
+    """
+
+    v: int
+    organisation_id: str
+    workspace_id: str
+    run_id: str
+    tee_key_id: str
+    datasets: tuple[str, ...]
+    released_at: str
+
+    def __post_init__(self) -> None:
+        _check(self.v, self.released_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Predicate by which an owner stops their broker, or lets it go on; the latest by `issued_at` counts.
+
+    Args:
+        v: Format version, 1.
+        organisation_id: Whose broker.
+        scope: Everything, one data set, or one job.
+        subject: Id of the data set, digest of the job, or the organisation's id for everything.
+        held: False lets it go on.
+        issued_at: UTC, RFC 3339.
+    """
+
+    v: int
+    organisation_id: str
+    scope: HoldScope
+    subject: str
+    held: bool
+    issued_at: str
+
+    def __post_init__(self) -> None:
+        _check(self.v, self.issued_at)
+        if (self.scope is HoldScope.ALL) != (self.subject == self.organisation_id):
+            raise InvalidInputError("a hold does not say what is held", hint="name a data set, a job, or nothing for all")
+
+
+def _check(v: int, moment: str) -> None:
+    try:
+        parse_datetime(moment)
+    except ValueError:
+        v = 0
+    if v != 1:
+        raise InvalidInputError("a broker's statement has an unknown version or no valid date", hint="make it again")
+
+
+def parse_release(predicate: object) -> Release:
+    """Parse an untrusted predicate.
+
+    Raises:
+        InvalidInputError: Not a release.
+    """
+    return from_json(Release, predicate, what="release")
+
+
+def parse_hold(predicate: object) -> Hold:
+    """Parse an untrusted predicate.
+
+    Raises:
+        InvalidInputError: Not a hold.
+    """
+    return from_json(Hold, predicate, what="hold")
