@@ -72,7 +72,11 @@ def _agreement(roster: Roster) -> dict[str, Any]:
         "runners": [roster.member(each).name for each in roster.runners],
         "approval_rule": roster.approval_rule.value,
         "approval_groups": [
-            {"name": each.name, "threshold": each.threshold, "members": [roster.member(one).name for one in each.member_ids]}
+            {
+                "name": each.name,
+                "threshold": each.threshold,
+                "members": sorted(roster.member(one).name for one in each.member_ids),
+            }
             for each in roster.approval_groups
         ],
     }
@@ -168,7 +172,7 @@ def review_document(view: ReviewView, names: dict[str, str]) -> dict[str, Any]:
         ],
         "approval_rule": view.approval_rule.value,
         "still_needed": [
-            {"from": each.name, "missing": each.missing, "members": [names.get(one, one) for one in each.member_ids]}
+            {"from": each.name, "missing": each.missing, "members": sorted(names.get(one, one) for one in each.member_ids)}
             for each in view.still_needed
         ],
         "waiting_for": [names.get(member_id, member_id) for member_id in view.waiting_for],

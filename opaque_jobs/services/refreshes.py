@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
-from opaque_jobs.domain.lifecycle import RUN, JobStatus
+from opaque_jobs.domain.lifecycle import RUN
 from opaque_jobs.domain.refresh import use_with
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.services.datasets import claimed_manifest
@@ -63,7 +63,7 @@ def check_news(spec: JobSpec, newer: dict[str, int], runs: Iterable[RunRecord]) 
 def due_refreshes(session: Session) -> list[tuple[str, int]]:
     """Give (data set, version) of the refreshes that should start a run and have not: made since the revision was accepted."""
     due: set[tuple[str, int]] = set()
-    for revision in job_rows.revisions_in(session, (JobStatus.ACCEPTED,), unarchived=True):
+    for revision in job_rows.behind(session):
         spec = parse_job_spec(revision.spec)
         runs = run_rows.runs_of_revisions(session, [(revision.job_id, revision.revision)])
         if not spec.rerun_terms.on_refresh or any(not RUN.terminal(run.state) for run in runs):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus
@@ -19,7 +19,7 @@ from opaque_jobs.store.records import (
     fetch,
     fetch_one,
 )
-from opaque_jobs.store.tables import JobRow, RevisionDatasetRow, RevisionRow, VoteRow, WithdrawalRow
+from opaque_jobs.store.tables import DatasetVersionRow, JobRow, RevisionDatasetRow, RevisionRow, VoteRow, WithdrawalRow
 
 __all__ = [
     "accepted_revision",
@@ -27,6 +27,7 @@ __all__ = [
     "add_revision",
     "apply_job_event",
     "apply_revision_event",
+    "behind",
     "find_job",
     "job",
     "jobs_in",
@@ -159,6 +160,19 @@ def revisions_reading(session: Session, dataset_id: str, *, workspace_id: str) -
     """Give (job, revision) of everything in a workspace that reads a data set."""
     where = (RevisionDatasetRow.dataset_id == dataset_id, RevisionDatasetRow.job_id.in_(_ids_in(workspace_id)))
     return [(each.job_id, each.revision) for each in fetch(session, RevisionDatasetRecord, RevisionDatasetRow, *where)]
+
+
+def behind(session: Session) -> list[RevisionRecord]:
+    """Give the accepted revisions of jobs not archived that read a data set of which a version was registered since."""
+    newer = exists().where(
+        RevisionDatasetRow.job_id == RevisionRow.job_id,
+        RevisionDatasetRow.revision == RevisionRow.revision,
+        DatasetVersionRow.dataset_id == RevisionDatasetRow.dataset_id,
+        DatasetVersionRow.registered_at > RevisionRow.decided_at,
+    )
+    shown = RevisionRow.job_id.in_(select(JobRow.id).where(JobRow.archived.is_(False)))
+    where = (RevisionRow.status == JobStatus.ACCEPTED, shown, newer.correlate(RevisionRow))
+    return fetch(session, RevisionRecord, RevisionRow, *where, order=(RevisionRow.job_id, RevisionRow.revision))
 
 
 def _ids_in(workspace_id: str) -> Any:

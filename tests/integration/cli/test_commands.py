@@ -245,3 +245,54 @@ def test_job_with_sql_that_does_not_seem_to_parse_is_drafted_with_a_warning(cli,
     assert result.exit_code == 0
     assert "line 3" in " ".join(result.stderr.split())
     assert "line 3" not in result.stdout
+
+
+@pytest.fixture(scope="module")
+def board(cli):
+    """A workspace of the three in which two are enough, and a data set of anna's in it."""
+    cli.json(
+        *("workspace", "create", "Board", "--member", "ben", "--member", "lea", "--as", "anna"),
+        *("--approval-group", "Both sides:2:anna,lea,ben"),
+    )
+    for member in ("anna", "ben", "lea"):
+        shown = cli.json("workspace", "accept", "Board", "--as", member)
+    assert shown["approval_rule"] == "groups"
+    assert shown["approval_groups"] == [{"name": "Both sides", "threshold": 2, "members": ["anna", "ben", "lea"]}]
+    cli.json("dataset", "encrypt", str(cli.home.parent / "visits.csv"), "--name", "seen", "--as", "anna")
+    cli.json("dataset", "share", "seen", "Board", "--as", "anna")
+
+
+@pytest.fixture
+def board_job(cli, visits, board, tmp_path):
+    code = tmp_path / "wards.sql"
+    code.write_text("SELECT ward FROM seen")
+    job = ("job", "create", "Board", "--sql", str(code), "--dataset", "seen:ward", "--tee", "simulated", "--as", "anna")
+    job_id = cli.json(*job)["id"]
+    assert submit(cli, job_id)["still_needed"] == [{"from": "Both sides", "missing": 1, "members": ["ben", "lea"]}]
+    return job_id
+
+
+def test_review_where_a_group_decides_is_over_with_its_threshold(cli, board_job):
+    shown = cli.json("review", "approve", board_job, "--as", "lea")
+    assert (shown["status"], shown["approval_rule"], shown["still_needed"]) == ("accepted", "groups", [])
+    cli.fails(7, "review", "approve", board_job, "--as", "ben")
+
+
+def test_review_rejected_where_a_group_decides_must_reach_the_brokers(cli, board_job):
+    address = cli.json("org", "show", "Laboratory")["broker"]
+    cli.json("broker", "move", "Laboratory", "http://127.0.0.1:1")
+    try:
+        assert "tell-brokers" in cli.fails(3, "review", "reject", board_job, "--comment", "too wide", "--as", "ben")
+    finally:
+        cli.json("broker", "move", "Laboratory", address)
+    assert cli.json("job", "show", board_job, "--as", "lea")["status"] == "rejected"
+    assert cli("workspace", "tell-brokers", "Board", "--as", "lea").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["Board", "Board:2", "Board:x:anna", "Board:2:anna", "Board:1:anna,anna", "a/b:1:anna"])
+def test_approval_group_that_is_not_well_formed_is_refused(cli, text):
+    cli.fails(5, "workspace", "create", "Another", "--member", "lea", "--approval-group", text, "--as", "anna")
+
+
+def test_workspace_cannot_be_unanimous_and_have_groups(cli, board):
+    cli.fails(5, "workspace", "change", "Board", "--unanimous", "--approval-group", "A:1:anna", "--as", "anna")
