@@ -40,7 +40,7 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
         pieces: Intel's collateral.
         now: Aware time.
         steps: Where steps are taken.
-        roots: Roots that are believed, all Intel's: the library has no other.
+        roots: Roots that are believed; the library is given the one that the quote names and that is among them.
 
     Raises:
         InvalidInputError: Quote or collateral do not parse, or a part is missing.
@@ -59,7 +59,7 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
     for status in TcbStatus:
         policy = policy.allow_status(status.value)
     try:
-        verified = json.loads(QuoteVerifier().verify_with_policy(quote, collateral, seconds, policy).to_json())
+        verified = json.loads(QuoteVerifier(chain[-1].der).verify_with_policy(quote, collateral, seconds, policy).to_json())
         problem = ""
     except ValueError as error:
         verified, problem = {}, f"the quote or its collateral does not hold: {_reason(error)}"
@@ -82,7 +82,6 @@ def _claims(verified: Mapping[str, Any], issued: datetime) -> TdxClaims | SgxCla
     (name, body), pck = next(iter(verified["report"].items())), verified["platform"]["pck"]
     shared: dict[str, Any] = {
         "version": verified["header"]["version"],
-        "report_data": bytes.fromhex(body["report_data"]),
         "status": TcbStatus(verified["tcb"]["status"]).value,
         "advisories": tuple(verified["tcb"]["advisory_ids"]),
         "tcb_evaluation": verified["tcb"]["eval_data_number"],
@@ -96,15 +95,21 @@ def _claims(verified: Mapping[str, Any], issued: datetime) -> TdxClaims | SgxCla
         attributes = bytes.fromhex(body["attributes"])
         shown = {key: str(body[key]) for key in ("mr_signer", "isv_prod_id", "isv_svn", "attributes", "cpu_svn")}
         return SgxClaims(
-            mr_enclave=bytes.fromhex(body["mr_enclave"]), debug=bool(attributes[0] & _SGX_DEBUG), others=others | shown, **shared
+            mr_enclave=bytes.fromhex(body["mr_enclave"]),
+            report_data=bytes.fromhex(body["report_data"]),
+            debug=bool(attributes[0] & _SGX_DEBUG),
+            others=others | shown,
+            **shared,
         )
     if name not in _TDX_BODIES:
         raise InvalidInputError("the quote is of a kind that is not known here", hint="TDX and SGX quotes are known")
-    body = body.get("base", {}) | body
+    while "base" in body:  # each newer body holds the older one
+        body = body["base"] | {key: value for key, value in body.items() if key != "base"}
     flags = int.from_bytes(bytes.fromhex(body["td_attributes"]), "little")
     named = ("td_attributes", "xfam", "mr_seam", "mr_owner", "mr_owner_config", "tee_tcb_svn", "mr_service_td")
     return TdxClaims(
         mr_td=bytes.fromhex(body["mr_td"]),
+        report_data=bytes.fromhex(body["report_data"]),
         rt_mrs=tuple(bytes.fromhex(body[f"rt_mr{number}"]) for number in range(4)),
         mr_config_id=bytes.fromhex(body["mr_config_id"]),
         debug=bool(flags & _TD_DEBUG),

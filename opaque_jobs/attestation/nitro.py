@@ -19,7 +19,8 @@ from opaque_jobs.errors import InvalidInputError
 
 __all__ = ["verify_nitro"]
 
-_COSE_SIGN1: Final = 18
+_COSE_SIGN1: Final = b"\xd2"
+"""Tag 18, which AWS leaves out."""
 _ES384: Final = {1: -35}
 _SIGNATURE_BYTES: Final = 96
 _MAX_BYTES: Final = 1 << 16
@@ -66,9 +67,7 @@ def verify_nitro(raw: bytes, *, now: datetime, steps: Steps, roots: Roots = AWS_
 
 
 def _envelope(raw: bytes) -> tuple[bytes, Any, bytes, bytes]:
-    message = _cbor(raw, "document")
-    if isinstance(message, cbor2.CBORTag) and message.tag == _COSE_SIGN1:
-        message = message.value
+    message = _cbor(raw.removeprefix(_COSE_SIGN1), "document")
     if (
         not isinstance(message, list)
         or len(message) != 4

@@ -20,7 +20,9 @@ _SGX, _TDX = 0, 0x81
 _ECDSA_P256: Final = 2
 _INTEL_QE: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _BODIES: Final = {_SGX: 384, _TDX: 584}
-_BODY_TYPES: Final = {(_SGX, 1): 384, (_TDX, 2): 584, (_TDX, 3): 648, (_TDX, 4): 980}
+_BODY_TYPES: Final = {(_SGX, 1): 384, (_TDX, 2): 584, (_TDX, 3): 648, (_TDX, 4): None}
+"""TEE and body type -> size; the newest body says its own, which the library compares with what it knows."""
+_MAX_BODY_BYTES: Final = 4096
 _NESTED: Final = 6
 _PEM_CHAIN: Final = 5
 
@@ -63,13 +65,11 @@ def quote_length(data: bytes) -> int:
         raise InvalidInputError("this is no quote of a known version", hint="versions 3, 4 and 5 with ECDSA P-256 are known")
     reader = _Reader(data)
     version, tee = int.from_bytes(reader.take(_HEADER_BYTES)[:2], "little"), int.from_bytes(data[4:8], "little")
+    size = _BODIES.get(tee) if version == 4 or tee == _SGX else None
     if version == 5:
-        size = _BODY_TYPES.get((tee, reader.number(2)))
-        fits = size == reader.number(4)
-    else:
-        size = _BODIES.get(tee) if version == 4 or tee == _SGX else None
-        fits = True
-    if size is None or not fits:
+        known, size = _BODY_TYPES.get((tee, reader.number(2)), 0), reader.number(4)
+        size = size if known in {size, None} and size <= _MAX_BODY_BYTES else None
+    if size is None:
         raise InvalidInputError("a quote has a body of an unknown type", hint="TDX 1.0 and 1.5, and SGX, are known")
     reader.take(size)
     return reader.number(4) + reader.at
