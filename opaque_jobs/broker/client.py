@@ -197,7 +197,7 @@ class BrokerClient:
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeDecodeError):
             raise ConfigurationError(
                 f"the key broker at {self._client.base_url} cannot be reached",
-                hint="start it with 'opaque-jobs up', or alone with 'opaque-jobs broker serve ORG'",
+                hint="start it with 'opaque-jobs up', or alone with 'opaque-jobs broker serve --org ORG'",
             ) from None
         if answer.status_code == 200:
             document = parse_json(text.encode(), what="the broker's answer")

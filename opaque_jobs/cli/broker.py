@@ -5,13 +5,20 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import believe_simulated, key_path, load_config, pin_member, unpin_member
+from opaque_jobs.broker.config import believe_simulated, database_path, key_path, load_config, pin_member, unpin_member
 from opaque_jobs.broker.server import serve as serve_broker
+from opaque_jobs.broker.store import Store
 from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.dataset import find_dataset
+from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
-from opaque_jobs.cli.session import services
+from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.domain.lifecycle import JobStatus
+from opaque_jobs.domain.release import HoldScope
+from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.services.views import JobView
 
 __all__ = ["app"]
 
@@ -23,7 +30,7 @@ Org = Annotated[str, typer.Argument(help="Organisation, by name or id.")]
 @app.command("serve")
 def serve(
     *,
-    org: Org,
+    org: Annotated[str, typer.Option("--org", help="Organisation, by name or id.")],
     port: Annotated[
         int | None, typer.Option(help="Loopback port; the broker's own setting if left out, 0 for any free one.")
     ] = None,
@@ -92,3 +99,63 @@ def unpin(*, member: Annotated[str, typer.Argument(help="A member of the broker'
         entry = opened.workspaces.member_for_login(member)
         unpin_member(opened.context.settings.broker_dir(entry.organisation_id), entry.id)
     print_record({"member": entry.name, "key_id": entry.key_id, "pinned": False}, as_json=common().json)
+
+
+@app.command("hold")
+def hold_(
+    *,
+    dataset: Annotated[str | None, typer.Option(help="Hold only this data set of your organisation, by name or id.")] = None,
+    job: Annotated[str | None, typer.Option(help="Hold only this job, by name or id: the revision that may run now.")] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Take the hold back.")] = False,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Stop your organisation's broker from releasing keys, at once, for queued and scheduled runs too.
+
+    Without options it holds everything. A run that has its keys already goes on; 'opaque-jobs run cancel' ends it.
+    """
+    if dataset and job:
+        raise InvalidInputError("a hold is on a data set or on a job", hint="give --dataset or --job, or neither for everything")
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        scope, subject = HoldScope.ALL, None
+        if dataset:
+            scope, subject = HoldScope.DATASET, find_dataset(opened, actor, dataset).id
+        if job:
+            scope, subject = HoldScope.JOB, _standing_digest(find_job(opened, actor, job))
+        owner = opened.workspaces.organisation(actor.organisation_id)
+        said = hold(
+            owner,
+            actor,
+            member_key(opened.context.settings, actor, passphrase_file),
+            scope=scope,
+            subject=subject,
+            held=not lift,
+        )
+    print_record(
+        {"organisation": owner.entry.name, "scope": said.scope.value, "subject": said.subject, "held": said.held},
+        as_json=common().json,
+    )
+
+
+def _standing_digest(job: JobView) -> str:
+    """Give the digest of the revision that may run, or else of the last one that was submitted."""
+    if not job.revisions:
+        raise ConflictError("the job was never submitted, so nothing can be released for it", hint="there is nothing to hold")
+    accepted = [each for each in job.revisions if each.status is JobStatus.ACCEPTED]
+    return (accepted or job.revisions)[-1].digest
+
+
+@app.command("recover")
+def recover(*, org: Org) -> None:
+    """Let a broker go on whose database is an older copy, after you know why it is.
+
+    Releases that it has forgotten are learned from the workspaces' logs. What was told to it alone is lost: share data sets, hold
+    and withdraw again what was shared, held or withdrawn since that copy.
+    """
+    with services() as opened:
+        entry = opened.workspaces.organisation(org).entry
+        folder = opened.context.settings.broker_dir(entry.id)
+    load_config(folder)
+    Store(database_path(folder)).recover()
+    print_record({"organisation": entry.name, "recovered": True}, as_json=common().json)

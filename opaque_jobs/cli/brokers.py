@@ -88,7 +88,7 @@ class BrokerProcess:
         entry = organisation.entry
         self.organisation = entry
         self.port = load_config(settings.broker_dir(entry.id)).port
-        self._child = Child(settings, ["broker", "serve", entry.id], log_name=f"broker-{entry.id}", grace_s=_GRACE_S)
+        self._child = Child(settings, ["broker", "serve", "--org", entry.id], log_name=f"broker-{entry.id}", grace_s=_GRACE_S)
 
     @property
     def address(self) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from opaque_jobs.cli.rotation import Rotated
 from opaque_jobs.domain.document import to_json
+from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.workspace import MemberEntry, Roster
 from opaque_jobs.services.views import (
     DatasetView,
@@ -193,6 +194,7 @@ def run_document(view: RunView) -> dict[str, Any]:
         "state": view.state.value,
         "reason": view.reason,
         "reasons": list(view.reasons),
+        "because": [in_words(each) for each in view.reasons],
         "progress": view.progress,
         "trigger": view.trigger.value,
         "actor": view.actor,

@@ -24,6 +24,7 @@ _NOUNS: Final = (
     "query",
     "job",
     "review",
+    "consent",
     "run",
     "result",
     "receipt",

@@ -10,7 +10,7 @@ from opaque_jobs.cli.documents import review_document
 from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.review_page import print_page, read_page
-from opaque_jobs.cli.reviewing import cast_vote, withdraw_consent
+from opaque_jobs.cli.reviewing import cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
 from opaque_jobs.domain.review import Decision
@@ -89,17 +89,6 @@ def reject(
 ) -> None:
     """Reject the revision under review, with a reason."""
     _vote(job, acting, passphrase_file, Decision.REJECT, comment, digest)
-
-
-@app.command("withdraw")
-def withdraw(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
-    """Withdraw your consent. It takes effect before the next key release, also for runs that wait."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        found = find_job(opened, actor, job)
-        actor, job_id = in_force(opened, actor, found.workspace_id), found.id
-        signer = member_key(opened.context.settings, actor, passphrase_file)
-        _print(opened, withdraw_consent(opened, actor, signer, job_id), "consent withdrawn")
 
 
 @app.command("cancel")

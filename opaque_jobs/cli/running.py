@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opaque_jobs.domain.lifecycle import RUN, RunState
+from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, ConflictError, SandboxError
@@ -62,7 +63,7 @@ def check_succeeded(run: RunView) -> None:
     """
     if run.state is RunState.SUCCEEDED:
         return
-    words = ", ".join([run.reason or "no reason given", *run.reasons])
+    words = "; ".join([run.reason or "no reason given", *(in_words(each) for each in run.reasons)])
     message = f"the run {run.state.value}: {words}"
     if run.reason in _SANDBOX_REASONS:
         raise SandboxError(message, hint="find out why with 'opaque-jobs doctor'", run_id=run.id, reason=run.reason)

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from opaque_jobs.domain.lifecycle import RunState
+from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.errors import OpaqueJobsError
 from opaque_jobs.orchestration.access import services
 from opaque_jobs.orchestration.runs import open_run
@@ -73,7 +74,7 @@ class EnclaveSparkOperator(BaseOperator):
         except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a value and must not reach Airflow's log
             raise AirflowFailException(f"run {run.id} failed: {type(error).__name__} in this program") from None
         if outcome.state is not RunState.SUCCEEDED:
-            words = " ".join([outcome.reason or "", *outcome.reasons]).strip()
+            words = "; ".join([outcome.reason or "no reason given", *(f"{each}: {in_words(each)}" for each in outcome.reasons)])
             raise _airflow_error(f"run {run.id} {outcome.state}: {words}", retryable=outcome.retryable) from None
         tell("succeeded")
 

@@ -272,7 +272,7 @@ def _check_may_vote(session: Session, revision: RevisionRecord, member: str, dec
     access_to_job(session, revision.job_id, member, Action.VOTE)
     if member in {vote.member_id for vote in rows.votes(session, revision.job_id, revision.revision)}:
         raise ConflictError(
-            "you have voted on this revision already", hint="'opaque-jobs review withdraw' takes consent back at any time"
+            "you have voted on this revision already", hint="'opaque-jobs consent withdraw' takes consent back at any time"
         )
     check_text(comment or "", what="comment", limit=_MAX_COMMENT)
     if decision is Decision.REJECT and not (comment or "").strip():

@@ -122,7 +122,7 @@ def test_review_withdraw_reaches_the_brokers(cli, draft):
     submit(cli, draft)
     for member in ("ben", "lea"):
         cli.json("review", "approve", draft, "--as", member)
-    assert cli.json("review", "withdraw", draft, "--as", "lea")["status"] == "withdrawn"
+    assert cli.json("consent", "withdraw", draft, "--as", "lea")["status"] == "withdrawn"
 
 
 def test_vote_with_a_wrong_passphrase_is_refused_and_not_counted(cli, draft, tmp_path):
@@ -189,7 +189,7 @@ def test_withdrawal_reaches_the_accepted_revision_beside_a_later_one(cli, draft)
     cli.json("job", "revise", draft, "--as", "anna")
     submit(cli, draft)
     cli.json("review", "reject", draft, "--comment", "no", "--as", "ben")
-    cli.json("review", "withdraw", draft, "--as", "lea")
+    cli.json("consent", "withdraw", draft, "--as", "lea")
     assert [each["status"] for each in cli.json("job", "show", draft, "--as", "lea")["revisions"]] == ["withdrawn", "rejected"]
 
 

@@ -138,7 +138,7 @@ def test_member_key_file_of_before_is_kept_aside_and_withdraws_consent_until_the
     open_signing_key(member_key_path(running.settings, "anna"), NEW)
     open_signing_key(Path(former), PASSPHRASE)
     # The own broker believes the former list no more, releases nothing under it, and says so; the other one is told.
-    running.fails(8, "review", "withdraw", job, "--as", "anna")
+    running.fails(8, "consent", "withdraw", job, "--as", "anna")
     assert status(running, job) == "withdrawn"
     folder = running.settings.broker_dir(running.json("org", "show", "Laboratory")["id"])
     with closing(sqlite3.connect(f"file:{folder / 'broker.db'}?mode=ro", uri=True)) as memory:

@@ -150,12 +150,12 @@ BEFORE_THE_PASSPHRASE = {
     "data-of-others": ("dataset share findings Study --as anna", 4, "findings"),
     "job-without-a-test": ("job submit Good --as anna", 5, "needs a successful test run"),
     "job-not-under-review": ("review approve Good --as lea", 7, "not been submitted"),
-    "nothing-to-withdraw": ("review withdraw Good --as lea", 7, "under review or accepted"),
+    "nothing-to-withdraw": ("consent withdraw Good --as lea", 7, "under review or accepted"),
     "nothing-to-accept": ("workspace accept Study --as lea", 7, "no member list waits"),
     "organisation-that-is-there": ("org create Hospital", 7, "'Hospital' already"),
     "member-that-is-there": ("member create anna --org Hospital", 7, "'anna' already"),
     "member-of-nobody": ("member create new --org Nowhere", 4, "organisation"),
-    "broker-that-is-not-here": ("broker serve Nowhere", 4, "organisation"),
+    "broker-that-is-not-here": ("broker serve --org Nowhere", 4, "organisation"),
 }
 
 

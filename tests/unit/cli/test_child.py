@@ -28,7 +28,7 @@ def processes_of(home: Path) -> list[Path]:
 
 
 def test_child_passphrase_is_in_no_argument_environment_or_file(settings):
-    child = Child(settings, ["broker", "serve", "nobody"], log_name="child", grace_s=5)
+    child = Child(settings, ["broker", "serve", "--org", "nobody"], log_name="child", grace_s=5)
     child.start(CANARY)
     try:
         seen = 0
@@ -64,7 +64,7 @@ def test_child_that_ended_by_itself_has_last_words(settings):
 
 
 def test_child_stopped_leaves_no_process(settings):
-    child = Child(settings, ["broker", "serve", "nobody"], log_name="child", grace_s=5)
+    child = Child(settings, ["broker", "serve", "--org", "nobody"], log_name="child", grace_s=5)
     child.start(CANARY)
     child.stop()
     assert processes_of(settings.home) == []

@@ -97,7 +97,7 @@ def test_operator_with_success_and_receipt_succeeds(runs):
 
 @pytest.mark.parametrize("state", [RunState.FAILED, RunState.CANCELLED])
 def test_operator_whose_run_did_not_succeed_fails_without_retry(runs, state):
-    with pytest.raises(AirflowFailException, match="broker-refused consent-withdrawn"):
+    with pytest.raises(AirflowFailException, match="broker-refused; consent-withdrawn: a member has withdrawn consent"):
         operator(ended(state, "broker-refused", ("consent-withdrawn",))).execute(context())
 
 

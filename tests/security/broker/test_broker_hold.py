@@ -1,0 +1,198 @@
+"""The owner's veto and the memory of a broker: what stops the next release, and what nobody can talk a broker out of."""
+
+import shutil
+from datetime import timedelta
+
+import pytest
+
+from opaque_jobs.broker.policy import Refused
+from opaque_jobs.broker.release import Broker, Sealed, Token, Unlogged
+from opaque_jobs.broker.store import Store
+from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.crypto.release import sign_hold
+from opaque_jobs.domain.log import EntryKind
+from opaque_jobs.domain.release import Hold, HoldScope
+from opaque_jobs.errors import InvalidInputError, TrustError
+from tests.security.broker.test_broker_replay import Stage
+
+HELD = ("held-by-owner",)
+
+
+@pytest.fixture
+def stage(tmp_path) -> Stage:
+    stage = Stage(tmp_path / "broker")
+    stage.deposit()
+    stage.share()
+    return stage
+
+
+def make_hold(stage: Stage, *, signer=None, **over) -> bytes:
+    home = stage.world.hospital
+    given = {
+        "v": 1,
+        "organisation_id": home.id,
+        "scope": HoldScope.ALL,
+        "subject": home.id,
+        "held": True,
+        "issued_at": stage.world.clock().isoformat(),
+    }
+    return sign_hold(Hold(**(given | over)), signer or home.members[0].key)
+
+
+def tell_hold(stage: Stage, **over) -> None:
+    stage.tell(holds=[make_hold(stage, **over)])
+
+
+@pytest.mark.parametrize("scope", HoldScope)
+def test_hold_stops_the_next_release_and_a_lift_lets_it_go(stage, scope):
+    subject = {HoldScope.ALL: "org-hospital", HoldScope.DATASET: "ds-org-hospital", HoldScope.JOB: stage.spec.digest}[scope]
+    tell_hold(stage, scope=scope, subject=subject)
+    assert stage.run(stage.enclave()).reasons == HELD
+    stage.world.clock.forward(1)
+    tell_hold(stage, scope=scope, subject=subject, held=False)
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+
+
+@pytest.mark.parametrize(("scope", "subject"), [(HoldScope.DATASET, "ds-other"), (HoldScope.JOB, "sha256:" + "0" * 64)])
+def test_hold_of_something_else_stops_nothing(stage, scope, subject):
+    tell_hold(stage, scope=scope, subject=subject)
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+
+
+def test_hold_between_evidence_and_keys_stops_the_keys(stage):
+    session, answer = stage.attest(stage.enclave())
+    assert isinstance(answer, Token)
+    tell_hold(stage)
+    assert stage.release(session).reasons == HELD
+
+
+def test_hold_between_statement_and_keys_stops_the_keys(stage):
+    session, _ = stage.attest(stage.enclave())
+    wanted = {"workspace_id": "ws-1", "dataset_id": "ds-org-hospital", "version": 1}
+    unlogged = stage.broker.release(session, **wanted)
+    assert isinstance(unlogged, Unlogged)
+    stage.world.log.append(EntryKind.RELEASE, "run-1", unlogged.statement)
+    stage.world.follow(stage.broker)
+    tell_hold(stage)
+    assert stage.broker.release(session, **wanted).reasons == HELD
+
+
+def test_hold_survives_a_restart(stage):
+    tell_hold(stage)
+    stage.restart()
+    assert stage.run(stage.enclave()).reasons == HELD
+
+
+def test_older_lift_does_not_undo_a_hold(stage):
+    lift = make_hold(stage, held=False)
+    stage.world.clock.forward(1)
+    tell_hold(stage)
+    with pytest.raises(TrustError, match="older"):
+        stage.tell(holds=[lift])
+    assert stage.run(stage.enclave()).reasons == HELD
+
+
+def test_hold_from_the_future_is_refused(stage):
+    later = (stage.world.clock() + timedelta(days=1)).isoformat()
+    with pytest.raises(TrustError, match="future"):
+        tell_hold(stage, issued_at=later)
+
+
+@pytest.mark.parametrize("whose", ["partner", "stranger"])
+def test_nobody_else_holds_or_lifts(stage, whose):
+    tell_hold(stage)
+    stage.world.clock.forward(1)
+    signer = stage.world.carl.key if whose == "partner" else SigningKey.generate()
+    with pytest.raises(TrustError):
+        tell_hold(stage, signer=signer, held=False)
+    assert stage.run(stage.enclave()).reasons == HELD
+
+
+def test_hold_for_another_organisation_is_refused(stage):
+    with pytest.raises(TrustError):
+        tell_hold(stage, organisation_id="org-laboratory", subject="org-laboratory")
+
+
+@pytest.mark.parametrize("over", [{"v": 2}, {"issued_at": "x"}, {"subject": "ds-1"}, {"scope": HoldScope.JOB}])
+def test_hold_that_says_nothing_sound_is_not_made(stage, over):
+    with pytest.raises(InvalidInputError):
+        make_hold(stage, **over)
+
+
+def test_key_never_leaves_before_its_release_is_in_the_log(stage):
+    session, _ = stage.attest(stage.enclave())
+    wanted = {"workspace_id": "ws-1", "dataset_id": "ds-org-hospital", "version": 1}
+    first = stage.broker.release(session, **wanted)
+    again = stage.broker.release(session, **wanted)
+    assert isinstance(first, Unlogged)
+    assert again == first
+
+
+def test_release_that_somebody_else_signed_does_not_open_the_way(stage):
+    session, _ = stage.attest(stage.enclave())
+    wanted = {"workspace_id": "ws-1", "dataset_id": "ds-org-hospital", "version": 1}
+    assert isinstance(stage.broker.release(session, **wanted), Unlogged)
+    stage.world.log.append(EntryKind.RELEASE, "run-1", b"{}")
+    stage.world.follow(stage.broker)
+    assert isinstance(stage.broker.release(session, **wanted), Unlogged)
+
+
+def test_restored_database_is_noticed_and_releases_nothing(stage):
+    database = stage.folder / "broker.db"
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+    _checkpoint(database)
+    shutil.copyfile(database, stage.folder / "older")
+    stage.world.clock.forward(60)
+    assert isinstance(stage.run(stage.enclave("run-2")), Sealed)
+    _checkpoint(database)
+    shutil.copyfile(stage.folder / "older", database)
+    stage.restart()
+    stage.world.clock.forward(60)
+    assert stage.run(stage.enclave("run-3")).reasons == ("broker-memory-lost",)
+    # Nothing that is told afterwards makes it forget that.
+    stage.tell()
+    stage.restart()
+    assert stage.run(stage.enclave("run-3")).reasons == ("broker-memory-lost",)
+
+
+def test_restored_folder_is_noticed_by_the_release_in_the_log(stage, tmp_path):
+    _checkpoint(stage.folder / "broker.db")
+    shutil.copytree(stage.folder, tmp_path / "older")
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+    shutil.rmtree(stage.folder)
+    shutil.copytree(tmp_path / "older", stage.folder)
+    stage.restart()
+    assert stage.run(stage.enclave("run-2")).reasons == ("broker-memory-lost",)
+
+
+def test_recovered_broker_knows_its_releases_from_the_log(stage, tmp_path):
+    _checkpoint(stage.folder / "broker.db")
+    shutil.copytree(stage.folder, tmp_path / "older")
+    for run in ("run-1", "run-2"):
+        assert isinstance(stage.run(stage.enclave(run)), Sealed)
+        stage.world.clock.forward(60)
+    shutil.rmtree(stage.folder)
+    shutil.copytree(tmp_path / "older", stage.folder)
+    stage.restart()
+    assert isinstance(stage.run(stage.enclave("run-3")), Refused)
+    Store(stage.folder / "broker.db").recover()
+    assert stage.run(stage.enclave("run-3")).reasons == ("lease-used-up",)
+
+
+def test_emptied_folder_of_a_broker_has_no_memory_to_go_on_from(stage):
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+    for name in ("broker.db", "broker.db-wal", "broker.db-shm"):
+        (stage.folder / name).unlink(missing_ok=True)
+    stage.broker = Broker(stage.folder, stage.world.hospital.broker, clock=stage.world.clock)
+    stage.deposit()
+    stage.share()
+    assert stage.run(stage.enclave("run-2")).reasons == ("broker-memory-lost",)
+
+
+def _checkpoint(database) -> None:
+    """Move everything into the database file itself, so that a copy of it is whole."""
+    import sqlite3
+    from contextlib import closing
+
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
