@@ -155,6 +155,24 @@ def test_restored_database_is_noticed_and_releases_nothing(stage):
     assert stage.run(stage.enclave("run-3")).reasons == ("broker-memory-lost",)
 
 
+def test_oldest_copy_does_not_make_way_for_a_newer_one(stage):
+    database = stage.folder / "broker.db"
+    _checkpoint(database)
+    shutil.copyfile(database, stage.folder / "oldest")
+    stage.tell()
+    tell_hold(stage, scope=HoldScope.JOB, subject=stage.spec.digest)
+    _checkpoint(database)
+    shutil.copyfile(database, stage.folder / "newer")
+    stage.world.clock.forward(1)
+    tell_hold(stage)
+    for copy in ("oldest", "newer"):
+        shutil.copyfile(stage.folder / copy, database)
+        stage.restart()
+        stage.share(issued_at=(stage.world.clock() + timedelta(seconds=1)).isoformat())
+        _checkpoint(database)
+    assert stage.run(stage.enclave()).reasons == ("broker-memory-lost",)
+
+
 def test_restored_folder_is_noticed_by_the_release_in_the_log(stage, tmp_path):
     _checkpoint(stage.folder / "broker.db")
     shutil.copytree(stage.folder, tmp_path / "older")
