@@ -60,6 +60,11 @@ def create(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
+        if bool(runner) != (run_policy is RunPolicy.NAMED_MEMBERS):
+            raise InvalidInputError(
+                "runners are named with the run policy named_members, and only then",
+                hint="give '--run-policy named_members' and '--runner MEMBER' together",
+            )
         proposal = opened.workspaces.create(
             actor=actor.id,
             name=name,

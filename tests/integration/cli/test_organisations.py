@@ -80,3 +80,11 @@ def test_org_create_with_settings_that_its_key_store_does_not_know_makes_nothing
     for settings in (["--key-store", "vault"], ["--key-store-setting", "x=y"], ["--key-store", "drawer"]):
         empty.fails(5, "org", "create", "Hospital", *settings)
     assert not list(empty.settings.keys_dir.glob("*"))
+
+
+@pytest.mark.parametrize("options", [["--runner", "anna"], ["--run-policy", "named_members"]])
+def test_workspace_with_runners_or_their_policy_alone_says_what_belongs_together(empty, options):
+    empty.json("org", "create", "Hospital")
+    empty.json("member", "create", "anna", "--org", "Hospital")
+    assert "--run-policy named_members" in empty.fails(5, "workspace", "create", "Study", *options)
+    assert empty.json("workspace", "list") == []
