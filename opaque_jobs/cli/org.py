@@ -11,7 +11,7 @@ from opaque_jobs.cli import shares
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document, rotated_document
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_new_key
+from opaque_jobs.cli.passphrase import FormerPassphraseFiles, NewPassphraseFile, PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.resealing import reseal
@@ -156,6 +156,7 @@ def rotate_key(
     key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
     new_passphrase_file: NewPassphraseFile = None,
+    former_passphrase_file: FormerPassphraseFiles,
 ) -> None:
     """Give an organisation a new sealing key, signed by its broker key, and seal its results to it.
 
@@ -185,7 +186,9 @@ def rotate_key(
                 opened.keys.sealed_results(entry.id),
                 [
                     open_sealing_key(settings, entry.name, new_file),
-                    *open_former_sealing_keys(settings, entry.name, passphrase_file),
+                    *open_former_sealing_keys(
+                        settings, entry.name, [passphrase_file, new_passphrase_file, *former_passphrase_file]
+                    ),
                 ],
                 settings,
             )

@@ -13,12 +13,14 @@ from typing import Annotated, Final
 
 import typer
 
+from opaque_jobs.cli.command import repeatable
 from opaque_jobs.crypto.key_files import Place, key_secret_name
 from opaque_jobs.crypto.key_stores import key_store
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
 
 __all__ = [
     "PASSPHRASE_FILE",
+    "FormerPassphraseFiles",
     "NewPassphraseFile",
     "PassphraseFile",
     "ask_for_key",
@@ -46,6 +48,14 @@ NewPassphraseFile = Annotated[
         "--new-passphrase-file",
         metavar="FILE",
         help="The same for the new key; --passphrase-file's if left out.",
+    ),
+]
+
+FormerPassphraseFiles = Annotated[
+    list[Path],
+    repeatable(
+        "--former-passphrase-file",
+        "The same for keys that are kept aside, where they have other passphrases; each is tried. Repeatable.",
     ),
 ]
 

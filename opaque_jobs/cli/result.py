@@ -11,7 +11,7 @@ from rich.table import Table
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, check_free, export, plain_value
 from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text, visible
-from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.passphrase import FormerPassphraseFiles, PassphraseFile
 from opaque_jobs.cli.resealing import reseal
 from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
 from opaque_jobs.cli.session import Acting, acting_member, open_former_sealing_keys, open_sealing_key, services
@@ -135,7 +135,10 @@ def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile =
 
 @app.command("reseal")
 def reseal_(
-    *, org: Annotated[str, typer.Argument(help="The organisation, by name.")], passphrase_file: PassphraseFile = None
+    *,
+    org: Annotated[str, typer.Argument(help="The organisation, by name.")],
+    passphrase_file: PassphraseFile = None,
+    former_passphrase_file: FormerPassphraseFiles,
 ) -> None:
     """Seal an organisation's results to its present key, opening them with its former ones ('org rotate-key' does it too).
 
@@ -145,7 +148,7 @@ def reseal_(
         entry, settings = opened.workspaces.organisation(org).entry, opened.context.settings
         keys = [
             open_sealing_key(settings, entry.name, passphrase_file),
-            *open_former_sealing_keys(settings, entry.name, passphrase_file),
+            *open_former_sealing_keys(settings, entry.name, [passphrase_file, *former_passphrase_file]),
         ]
         found = reseal(opened.keys.sealed_results(entry.id), keys, settings)
     document = {"resealed": list(found.done), "sealed_before": list(found.kept), "not_resealed": list(found.closed)}

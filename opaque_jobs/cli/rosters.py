@@ -52,6 +52,8 @@ def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> 
     follows = (proposed.previous, proposed.genesis, proposed.epoch) == (before.digest, before.genesis_digest, before.epoch + 1)
     if signed.roster != before.to_bytes() or roster_refusals(before, signed.acceptances) or not follows:
         raise TrustError("the waiting member list does not follow one that you signed", hint="do not accept it")
+    if proposed.log_key != before.log_key:
+        raise TrustError("the waiting member list names another log than the one that you signed", hint="do not accept it")
     # 2. Each key that differs is the next one on the word of who may say so.
     owners = [*(each.id for each in before.members), *(each.id for each in before.organisations)]
     return explained_changes(before, proposed, opened.keys.signed_changes(owners))

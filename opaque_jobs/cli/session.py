@@ -3,6 +3,7 @@
 Private keys are opened here, used by the command that asked, and given to no service.
 """
 
+import contextlib
 import functools
 import glob
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import typer
 
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.command import load_settings
-from opaque_jobs.cli.passphrase import ask_for_key
+from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
 from opaque_jobs.crypto.keys import SealingKey, Signer, VerifyKey
 from opaque_jobs.domain.workspace import MemberEntry
@@ -169,14 +170,27 @@ def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file
     return open_organisation_key(path, ask_for_key(path, f"organisation '{organisation_name}'", file=passphrase_file))
 
 
-def open_former_sealing_keys(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> list[SealingKey]:
-    """Open the organisation's keys that are kept aside, newest first. Raises as `open_sealing_key`."""
-    return [
-        open_organisation_key(
-            path, ask_for_key(path, f"the former key {path.stem} of '{organisation_name}'", file=passphrase_file)
-        )
-        for path in former_key_paths(organisation_key_path(settings, organisation_name))
-    ]
+def open_former_sealing_keys(
+    settings: Settings, organisation_name: str, passphrase_files: Sequence[Path | None]
+) -> list[SealingKey]:
+    """Open the organisation's keys that are kept aside, newest first.
+
+    Each passphrase file is tried with each key; a key that none opens is left out. Without any file, each is asked for.
+
+    Raises:
+        TrustError: A passphrase that was asked for is wrong.
+    """
+    found: list[SealingKey] = []
+    known = [read_passphrase(file) for file in dict.fromkeys(passphrase_files) if file is not None]
+    for path in former_key_paths(organisation_key_path(settings, organisation_name)):
+        if not known:
+            found.append(open_organisation_key(path, ask_for_key(path, f"the former key {path.stem}")))
+            continue
+        for passphrase in known:
+            with contextlib.suppress(TrustError):
+                found.append(open_organisation_key(path, passphrase))
+                break
+    return found
 
 
 def open_broker_signing_key(opened: Services, organisation_id: str, passphrase_file: Path | None) -> Signer:
