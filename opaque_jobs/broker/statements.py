@@ -91,7 +91,7 @@ def _accept_roster(broker: Broker, memory: Transaction, text: str, acceptances: 
     if reasons:
         raise TrustError(
             "this broker does not believe the member list",
-            hint="every member must accept it, and own members' keys must be pinned here first",
+            hint="every member must accept it, and own members' keys be pinned where this broker lives: 'opaque-jobs broker pin'",
             reasons=",".join(reasons),
         )
     memory.put_roster(roster)
