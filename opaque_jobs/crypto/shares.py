@@ -145,7 +145,7 @@ def make_shares(keys: OrganisationKeys, *, threshold: int, passphrases: Sequence
         "threshold": threshold,
         "shares": count,
     }
-    package = AESGCM(_package_key(secret, common)).encrypt(_NONCE, _packed(keys), canonical_bytes(common))
+    package = AESGCM(_package_key(secret)).encrypt(_NONCE, _packed(keys), canonical_bytes(common))
     values = split_secret(secret, threshold=threshold, count=count)
     return tuple(
         _share({**common, "package": encode_base64(package), "number": number}, value, passphrase)
@@ -211,7 +211,7 @@ def recover(shares: Sequence[tuple[Share, str]]) -> OrganisationKeys:
     document = shares[0][0].document
     common = {name: document[name] for name in _SET_FIELDS}
     try:
-        plain = AESGCM(_package_key(join_secret(values), common)).decrypt(
+        plain = AESGCM(_package_key(join_secret(values))).decrypt(
             _NONCE, decode_base64(document["package"], what=_WHAT), canonical_bytes(common)
         )
     except InvalidTag:
@@ -236,8 +236,8 @@ def _value(share: Share, passphrase: str) -> bytes:
     return value
 
 
-def _package_key(secret: bytes, common: Mapping[str, Any]) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=canonical_bytes(dict(common))).derive(secret)
+def _package_key(secret: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"opaque-jobs organisation share").derive(secret)
 
 
 def _packed(keys: OrganisationKeys) -> bytes:

@@ -212,6 +212,16 @@ def test_list_that_follows_none_that_the_member_signed_is_not_accepted(running, 
     assert "does not follow one that you signed" in message
 
 
+def test_list_with_another_log_is_not_accepted(running, new_file):
+    """The administrator puts the key of a log of their own into the list that waits."""
+    running.json("member", "rotate-key", "anna", "--new-passphrase-file", new_file)
+    with closing(sqlite3.connect(running.home / "opaque-jobs.db")) as database, database:
+        (body,) = database.execute("SELECT body FROM rosters WHERE state = 'proposed'").fetchone()
+        document = json.loads(body) | {"log_key": SigningKey.generate().public.text}
+        database.execute("UPDATE rosters SET body = ? WHERE state = 'proposed'", (canonical_bytes(document),))
+    assert "names another log" in running.fails(8, "workspace", "accept", "Study", "--as", "ben")
+
+
 def test_sealing_key_changed_counts_from_the_epoch_that_all_accept(running, tmp_path, new_file):
     job = approved(running, tmp_path)
     former = running.json("org", "show", "Hospital")["sealing_key_id"]

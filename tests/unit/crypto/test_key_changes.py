@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from opaque_jobs.crypto.key_changes import (
+    KEY_CHANGE,
     SignedChange,
     explained_changes,
     sign_key_change,
@@ -12,6 +13,7 @@ from opaque_jobs.crypto.key_changes import (
     verify_sealing_change,
 )
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.signing import sign_statement, verify_statement
 from opaque_jobs.domain.key_change import Authority, KeyUse
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
 from tests.world import NOW, World
@@ -85,6 +87,22 @@ def test_change_by_somebody_else_or_of_another_key_is_refused(world, signed):
 def test_change_is_of_a_member_of_that_organisation_only(world):
     with pytest.raises(TrustError):
         verify_member_change(member_change(world, by=world.laboratory.broker.signing), world.anna.entry, world.laboratory.entry)
+
+
+@pytest.mark.parametrize("part", ["word", "possession"])
+def test_change_that_names_another_key_than_it_is_about_is_refused(world, part):
+    signed = member_change(world)
+    signer = world.anna.key if part == "word" else FRESH
+    said = verify_statement(getattr(signed, part), signer.public, predicate_type=KEY_CHANGE)
+    forged = sign_statement(
+        signer,
+        predicate_type=KEY_CHANGE,
+        subject_name=said.subject_name,
+        subject_digest=SigningKey.generate().public.key_id,
+        predicate=said.predicate,
+    )
+    with pytest.raises(TrustError, match="another key"):
+        verified(world, replace(signed, **{part: forged}))
 
 
 @pytest.mark.parametrize("part", ["word", "possession"])
