@@ -1,5 +1,6 @@
 """Changing keys on the command line: what follows, who may, and that an interruption at any step loses nothing."""
 
+import base64
 import json
 import shutil
 import sqlite3
@@ -220,6 +221,20 @@ def test_list_with_another_log_is_not_accepted(running, new_file):
         document = json.loads(body) | {"log_key": SigningKey.generate().public.text}
         database.execute("UPDATE rosters SET body = ? WHERE state = 'proposed'", (canonical_bytes(document),))
     assert "names another log" in running.fails(8, "workspace", "accept", "Study", "--as", "ben")
+
+
+def test_manifest_that_the_former_key_did_not_sign_is_not_signed_again(running, new_file):
+    """The administrator puts other contents under the former key's name; only what that key signed gets the new signature."""
+    with closing(sqlite3.connect(running.home / "opaque-jobs.db")) as database, database:
+        (envelope,) = database.execute("SELECT envelope FROM dataset_versions").fetchone()
+        document = json.loads(envelope)
+        payload = json.loads(base64.b64decode(document["payload"]))
+        payload["predicate"]["name"] = "others"
+        forged = canonical_bytes(document | {"payload": base64.b64encode(canonical_bytes(payload)).decode()})
+        database.execute("UPDATE dataset_versions SET envelope = ?", (forged,))
+    running.fails(8, "member", "rotate-key", "anna", "--new-passphrase-file", new_file)
+    with closing(sqlite3.connect(running.home / "opaque-jobs.db")) as database:
+        assert database.execute("SELECT envelope FROM dataset_versions").fetchone() == (forged,)
 
 
 def test_sealing_key_changed_counts_from_the_epoch_that_all_accept(running, tmp_path, new_file):
