@@ -20,8 +20,8 @@ from opaque_jobs.services.consent_rules import bundle_of, roster_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.review_log import keep_vote, keep_withdrawal, log_submission
+from opaque_jobs.services.rosters import broker_push
 from opaque_jobs.services.views import BrokerPush, NeededApprovals, ReviewView, VoteView
-from opaque_jobs.services.workspaces import broker_push
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import reviews as rows
 from opaque_jobs.store import runs as run_rows

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.ids import check_name, check_text, new_id
-from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
+from opaque_jobs.domain.lifecycle import JobStatus, WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
@@ -23,8 +23,8 @@ from opaque_jobs.services.access import (
     unknown_workspace,
 )
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.views import BrokerPush, BrokerTarget, OrganisationView, RosterProposal, WorkspaceView
-from opaque_jobs.store import datasets as dataset_rows
+from opaque_jobs.services.rosters import agreed, broker_push, make_roster, put_in_force, roster_proposal, workspace_view
+from opaque_jobs.services.views import BrokerPush, OrganisationView, RosterProposal, WorkspaceView
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import log as log_rows
@@ -39,7 +39,7 @@ from opaque_jobs.store.records import (
 )
 from opaque_jobs.store.words import RosterState
 
-__all__ = ["Workspaces", "broker_push"]
+__all__ = ["Workspaces"]
 
 
 class Workspaces:
@@ -179,7 +179,7 @@ class Workspaces:
                     f"you are in a workspace '{name}' already",
                     hint="choose another name; 'opaque-jobs workspace cancel' takes one back that is pending",
                 )
-            roster = _roster(
+            roster = make_roster(
                 session,
                 record,
                 member_ids=[actor, *member_ids],
@@ -193,7 +193,7 @@ class Workspaces:
             log_rows.start(session, record.id)
             self._propose(session, roster, now, actor=actor)
             events.append(session, noun="workspace", subject_id=record.id, event="create", actor=actor, now=now)
-            return _proposal(session, record.id, roster)
+            return roster_proposal(session, record.id, roster)
 
     def accept(self, *, workspace_id: str, envelope: bytes) -> WorkspaceView:
         """Take one signed acceptance of the proposed roster; with the last the roster is in force.
@@ -234,8 +234,8 @@ class Workspaces:
                 roster=roster.digest,
             )
             if not roster_refusals(roster, [*(each.envelope for each in known), envelope]):
-                _put_in_force(session, workspace, proposed, now)
-            return _view(session, rows.workspace(session, workspace_id))
+                put_in_force(session, workspace, proposed, now)
+            return workspace_view(session, rows.workspace(session, workspace_id))
 
     def propose_change(
         self,
@@ -259,7 +259,7 @@ class Workspaces:
             check_active(workspace)
             policy = current.run_policy if run_policy is None else run_policy
             kept = current.runners if policy is RunPolicy.NAMED_MEMBERS else ()
-            roster = _roster(
+            roster = make_roster(
                 session,
                 workspace,
                 member_ids=[member.id for member in current.members] if member_ids is None else member_ids,
@@ -269,7 +269,7 @@ class Workspaces:
                 log_key=current.log_key,
                 before=current,
             )
-            if _agreed(roster) == _agreed(current):
+            if agreed(roster) == agreed(current):
                 raise ConflictError(
                     "the member list would not change", hint="name other members or another rule, or change a key first"
                 )
@@ -277,7 +277,7 @@ class Workspaces:
             events.append(
                 session, noun="workspace", subject_id=workspace_id, event="propose", actor=actor, now=now, epoch=roster.epoch
             )
-            return _proposal(session, workspace_id, roster)
+            return roster_proposal(session, workspace_id, roster)
 
     def propose_keys(self, owner_id: str) -> list[WorkspaceView]:
         """Propose the next member list wherever one stands or waits with a key that is registered no more.
@@ -302,7 +302,7 @@ class Workspaces:
                 newest = parse_roster(waiting.body) if waiting else current
                 if newest is None:
                     continue
-                wanted = _roster(
+                wanted = make_roster(
                     session,
                     workspace,
                     member_ids=[member.id for member in newest.members],
@@ -312,13 +312,13 @@ class Workspaces:
                     log_key=newest.log_key,
                     before=current,
                 )
-                if _agreed(wanted) != _agreed(newest):
+                if agreed(wanted) != agreed(newest):
                     self._propose(session, wanted, now, actor=None)
                     events.append(
                         session, noun="workspace", subject_id=workspace.id, event="propose", actor=None, now=now,
                         epoch=wanted.epoch,
                     )  # fmt: skip
-            return [_view(session, each) for each in standing]
+            return [workspace_view(session, each) for each in standing]
 
     def cancel(self, workspace_id: str, *, actor: str) -> WorkspaceView:
         """Take back the member list that waits; a workspace that never had one in force is over with it, and its name free.
@@ -351,7 +351,7 @@ class Workspaces:
                 events.append(
                     session, noun="workspace", subject_id=workspace_id, event="cancel", actor=actor, now=now, epoch=proposed.epoch
                 )
-            return _view(session, rows.workspace(session, workspace_id))
+            return workspace_view(session, rows.workspace(session, workspace_id))
 
     def show(self, workspace_id: str, *, actor: str) -> WorkspaceView:
         """Give a workspace, by id or name, to one of its (proposed) members.
@@ -369,13 +369,13 @@ class Workspaces:
                 raise ConflictError(
                     "two of your workspaces have this name", hint="name it by its id, see 'opaque-jobs workspace list'"
                 )
-            return _view(session, found[0])
+            return workspace_view(session, found[0])
 
     def list(self, *, actor: str, archived: bool = False) -> list[WorkspaceView]:
         """Give the actor's workspaces, by name."""
         with self._context.store.read() as session:
             return [
-                _view(session, each)
+                workspace_view(session, each)
                 for each in rows.workspaces_of(session, actor)
                 if archived or each.status is not WorkspaceStatus.ARCHIVED
             ]
@@ -424,7 +424,7 @@ class Workspaces:
         with self._context.store.write() as session:
             workspace, _ = member_workspace(session, workspace_id, actor)
             rows.apply_event(session, workspace, event, actor=actor, now=self._context.now())
-            return _view(session, rows.workspace(session, workspace_id))
+            return workspace_view(session, rows.workspace(session, workspace_id))
 
     def broker_push(self, workspace_id: str, *, actor: str) -> BrokerPush:
         """Give the roster in force with its acceptances and this epoch's withdrawals, and the brokers that must learn them.
@@ -444,105 +444,13 @@ class Workspaces:
             return broker_push(session, roster, withdrawals)
 
 
-def broker_push(session: Session, roster: Roster, withdrawals: Sequence[bytes] = ()) -> BrokerPush:
-    """Give what the brokers of a roster's organisations must learn."""
-    return BrokerPush(
-        targets=tuple(
-            BrokerTarget(organisation_id=each.id, address=people.organisation(session, each.id).broker_address)
-            for each in roster.organisations
-        ),
-        roster=roster.to_bytes(),
-        acceptances=tuple(each.envelope for each in rows.acceptances(session, roster.digest)),
-        withdrawals=tuple(withdrawals),
-    )
-
-
 def _check_address(address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
         raise InvalidInputError("the broker's address is not valid", hint="write it as http://127.0.0.1:8701")
 
 
-def _roster(
-    session: Session,
-    workspace: WorkspaceRecord,
-    *,
-    member_ids: Sequence[str],
-    run_policy: RunPolicy,
-    runners: Sequence[str],
-    approval_groups: Sequence[ApprovalGroup],
-    log_key: str,
-    before: Roster | None,
-) -> Roster:
-    members = [member_entry(people.member(session, each)) for each in sorted(set(member_ids))]
-    owners = sorted({member.organisation_id for member in members})
-    return Roster(
-        v=1,
-        workspace_id=workspace.id,
-        name=workspace.name,
-        epoch=1 if before is None else before.epoch + 1,
-        genesis=None if before is None else before.genesis_digest,
-        previous=None if before is None else before.digest,
-        members=tuple(members),
-        organisations=tuple(organisation_view(people.organisation(session, each)).entry for each in owners),
-        run_policy=run_policy,
-        runners=tuple(sorted(set(runners))),
-        approval_groups=tuple(sorted(approval_groups, key=lambda group: group.name)),
-        log_key=log_key,
-    )
-
-
-def _agreed(roster: Roster) -> tuple[object, ...]:
-    """Give all that members agree on, without the epoch."""
-    return (roster.members, roster.organisations, roster.run_policy, roster.runners, roster.approval_groups)
-
-
 def _proposer(session: Session, workspace_id: str) -> str | None:
     """Give who made the proposal that waits: the last to propose anything."""
     proposals = [each for each in events.events_of(session, workspace_id) if each.event in {"create", "propose"}]
     return proposals[-1].actor if proposals else None
-
-
-def _put_in_force(session: Session, workspace: WorkspaceRecord, proposed: RosterRecord, now: datetime) -> None:
-    before = rows.roster_in_state(session, workspace.id, RosterState.IN_FORCE)
-    if before is not None:
-        rows.set_roster_state(session, before, RosterState.PAST)
-    rows.set_roster_state(session, proposed, RosterState.IN_FORCE)
-    if workspace.status is WorkspaceStatus.PENDING:
-        rows.apply_event(session, workspace, WorkspaceEvent.ACTIVATE, actor=None, now=now)
-    events.append(session, noun="workspace", subject_id=workspace.id, event="epoch", actor=None, now=now, epoch=proposed.epoch)
-    _supersede_all(session, workspace.id, now)
-
-
-def _supersede_all(session: Session, workspace_id: str, now: datetime) -> None:
-    """Take back every consent of the epoch before: it was given among other members."""
-    standing = (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED)
-    for revision in job_rows.revisions_in(session, standing, workspace_id=workspace_id):
-        job_rows.apply_revision_event(session, revision, JobEvent.SUPERSEDE, actor=None, now=now)
-    for job in job_rows.jobs_in(session, [workspace_id]):
-        if JobEvent.SUPERSEDE in JOB.events(job.status):
-            job_rows.apply_job_event(session, job, JobEvent.SUPERSEDE, actor=None, now=now)
-
-
-def _proposal(session: Session, workspace_id: str, roster: Roster) -> RosterProposal:
-    accepted = {each.member_id for each in rows.acceptances(session, roster.digest)}
-    return RosterProposal(
-        workspace_id=workspace_id,
-        roster=roster,
-        roster_bytes=roster.to_bytes(),
-        waiting_for=tuple(member.id for member in roster.members if member.id not in accepted),
-    )
-
-
-def _view(session: Session, record: WorkspaceRecord) -> WorkspaceView:
-    proposed = rows.roster_in_state(session, record.id, RosterState.PROPOSED)
-    return WorkspaceView(
-        id=record.id,
-        name=record.name,
-        description=record.description,
-        status=record.status,
-        roster=roster_in_force(session, record.id),
-        proposal=_proposal(session, record.id, parse_roster(proposed.body)) if proposed else None,
-        dataset_ids=tuple(each.id for each in dataset_rows.shared_into(session, record.id)),
-        created_at=record.created_at,
-    )
