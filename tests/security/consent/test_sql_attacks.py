@@ -34,6 +34,7 @@ FORGED = (
     "DELETE FROM withdrawals",
     "UPDATE votes SET decision = 'approve'",
     "DELETE FROM runs WHERE state NOT IN ('queued', 'running')",
+    "INSERT INTO dataset_shares SELECT id, (SELECT id FROM workspaces), 'member-anna', created_at FROM datasets",
 )
 TERMS = RerunTerms(
     max_runs=50, not_before=None, not_after="2026-12-31T00:00:00+00:00", min_interval_s=0, schedule=None, variable_inputs=()
