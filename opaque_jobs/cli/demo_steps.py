@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, run_
 from opaque_jobs.cli.session import member_key_path, organisation_key_path
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, Signer
-from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
@@ -31,6 +30,7 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, OpaqueJobsError, TrustError
 from opaque_jobs.orchestration.launcher import running_address
 from opaque_jobs.services import Services
+from opaque_jobs.services.attesting import own_trust
 from opaque_jobs.services.demo_data import write_demo_sources
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
 from opaque_jobs.services.views import DatasetView, JobView, OrganisationView, RunView
@@ -338,6 +338,5 @@ def verify_for(cast: Cast, run: RunView, name: str) -> ReceiptReport:
         inputs=context.inputs,
         refreshed=context.refreshed,
         folder=context.folder,
-        simulated_keys=[load_service_key(cast.services.context.settings.simulated_key_path).public],
-        workspace_genesis=roster.genesis_digest if roster else None,
+        trust=replace(own_trust(cast.services.context.settings), workspace_genesis=roster.genesis_digest if roster else None),
     )

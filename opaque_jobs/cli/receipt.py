@@ -12,11 +12,11 @@ from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.crypto.key_files import write_new_private_file
-from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
-from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
-from opaque_jobs.services.attesting import believed_keys
+from opaque_jobs.domain.receipt_trust import ReceiptTrust, parse_trust
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.services.attesting import believed_keys, own_trust
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
 from opaque_jobs.services.views import ReceiptContext
 
@@ -59,11 +59,7 @@ class _Package:
 
     @classmethod
     def read(cls, file: Path) -> "_Package":
-        try:
-            data = file.read_bytes()
-        except OSError:
-            raise NotFoundError("the receipt file cannot be read", hint="check the path") from None
-        document = require_fields(parse_json(data, what="receipt file"), _FIELDS, what="receipt file")
+        document = require_fields(parse_json(_read(file, "receipt file"), what="receipt file"), _FIELDS, what="receipt file")
         try:
             parts = {name: base64.b64decode(document[name], validate=True) for name in ("receipt", "job", "approvals")}
         except (ValueError, TypeError):
@@ -71,6 +67,13 @@ class _Package:
         if document["v"] != 1 or not isinstance(document["inputs"], dict) or not _is_texts(document["refreshed"]):
             raise InvalidInputError("the receipt file is of an unknown version", hint="use a newer version of this program")
         return cls(run_id=str(document["run_id"]), inputs=document["inputs"], refreshed=document["refreshed"], **parts)
+
+
+def _read(file: Path, what: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        raise NotFoundError(f"the {what} cannot be read", hint="check the path") from None
 
 
 def _is_texts(value: Any) -> bool:
@@ -97,9 +100,9 @@ def verify(
     *,
     what: Annotated[str, typer.Argument(metavar="RUN_OR_FILE", help="Run id, or a file from 'receipt export'.")],
     result: Annotated[Path | None, typer.Option(help="Folder with the sealed result, to check its files too.")] = None,
-    genesis: Annotated[str | None, typer.Option(help="Digest of the workspace's first member list, if you know it.")] = None,
-    simulated_key: Annotated[
-        str | None, typer.Option(help="Public development key whose simulated evidence you believe; this home's if left out.")
+    trust: Annotated[
+        Path | None,
+        typer.Option(metavar="ANCHORS", help="What you know beforehand, from 'receipt trust'; this home's own if left out."),
     ] = None,
     acting: Acting = None,
 ) -> None:
@@ -115,7 +118,7 @@ def verify(
             result = result or context.folder
     else:
         package = _Package.read(Path(what))
-    keys = [VerifyKey.parse(simulated_key)] if simulated_key else believed_keys(load_settings())
+    anchors = parse_trust(_read(trust, "file of trust anchors")) if trust else own_trust(load_settings())
     report = inspect_receipt(
         package.receipt,
         spec_bytes=package.job,
@@ -123,8 +126,7 @@ def verify(
         inputs=package.inputs,
         refreshed=package.refreshed,
         folder=result,
-        simulated_keys=keys,
-        workspace_genesis=genesis,
+        trust=anchors,
     )
     if common().json:
         print_json(_report_document(package, report))
@@ -132,6 +134,33 @@ def verify(
         print_report(report)
     if not report.holds:
         raise TrustError("the receipt does not hold", hint="do not rely on this result")
+
+
+@app.command("trust")
+def trust_(
+    *,
+    workspace: Annotated[str, typer.Argument(help="Workspace, by name or id.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write; must not exist.")],
+    acting: Acting = None,
+) -> None:
+    """Write what somebody outside needs to know beforehand to verify this workspace's receipts: public keys, nothing secret.
+
+    It says what this member's own member list says. Whoever gets it does well to compare it with another member's.
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        view = opened.workspaces.show(workspace, actor=actor.id)
+        if view.roster is None:
+            raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
+        anchors = ReceiptTrust(
+            v=1,
+            workspace_genesis=view.roster.genesis_digest,
+            log_key=view.roster.log_key,
+            brokers={each.id: each.broker_signing_key for each in view.roster.organisations},
+            simulated_keys=tuple(key.text for key in believed_keys(load_settings())),
+        )
+    write_new_private_file(to, anchors.to_bytes())
+    print_record({"workspace": view.name, "file": str(to)}, as_json=common().json)
 
 
 @app.command("simulated-key")

@@ -24,7 +24,7 @@ from opaque_jobs.errors import (
     TrustError,
 )
 from opaque_jobs.services import Services
-from opaque_jobs.services.attesting import believed_keys, find_attester
+from opaque_jobs.services.attesting import find_attester, own_trust
 from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.datasets import claimed_manifest
 from opaque_jobs.services.lease import RunLease
@@ -272,7 +272,7 @@ def _close(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: S
             inputs=record.inputs,
             refreshed=_refreshed(call, record),
             folder=folder,
-            simulated_keys=believed_keys(call.context.settings),
+            trust=own_trust(call.context.settings),
         )
     except OpaqueJobsError:
         return _failed(call, CloseReason.RECEIPT_REFUSED)

@@ -7,7 +7,7 @@ themselves. Hardware evidence is judged as of the time at which the receipt says
 
 import base64
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest, parse_json
 from opaque_jobs.domain.inputs import effective_inputs, parse_datetime
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, Receipt, inputs_digest, parse_receipt
 from opaque_jobs.domain.workspace import Roster, parse_roster
@@ -76,8 +77,7 @@ def verify_receipt(
     inputs: Mapping[str, Any],
     refreshed: Mapping[str, str],
     folder: Path | None,
-    simulated_keys: Collection[VerifyKey],
-    workspace_genesis: str | None = None,
+    trust: ReceiptTrust,
     anchors: Anchors = MAKERS,
 ) -> Receipt:
     """Verify a receipt and give it; see `inspect_receipt`.
@@ -92,8 +92,7 @@ def verify_receipt(
         inputs=inputs,
         refreshed=refreshed,
         folder=folder,
-        simulated_keys=simulated_keys,
-        workspace_genesis=workspace_genesis,
+        trust=trust,
         anchors=anchors,
     )
     if report.receipt is None or not report.holds:
@@ -109,8 +108,7 @@ def inspect_receipt(
     inputs: Mapping[str, Any],
     refreshed: Mapping[str, str],
     folder: Path | None,
-    simulated_keys: Collection[VerifyKey],
-    workspace_genesis: str | None = None,
+    trust: ReceiptTrust,
     anchors: Anchors = MAKERS,
 ) -> ReceiptReport:
     """Verify a receipt step by step.
@@ -122,8 +120,7 @@ def inspect_receipt(
         inputs: Effective input values of the run.
         refreshed: Data set's name -> manifest envelope, of those that were newer than the job names.
         folder: Result folder (ciphertext); None leaves step 8 out.
-        simulated_keys: Development keys whose simulated evidence is believed.
-        workspace_genesis: Digest of the workspace's first member list, if known.
+        trust: What is known beforehand.
         anchors: Roots of hardware makers that are believed.
     """
     case = _Case(
@@ -133,8 +130,8 @@ def inspect_receipt(
         inputs=dict(inputs),
         refreshed=dict(refreshed),
         folder=folder,
-        verifiers={**hardware_verifiers(anchors), TeeKind.SIMULATED: SimulatedVerifier(simulated_keys)},
-        genesis=workspace_genesis,
+        verifiers={**hardware_verifiers(anchors), TeeKind.SIMULATED: _simulated(trust)},
+        trust=trust,
     )
     steps: list[Step] = []
     checks: list[tuple[str, Callable[[], None]]] = [
@@ -158,6 +155,10 @@ def inspect_receipt(
     return ReceiptReport(receipt=case.receipt, approval_rule=case.approval_rule, steps=tuple(steps))
 
 
+def _simulated(trust: ReceiptTrust) -> EvidenceVerifier:
+    return SimulatedVerifier([VerifyKey.parse(text) for text in trust.simulated_keys])
+
+
 def _demand(holds: bool, problem: str) -> None:
     if not holds:
         raise TrustError(problem, hint="do not rely on this result")
@@ -176,7 +177,7 @@ class _Case:
         refreshed: dict[str, str],
         folder: Path | None,
         verifiers: Mapping[TeeKind, EvidenceVerifier],
-        genesis: str | None,
+        trust: ReceiptTrust,
     ) -> None:
         self._envelope = envelope
         self._spec_bytes = spec_bytes
@@ -185,7 +186,7 @@ class _Case:
         self._refreshed = refreshed
         self._folder = folder
         self._verifiers = verifiers
-        self._genesis = genesis
+        self._trust = trust
         self.receipt: Receipt | None = None
         self.approval_rule: ApprovalRule | None = None
         self._statement: Statement
@@ -227,7 +228,7 @@ class _Case:
             sorted(said.recipients) == sorted(each.sealing_key_id for each in spec.recipients),
             "the result is sealed to somebody else",
         )
-        _demand(self._genesis in (None, spec.workspace_genesis), "the job is of another workspace")
+        _demand(self._trust.workspace_genesis in (None, spec.workspace_genesis), "the job is of another workspace")
         self._spec = spec
 
     def consent(self) -> None:
@@ -236,6 +237,7 @@ class _Case:
         bundle = parse_bundle(self._bundle_bytes)
         _demand(not consent_refusals(bundle, self._spec), "the consent that the workspace's rule asks for was not given")
         self._roster = parse_roster(bundle.roster.encode())
+        self._trusted()
         self.approval_rule = self._roster.approval_rule
         uses = uses_of_run(self._spec, self._refreshed, self._roster.members)
         self._manifests = {use.alias: use.manifest_digest for use in uses}
@@ -249,6 +251,15 @@ class _Case:
         fixed = effective_inputs(spec.inputs, settable, aliases=spec.aliases)
         _demand(values == fixed, "an input was set that the approved terms fix")
         _demand(self._said.inputs_digest == inputs_digest(values), "the run had other input values")
+
+    def _trusted(self) -> None:
+        """Compare with what is known beforehand: a later member list names the first one, but that is a claim."""
+        trust, roster = self._trust, self._roster
+        _demand(trust.log_key in (None, roster.log_key), "the workspace's log is another than the one known beforehand")
+        owners = {use.organisation_id for use in self._spec.datasets} if trust.brokers else set()
+        known = {owner: trust.brokers.get(owner) for owner in owners}
+        named = {owner: roster.organisation(owner).broker_signing_key for owner in owners}
+        _demand(known == named, "a data owner's broker is another than the one known beforehand")
 
     def log(self) -> None:
         """(5) Inclusion of these very envelopes and of this run, under the checkpoint that the receipt names."""

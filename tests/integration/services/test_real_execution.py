@@ -29,6 +29,7 @@ from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.services import open_services
+from opaque_jobs.services.attesting import own_trust
 from opaque_jobs.services.dataset_files import encrypt_batches
 from opaque_jobs.services.execution import execute, execute_test
 from opaque_jobs.services.receipts import verify_receipt
@@ -168,7 +169,7 @@ def test_approved_job_gives_a_result_for_the_author_and_a_receipt_for_all(real):
         inputs=context.inputs,
         refreshed=context.refreshed,
         folder=context.folder,
-        simulated_keys=[real.anchor],
+        trust=own_trust(real.services.context.settings),
     )
     assert receipt.trust_label == "simulated"
     owners = {path.stat().st_uid for path in [folder, *folder.rglob("*")]}

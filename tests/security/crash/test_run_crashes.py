@@ -11,12 +11,12 @@ from installation import Installation
 from leak_search import Secrets
 
 from opaque_jobs.cli.results import open_real_result
-from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.enclave.protocol import LEASE_S
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.services import open_services
+from opaque_jobs.services.attesting import own_trust
 from opaque_jobs.services.execution import execute
 from opaque_jobs.services.receipts import verify_receipt
 
@@ -110,7 +110,7 @@ def check_published(installation: Installation, run_id: str, final: Path) -> Non
         inputs=context.inputs,
         refreshed=context.refreshed,
         folder=final,
-        simulated_keys=[load_service_key(installation.settings.simulated_key_path).public],
+        trust=own_trust(installation.settings),
     )
 
 

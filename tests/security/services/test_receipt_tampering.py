@@ -18,6 +18,7 @@ from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
+from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.run import OutputFile, inputs_digest
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import execute
@@ -29,6 +30,11 @@ from tests.support.tee_policies import make_tdx_policy, policies
 def ready(study):
     study.anchor = create_service_key(study.services.context.settings.simulated_key_path)
     return study
+
+
+def make_trust(**over):
+    given = {"v": 1, "workspace_genesis": None, "log_key": None, "brokers": {}, "simulated_keys": ()}
+    return ReceiptTrust(**(given | over))
 
 
 def _case(cast, job=None, **knobs):
@@ -50,7 +56,7 @@ def _case(cast, job=None, **knobs):
     for name, data in found.pop("files").items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    given = {"inputs": {}, "refreshed": {}, "folder": folder, "simulated_keys": [cast.anchor]}
+    given = {"inputs": {}, "refreshed": {}, "folder": folder, "trust": make_trust(simulated_keys=(cast.anchor.text,))}
     return outcome, found.pop("envelope"), found | given
 
 
@@ -129,14 +135,31 @@ def test_receipt_of_another_run_does_not_serve(ready):
 
 def test_evidence_under_a_key_that_is_not_the_anchor_fails(ready):
     _, envelope, given = _case(ready)
-    report = inspect_receipt(envelope, **(given | {"simulated_keys": [SigningKey.generate().public]}))
+    report = inspect_receipt(envelope, **(given | {"trust": make_trust(simulated_keys=(SigningKey.generate().public.text,))}))
     assert not report.holds
     assert report.steps[-1].number == 6
 
 
 def test_receipt_for_another_workspace_fails(ready):
     _, envelope, given = _case(ready)
-    assert not inspect_receipt(envelope, **given, workspace_genesis="sha256:" + "0" * 64).holds
+    trust = given["trust"]
+    assert not inspect_receipt(envelope, **(given | {"trust": replace(trust, workspace_genesis="sha256:" + "0" * 64)})).holds
+
+
+@pytest.mark.parametrize("changed", ["log", "a broker", "a broker that is not known"])
+def test_receipt_is_compared_with_what_is_known_beforehand(ready, changed):
+    _, envelope, given = _case(ready)
+    roster = ready.services.workspaces.show(ready.workspace_id, actor=ready.id("lea")).roster
+    brokers = {each.id: each.broker_signing_key for each in roster.organisations}
+    known = replace(given["trust"], workspace_genesis=roster.genesis_digest, log_key=roster.log_key, brokers=brokers)
+    assert inspect_receipt(envelope, **(given | {"trust": known})).holds
+    other = SigningKey.generate().public.text
+    over = {
+        "log": {"log_key": other},
+        "a broker": {"brokers": {**brokers, "org-laboratory": other}},
+        "a broker that is not known": {"brokers": {"org-hospital": brokers["org-hospital"]}},
+    }[changed]
+    assert inspect_receipt(envelope, **(given | {"trust": replace(known, **over)})).steps[-1].number == 3
 
 
 @pytest.mark.parametrize("step", ["flip", "add", "remove", "link"])
