@@ -18,23 +18,18 @@ from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
-from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.run import OutputFile, inputs_digest
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import execute
 from opaque_jobs.services.receipts import inspect_receipt, verify_receipt
 from tests.support.tee_policies import make_tdx_policy, policies
+from tests.support.trust import make_trust
 
 
 @pytest.fixture
 def ready(study):
     study.anchor = create_service_key(study.services.context.settings.simulated_key_path)
     return study
-
-
-def make_trust(**over):
-    given = {"v": 1, "workspace_genesis": None, "log_key": None, "brokers": {}, "simulated_keys": ()}
-    return ReceiptTrust(**(given | over))
 
 
 def _case(cast, job=None, **knobs):

@@ -15,6 +15,7 @@ from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
 from opaque_jobs.services import DraftDataset
 from opaque_jobs.services.execution import execute
 from opaque_jobs.services.receipts import inspect_receipt
+from tests.support.trust import make_trust
 
 OTHER_COLUMNS = (Column(name="id", type="string"), Column(name="value", type="double"))
 
@@ -157,7 +158,7 @@ def inspected(study, run_id, **over):
         "inputs": context.inputs,
         "refreshed": context.refreshed,
         "folder": context.folder,
-        "simulated_keys": [study.anchor],
+        "trust": make_trust(simulated_keys=(study.anchor.text,)),
     }
     return inspect_receipt(context.receipt, **(given | over))
 
