@@ -18,7 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from opaque_jobs.attestation.certificates import Certificate, parse_certificate
+from opaque_jobs.attestation.envelope import EvidenceEnvelope
+from opaque_jobs.attestation.hardware import Anchors
 from opaque_jobs.attestation.snp_report import REPORT_BYTES
+from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.tee_policy import SnpLine, SnpSigner
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -206,3 +209,32 @@ def sign_report(raw: bytes, key: ec.EllipticCurvePrivateKey | None = None) -> by
     r, s = decode_dss_signature((key or ec_key("leaf")).sign(raw[:0x2A0], ec.ECDSA(hashes.SHA384())))
     signature = r.to_bytes(72, "little") + s.to_bytes(72, "little")
     return raw[:0x2A0] + signature + bytes(REPORT_BYTES - 0x2A0 - len(signature))
+
+
+FOR_EVER = {"not_before": datetime(2020, 1, 1, tzinfo=UTC), "not_after": datetime(2100, 1, 1, tzinfo=UTC)}
+
+
+class AmdAttester:
+    """A confidential virtual machine on a chip of our maker; see `Attester`."""
+
+    kind = TeeKind.SEV_SNP
+
+    def __init__(self, maker: AmdMaker | None = None, **report: Any) -> None:
+        self.maker = maker or AmdMaker(root_over=dict(FOR_EVER), middle_over=dict(FOR_EVER), leaf_over=dict(FOR_EVER))
+        self.report = report
+        self.ders = self.maker.ders()
+        self.crls: tuple[bytes, ...] = ()
+
+    @property
+    def anchors(self) -> Anchors:
+        """What believes this maker, and no other."""
+        roots = self.maker.roots(tuple(parse_certificate(der) for der in self.ders))
+        return Anchors(amd=roots, intel={}, aws={})
+
+    @property
+    def measured(self) -> str:
+        return f"sha384:{MEASUREMENT.hex()}"
+
+    def evidence(self, *, measurement: str, report_data: bytes, init_data: bytes) -> bytes:
+        raw = self.maker.report(**({"report_data": report_data.ljust(64, b"\0")} | self.report))
+        return EvidenceEnvelope.of(self.kind, raw, (*self.ders, *self.crls)).to_bytes()
