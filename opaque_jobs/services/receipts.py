@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
-from opaque_jobs.attestation.evidence import Evidence, EvidenceVerifier, unbound
+from opaque_jobs.attestation.evidence import EvidenceVerifier, unbound
 from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
 from opaque_jobs.attestation.result import verify_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
@@ -192,7 +192,7 @@ class _Case:
         self._statement: Statement
         self._spec: JobSpec
         self._roster: Roster
-        self._found: dict[str, Evidence] = {}
+        self._found: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._manifests: dict[str, str]
 
     @property
@@ -289,15 +289,15 @@ class _Case:
             verifier = self._verifiers[said.trust_label]
             found = verifier.verify(decode_base64(record.evidence, what="evidence"), now=finished)
             _demand(found.kind is said.trust_label, "the evidence is of another kind")
-            if found.claims is not None:
-                failed = codes(appraise_for(found.claims, self._spec.tee_policies, now=finished), Outcome.FAILS)
-                _demand(not failed, f"the hardware is not what the job demands: {', '.join(failed)}")
-            else:
+            findings = appraise_for(found.claims, self._spec.tee_policies, now=finished) if found.claims else ()
+            failed = codes(findings, Outcome.FAILS)
+            _demand(not failed, f"the hardware is not what the job demands: {', '.join(failed)}")
+            if found.claims is None:
                 _demand(found.measurement == self._spec.measurement, "the evidence is of another runtime")
             missing = unbound(found, nonce=record.nonce, keys=self._keys, run=bound)
             _demand("keys-not-bound" not in missing, "the evidence is for other keys")
             _demand(not missing, "the evidence is for another run")
-            self._found[record.organisation_id] = found
+            self._found[record.organisation_id] = (found.measurement, codes(findings, Outcome.WARNING))
 
     def tokens(self) -> None:
         """(7) Each broker says the same, signed with the key that the member list names, while the run went on."""
@@ -306,9 +306,9 @@ class _Case:
         for record in said.evidence:
             key = VerifyKey.parse(self._roster.organisation(record.organisation_id).broker_signing_key)
             result = verify_result(record.token, key, now=_claimed_issue(record))
-            says = (result.verifier, result.kind, result.measurement, result.nonce, result.tee_key_id)
-            measured = self._found[record.organisation_id].measurement
-            expected = (record.organisation_id, said.trust_label, measured, record.nonce, self._keys.key_id)
+            says = (result.verifier, result.kind, (result.measurement, result.warnings), result.nonce, result.tee_key_id)
+            found = self._found[record.organisation_id]
+            expected = (record.organisation_id, said.trust_label, found, record.nonce, self._keys.key_id)
             _demand(says == expected, "a broker attested something else")
             _demand(
                 (result.job_digest, result.run_id) == (digest(self._spec_bytes), said.run_id), "a broker attested another run"

@@ -17,12 +17,13 @@ from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.inputs import effective_inputs
-from opaque_jobs.domain.job import TeeKind, parse_job_spec
+from opaque_jobs.domain.job import parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord, Mode, StatusWord
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
 from opaque_jobs.services.datasets import claimed_manifest
+from tests.support.amd_simulator import AmdAttester
 
 Change = Callable[[Receipt], Receipt]
 
@@ -39,6 +40,8 @@ class SimulatedAgent:
     signer: SigningKey | None = None
     before_end: Callable[[SessionRequest], None] = lambda _request: None
     raises: Exception | None = None
+    hardware: AmdAttester | None = None
+    warnings: tuple[str, ...] = ()
     requests: list[SessionRequest] = field(default_factory=list)
     kept: list[bool] = field(default_factory=list)
 
@@ -70,6 +73,8 @@ class SimulatedAgent:
             relay(BrokerRequest(request_id=number, org_id=use.organisation_id, method="GET", path=path, cookie="", body=""))
 
     def make_receipt(self, request: SessionRequest, attester) -> bytes:
+        attester = self.hardware or attester
+        measured = self.hardware.measured if self.hardware else request.runtime.measurement
         start = request.start
         spec_bytes, bundle = base64.b64decode(start.job_spec), base64.b64decode(start.bundle)
         spec = parse_job_spec(spec_bytes)
@@ -97,9 +102,9 @@ class SimulatedAgent:
             )
             result = AttestationResult(
                 verifier=owner,
-                kind=TeeKind.SIMULATED,
-                measurement=request.runtime.measurement,
-                warnings=(),
+                kind=attester.kind,
+                measurement=measured,
+                warnings=self.warnings,
                 claims={},
                 nonce=nonce,
                 tee_key_id=keys.key_id,
@@ -131,7 +136,7 @@ class SimulatedAgent:
             outputs=_outputs(request.out_dir),
             recipients=tuple(each.sealing_key_id for each in spec.recipients),
             measurement=spec.measurement,
-            trust_label=TeeKind.SIMULATED,
+            trust_label=attester.kind,
             tee_signing_key=signing.public.text,
             tee_sealing_key=sealing.public.text,
             evidence=tuple(records),

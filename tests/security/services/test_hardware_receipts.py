@@ -1,0 +1,76 @@
+"""Receipts of runs on hardware: verified offline against the maker's roots and the policy that members approved."""
+
+import base64
+from dataclasses import replace
+
+import pytest
+from simulated_agent import SimulatedAgent
+
+from opaque_jobs.attestation.hardware import MAKERS
+from opaque_jobs.crypto.service_keys import create_service_key
+from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.receipt_trust import ReceiptTrust
+from opaque_jobs.services.execution import execute
+from opaque_jobs.services.receipts import inspect_receipt
+from tests.support.amd_simulator import AmdAttester
+from tests.support.tee_policies import make_snp_policy, policies
+
+
+@pytest.fixture
+def ready(study):
+    study.anchor = create_service_key(study.services.context.settings.simulated_key_path)
+    return study
+
+
+def receipt_of(cast, hardware, policy=None, **knobs):
+    """Let an agent on hardware make a receipt; this installation itself plays the hardware, and rightly refuses it."""
+    kinds = {"tee_kinds": (TeeKind.SIMULATED, TeeKind.SEV_SNP), "tee_policies": policies(sev_snp=policy or make_snp_policy())}
+    job = cast.accepted_job(**kinds)
+    found = {}
+
+    def collect(request):
+        found["envelope"] = (request.out_dir / "receipt.json").read_bytes()
+        found["spec_bytes"] = base64.b64decode(request.start.job_spec)
+        found["bundle_bytes"] = base64.b64decode(request.start.bundle)
+
+    agent = SimulatedAgent(cast, before_end=collect, hardware=hardware, **({"warnings": ("collateral-too-old",)} | knobs))
+    outcome = execute(cast.services, cast.open_run(job.id).id, cores=1, memory_bytes=1 << 31, session=agent)
+    assert outcome.reason == "receipt-refused"
+    trust = ReceiptTrust(v=1, workspace_genesis=None, log_key=None, brokers={}, simulated_keys=(cast.anchor.text,))
+    given = {"inputs": {}, "refreshed": {}, "folder": None, "trust": trust, "anchors": hardware.anchors}
+    return found.pop("envelope"), found | given
+
+
+def test_receipt_of_a_run_on_hardware_holds_and_says_so(ready):
+    envelope, given = receipt_of(ready, AmdAttester())
+    report = inspect_receipt(envelope, **given)
+    assert report.holds, report.steps[-1]
+    assert report.receipt.trust_label is TeeKind.SEV_SNP
+
+
+def test_receipt_of_hardware_whose_maker_is_not_believed_fails_at_the_evidence(ready):
+    envelope, given = receipt_of(ready, AmdAttester())
+    step = inspect_receipt(envelope, **(given | {"anchors": MAKERS})).steps[-1]
+    assert (step.number, step.problem) == (6, "the chain ends in a root that is not pinned")
+
+
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [({"policy": 1 << 17 | 1 << 19}, "debug-enabled"), ({"measurement": b"\xcd" * 48}, "measurement-not-approved")],
+)
+def test_receipt_of_hardware_that_the_job_does_not_accept_fails_at_the_evidence(ready, report, code):
+    envelope, given = receipt_of(ready, AmdAttester(**report))
+    step = inspect_receipt(envelope, **given).steps[-1]
+    assert (step.number, step.problem) == (6, f"the hardware is not what the job demands: {code}")
+
+
+@pytest.mark.parametrize("label", [TeeKind.SIMULATED, TeeKind.TDX])
+def test_receipt_of_hardware_under_another_label_fails(ready, label):
+    envelope, given = receipt_of(ready, AmdAttester(), change_receipt=lambda receipt: replace(receipt, trust_label=label))
+    assert inspect_receipt(envelope, **given).steps[-1].number == (6 if label is TeeKind.SIMULATED else 2)
+
+
+def test_receipt_whose_broker_kept_a_warning_back_fails_at_its_result(ready):
+    envelope, given = receipt_of(ready, AmdAttester(), warnings=())
+    step = inspect_receipt(envelope, **given).steps[-1]
+    assert (step.number, step.problem) == (7, "a broker attested something else")
