@@ -40,6 +40,11 @@ def job_id(new_job, approve, as_person):
     return job.id
 
 
+def dag_runs_of(client, job_id):
+    """Give DAG run id -> state: other tests' jobs have runs in this Airflow too."""
+    return {run: state for (job, run), state in client.dag_run_states().items() if job == job_id}
+
+
 @pytest.fixture(scope="module")
 def housekeeping(cast, stack):
     return Housekeeping(services=cast.services, address=stack.address)
@@ -65,13 +70,13 @@ def test_refresh_starts_a_run_that_nobody_asked_for(cast, job_id, housekeeping):
 
 def test_event_without_a_refresh_opens_no_run(cast, job_id, stack, as_person):
     client = as_person("ben")
-    (first,) = client.dag_run_states()
-    client.wait_for(*first, timeout_s=90)
+    (first,) = dag_runs_of(client, job_id)
+    client.wait_for(job_id, first, timeout_s=90)
     settings = cast.services.context.settings
     with AirflowRest.as_login(settings, stack.address, HOUSEKEEPING_LOGIN) as housekeeper:
         assert housekeeper.announce_refresh("ds-findings")
     deadline = time.monotonic() + 90
-    while len(states := client.dag_run_states()) < 2 or set(states.values()) & {"queued", "running"}:
+    while len(states := dag_runs_of(client, job_id)) < 2 or set(states.values()) & {"queued", "running"}:
         assert time.monotonic() < deadline, states
         time.sleep(0.5)
     assert states[next(each for each in states if each != first)] == "failed"

@@ -100,7 +100,7 @@ def test_receipt_of_a_query_through_airflow_holds_for_all_and_names_the_owners_t
     owners = {PEOPLE[OWNING[OWNERS[table]]] for table in read}
     for name in PEOPLE:
         report = verify_for(trade, run, name)
-        assert [step.problem for step in report.steps] == [""] * 7
+        assert [step.problem for step in report.steps] == [""] * 8
         assert report.receipt.run_id == run.id
         assert set(report.receipt.manifests) == set(read)
         assert {each.organisation_id for each in report.receipt.evidence} == {trade.organisations[o].entry.id for o in owners}

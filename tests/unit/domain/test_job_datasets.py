@@ -23,5 +23,5 @@ def test_job_naming_two_versions_of_a_dataset_is_accepted(world):
 
 
 def test_job_naming_one_alias_in_two_cases_is_refused(world):
-    with pytest.raises(InvalidInputError, match="under its own name"):
+    with pytest.raises(InvalidInputError, match="under a name of its own"):
         world.make_spec(datasets=(world.hospital.use(alias="data"), world.laboratory.use(alias="DATA")))
