@@ -93,8 +93,20 @@ class Settings:
             sandbox=sandbox,
             attester=AttesterName(attester),
             engine_cache=cache == "yes",
-            storage=storage,
+            # One spelling of the place in the home, so that equal installations are equal.
+            storage=None if storage == home / "storage" else storage,
         )
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables from which another process reads these settings again."""
+        return {
+            _PREFIX + "HOME": str(self.home),
+            _PREFIX + "DATABASE_URL": self.database_url,
+            _PREFIX + "STORAGE": str(self.storage_dir),
+            _PREFIX + "SANDBOX": self.sandbox,
+            _PREFIX + "ATTESTER": self.attester.value,
+            _PREFIX + "ENGINE_CACHE": "yes" if self.engine_cache else "no",
+        }
 
     def prepare(self) -> None:
         """Make the home folder, readable by its owner only.

@@ -93,12 +93,4 @@ class Child:
         """Give the whole environment: where the installation is, and what a program needs to start."""
         passed = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         passed |= {name: value for name, value in os.environ.items() if name.startswith("OPAQUE_JOBS_") and name not in _OWN}
-        return passed | {
-            "OPAQUE_JOBS_HOME": str(self._settings.home),
-            "OPAQUE_JOBS_DATABASE_URL": self._settings.database_url,
-            "OPAQUE_JOBS_STORAGE": str(self._settings.storage_dir),
-            "OPAQUE_JOBS_SANDBOX": self._settings.sandbox,
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONWARNINGS": "ignore",
-            "NO_COLOR": "1",
-        }
+        return passed | self._settings.environment() | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}

@@ -93,19 +93,19 @@ class AirflowHome:
 
     def environment(self) -> dict[str, str]:
         """Give the whole environment of Airflow's processes: nothing else is passed on, least of all a passphrase."""
-        return {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ} | {
-            "AIRFLOW_HOME": str(self.root),
-            "AIRFLOW_CONFIG": str(self.config_path),
-            "OPAQUE_JOBS_HOME": str(self.settings.home),
-            "OPAQUE_JOBS_DATABASE_URL": self.settings.database_url,
-            "OPAQUE_JOBS_STORAGE": str(self.settings.storage_dir),
-            "OPAQUE_JOBS_SANDBOX": self.settings.sandbox,
-            "OPAQUE_JOBS_ENGINE_CACHE": "yes" if self.settings.engine_cache else "no",
-            "PYTHONPATH": str(Path(opaque_jobs.__file__).parent.parent),
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONWARNINGS": "ignore",
-            "NO_PROXY": "127.0.0.1,localhost",
-        }
+        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        return (
+            kept
+            | self.settings.environment()
+            | {
+                "AIRFLOW_HOME": str(self.root),
+                "AIRFLOW_CONFIG": str(self.config_path),
+                "PYTHONPATH": str(Path(opaque_jobs.__file__).parent.parent),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONWARNINGS": "ignore",
+                "NO_PROXY": "127.0.0.1,localhost",
+            }
+        )
 
     def _secrets(self) -> dict[str, str]:
         path = self.root / "secrets.json"

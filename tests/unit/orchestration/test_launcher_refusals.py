@@ -61,7 +61,15 @@ def test_environment_of_airflow_holds_no_passphrase(home, monkeypatch):
     assert os.environ["OPAQUE_JOBS_PASSPHRASE"] == "canary"
 
 
-@pytest.mark.parametrize("over", [{"OPAQUE_JOBS_DATABASE_URL": "postgresql://x/y"}, {"OPAQUE_JOBS_ENGINE_CACHE": "no"}])
+OTHER_SETTINGS = {
+    "DATABASE_URL": "postgresql://x/y",
+    "ENGINE_CACHE": "no",
+    "STORAGE": "/shared/storage",
+    "ATTESTER": "tsm",
+}
+
+
+@pytest.mark.parametrize("over", [{}, *({f"OPAQUE_JOBS_{name}": value} for name, value in OTHER_SETTINGS.items())])
 def test_airflows_processes_read_the_settings_of_the_launcher(tmp_path, over):
     settings = Settings.load({"OPAQUE_JOBS_HOME": str(tmp_path)} | over)
     assert Settings.load(AirflowHome(settings=settings).environment()) == settings
