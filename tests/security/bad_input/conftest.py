@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from home_contents import contents
 from installation import Installation
 
+from opaque_jobs.cli.log_heads import verified_head
 from opaque_jobs.enclave.runtime import Runtime
 
 PASSPHRASE = "a passphrase of tests"
@@ -34,7 +35,12 @@ def installation(tmp_path_factory):
 
 @pytest.fixture
 def untouched(installation):
-    """Check after the test that the home holds what it held before."""
+    """Check after the test that the home holds what it held before.
+
+    Whoever reads a log remembers its newest head, so that is remembered before: what then changes is the command's doing.
+    """
+    for member in installation.members.values():
+        verified_head(installation.services, member, installation.workspace_id)
     before = contents(installation.home)
     assert any(name.endswith(".db") for name in before)
     yield
