@@ -24,10 +24,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from opaque_jobs.errors import InvalidInputError
 
 __all__ = [
-    "ECDSA_SHA256", "ECDSA_SHA384", "RSA_PSS_SHA384", "Certificate", "integer", "octets", "parse_certificate",
-    "parse_certificates", "parse_crl", "pem_text", "text",
+    "CERTIFICATE", "ECDSA_SHA256", "ECDSA_SHA384", "REVOCATION_LIST", "RSA_PSS_SHA384", "Certificate", "integer", "is_pem",
+    "octets", "parse_certificate", "parse_certificates", "parse_crl", "pem_blocks", "pem_text", "text",
 ]  # fmt: skip
 
+CERTIFICATE: Final = "CERTIFICATE"
+REVOCATION_LIST: Final = "X509 CRL"
+"""Labels of PEM blocks."""
 RSA_PSS_SHA384: Final = "RSA-PSS, SHA-384, salt 48"
 ECDSA_SHA256: Final = "ECDSA, SHA-256"
 ECDSA_SHA384: Final = "ECDSA, SHA-384"
@@ -121,15 +124,32 @@ def parse_certificates(data: bytes) -> tuple[Certificate, ...]:
     Raises:
         InvalidInputError: There is something else.
     """
-    if not data.lstrip().startswith(b"-----BEGIN"):
+    if not is_pem(data):
         return (parse_certificate(data),)
+    blocks = pem_blocks(data)
+    if any(label != CERTIFICATE for label, _ in blocks):
+        raise InvalidInputError("a PEM file holds something else than certificates", hint="give certificates only")
+    return tuple(parse_certificate(der) for _, der in blocks)
+
+
+def is_pem(data: bytes) -> bool:
+    """Tell whether bytes are PEM; tools write words of their own above a block."""
+    return b"-----BEGIN " in data and data.isascii()
+
+
+def pem_blocks(data: bytes) -> list[tuple[str, bytes]]:
+    """Give label and content of every PEM block.
+
+    Raises:
+        InvalidInputError: There is none, or one is damaged.
+    """
     try:
-        blocks = list(pem.unarmor(data, multiple=True))
+        blocks = [(str(label), der) for label, _, der in pem.unarmor(data, multiple=True)]
     except (ValueError, TypeError):
         blocks = []
-    if not blocks or any(label != "CERTIFICATE" for label, _, _ in blocks):
-        raise InvalidInputError("a PEM file holds something else than certificates", hint="give certificates only")
-    return tuple(parse_certificate(der) for _, _, der in blocks)
+    if not blocks:
+        raise InvalidInputError("a PEM file does not parse", hint="was the file damaged?")
+    return blocks
 
 
 def pem_text(ders: Sequence[bytes]) -> str:

@@ -21,7 +21,7 @@ from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import ConfigurationError, InvalidInputError
 
-__all__ = ["DEFAULT_ADDRESS", "CocoAttester", "coco_evidence"]
+__all__ = ["DEFAULT_ADDRESS", "CocoAttester", "coco_evidence", "report_bytes"]
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:8006"
 _KINDS: Final = {"snp": TeeKind.SEV_SNP, "tdx": TeeKind.TDX}
@@ -58,7 +58,21 @@ def coco_evidence(document: Mapping[str, Any]) -> tuple[TeeKind, bytes, tuple[by
         raise InvalidInputError("evidence of the guest components is of another kind", hint="SEV-SNP and TDX are known")
     try:
         chain = [bytes(each["data"]) for each in document.get("cert_chain") or ()]
-        return TeeKind.SEV_SNP, _report(report), tuple(chain)
+    except (ValueError, TypeError, KeyError):
+        raise InvalidInputError(
+            "evidence of the guest components has certificates of another form", hint="is their version a newer one?"
+        ) from None
+    return TeeKind.SEV_SNP, report_bytes(report), tuple(chain)
+
+
+def report_bytes(fields: Mapping[str, Any]) -> bytes:
+    """Put an SEV-SNP report together from its untrusted fields.
+
+    Raises:
+        InvalidInputError: They are of another form.
+    """
+    try:
+        return _report(fields)
     except (ValueError, TypeError, KeyError, OverflowError):
         raise InvalidInputError(
             "evidence of the guest components has another form than expected", hint="is their version a newer one?"

@@ -1,13 +1,15 @@
 """What Intel publishes about a platform, put together from the files that people have.
 
-Either one JSON document with all nine parts (as `dcap-qvl` writes it), or the answers of Intel's service one by one: TCB info,
-quoting enclave identity, two revocation lists, and the chain of the key that signed the first two. The service gives that
-chain in a header, so its value may come as PEM or percent-encoded. Nothing is verified here.
+Either one JSON document with all parts (as `dcap-qvl` or Intel's own library writes it), or the answers of Intel's service one by
+one: TCB info, quoting enclave identity, two revocation lists, and the chain of the key that signed the first two. The service
+gives that chain in a header, so its value may come as PEM or percent-encoded. Certificates of all makers come the same ways,
+and in the JSON of a cloud's host. Nothing is verified here.
 """
 
 import json
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -18,11 +20,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from dcap_qvl import QuoteCollateralV3
 
 from opaque_jobs.attestation.cert_table import is_table, table_items
-from opaque_jobs.attestation.certificates import Certificate, parse_certificates, parse_crl, pem_text
+from opaque_jobs.attestation.certificates import (
+    CERTIFICATE,
+    REVOCATION_LIST,
+    Certificate,
+    is_pem,
+    parse_certificate,
+    parse_crl,
+    pem_blocks,
+    pem_text,
+)
+from opaque_jobs.attestation.packing import der_items, layers
 from opaque_jobs.domain.canonical import MAX_DOCUMENT_BYTES, parse_json
 from opaque_jobs.errors import InvalidInputError, TrustError
 
-__all__ = ["Pieces", "intel_collateral", "parse_pieces"]
+__all__ = ["Pieces", "intel_collateral", "parse_pieces", "quote_chain"]
 
 _WHOLE: Final = frozenset(
     {
@@ -30,9 +42,12 @@ _WHOLE: Final = frozenset(
         "qe_identity_issuer_chain", "qe_identity", "qe_identity_signature",
     }
 )  # fmt: skip
+_CHAINED: Final = frozenset(name for name in _WHOLE if not name.endswith("_signature"))
+_OWN_CHAIN: Final = "pck_certificate_chain"
+_SEQUENCE: Final = b"\x30"
 _SIGNED: Final = {"tcbInfo": "tcb_info", "enclaveIdentity": "qe_identity"}
 _SIGNER: Final = "Intel SGX TCB Signing"
-_ROOT: Final = "Intel SGX Root CA"
+_PLATFORM_KEY: Final = "Intel SGX PCK Certificate"
 _SIGNATURE: Final = re.compile(r"[0-9a-fA-F]{128}")
 
 
@@ -57,78 +72,106 @@ def parse_pieces(items: Sequence[bytes]) -> Pieces:
     Raises:
         InvalidInputError: One is none of these, or a document comes twice.
     """
-    certificates: list[Certificate] = []
-    crls: list[x509.CertificateRevocationList] = []
+    return _together([_piece(part) for item in items for part in _parts(item)])
+
+
+def _parts(item: bytes) -> tuple[bytes, ...]:
+    """Take a certificate table apart; what is in it is taken for no table again, since an entry may point to the table itself."""
+    table = next((data for data in layers(item) if is_table(data)), None)
+    return (item,) if table is None else table_items(table)
+
+
+def _together(found: Sequence[Pieces]) -> Pieces:
     documents: dict[str, tuple[str, str]] = {}
-    for item in [part for each in items for part in (table_items(each) if is_table(each) else (each,))]:
-        data = item.strip()
-        if len(data) > MAX_DOCUMENT_BYTES or not data:
-            raise InvalidInputError("a file of the collateral is empty or too long", hint="was the right file given?")
-        if data.startswith(b"{"):
-            more = _documents(data)
-            if set(more.documents) & set(documents):
-                raise InvalidInputError("the collateral holds a document twice", hint="give each once")
-            certificates += more.certificates
-            crls += more.crls
-            documents |= more.documents
-        elif data.startswith(b"-----BEGIN%20"):
-            certificates += parse_certificates(unquote_to_bytes(data))
-        elif _is_crl(item):
-            crls.append(parse_crl(_from_hex(item)))
-        else:
-            certificates += parse_certificates(item)
-    return Pieces(certificates=tuple(certificates), crls=tuple(crls), documents=documents)
+    for each in found:
+        if set(each.documents) & set(documents):
+            raise InvalidInputError("the collateral holds a document twice", hint="give each once")
+        documents |= each.documents
+    return Pieces(
+        certificates=tuple(one for each in found for one in each.certificates),
+        crls=tuple(one for each in found for one in each.crls),
+        documents=documents,
+    )
 
 
-def _from_hex(item: bytes) -> bytes:
-    """Give a revocation list as bytes; Intel's caching service writes DER as hexadecimal."""
+def _piece(item: bytes) -> Pieces:
+    if len(item) > MAX_DOCUMENT_BYTES or not item.strip():
+        raise InvalidInputError("a file of the collateral is empty or too long", hint="was the right file given?")
+    for layer in layers(item):
+        if layer.lstrip().startswith(b"{"):
+            return _from_json(layer.strip())
+        data = unquote_to_bytes(layer) if layer.startswith(b"-----BEGIN%20") else layer
+        if is_pem(data):
+            return _together([_labelled(label, der) for label, der in pem_blocks(data)])
+        if data.startswith(_SEQUENCE):
+            return _together([_labelled(_told(der), der) for der in der_items(data)])
+    raise InvalidInputError(
+        "a file is neither certificate, nor revocation list, nor Intel's answer",
+        hint="give PEM, DER, or the JSON of Intel's service",
+    )
+
+
+def _labelled(label: str, der: bytes) -> Pieces:
+    if label == REVOCATION_LIST:
+        return Pieces(certificates=(), crls=(parse_crl(der),), documents={})
+    if label == CERTIFICATE:
+        return Pieces(certificates=(parse_certificate(der),), crls=(), documents={})
+    raise InvalidInputError("a PEM file holds something else than certificates and revocation lists", hint="give these only")
+
+
+def _told(der: bytes) -> str:
     try:
-        return bytes.fromhex(item.decode("ascii")) if item[:2] == b"30" else item
-    except (ValueError, UnicodeDecodeError):
-        return item
-
-
-def _is_crl(item: bytes) -> bool:
-    if item.startswith(b"-----BEGIN"):
-        return item.startswith(b"-----BEGIN X509 CRL")
-    try:
-        x509.load_der_x509_crl(_from_hex(item))
+        x509.load_der_x509_crl(der)
     except ValueError:
-        return False
-    return True
+        return CERTIFICATE
+    return REVOCATION_LIST
 
 
-def _documents(data: bytes) -> Pieces:
+def _from_json(data: bytes) -> Pieces:
     document = parse_json(data, what="collateral")
     if set(document) >= _WHOLE:
         return _whole(document)
+    if set(document) >= _CHAINED:
+        return _chained(document)
     names = [name for name in _SIGNED if name in document]
-    if len(names) != 1 or set(document) != {names[0], "signature"} or not isinstance(document["signature"], str):
+    if len(names) == 1 and set(document) == {names[0], "signature"} and isinstance(document["signature"], str):
+        return _answer(data.decode(), names[0], document)
+    texts = [each for each in document.values() if isinstance(each, str) and is_pem(each.encode())]
+    if not texts:
         raise InvalidInputError(
             "a JSON file of the collateral is of an unknown kind", hint="give Intel's answers as they came, or dcap-qvl's JSON"
         )
-    # What is signed is the text between the braces as it came, not the values in it.
-    text = data.decode()
+    return _together([_piece(each.encode()) for each in texts])
+
+
+def _answer(text: str, name: str, document: dict[str, Any]) -> Pieces:
+    """Read an answer of Intel's service: what is signed is the text between the braces as it came, not the values in it."""
     start, end = text.index("{", 1), text.rindex("}", 0, len(text) - 1) + 1
     signed = text[start:end]
-    if parse_json(signed.encode(), what="collateral") != document[names[0]]:
+    if parse_json(signed.encode(), what="collateral") != document[name]:
         raise InvalidInputError("a JSON file of the collateral was written anew", hint="give Intel's answer as it came")
-    return Pieces(certificates=(), crls=(), documents={_SIGNED[names[0]]: (signed, document["signature"])})
+    return Pieces(certificates=(), crls=(), documents={_SIGNED[name]: (signed, document["signature"])})
 
 
 def _whole(document: dict[str, Any]) -> Pieces:
-    if not all(isinstance(document[name], str) for name in _WHOLE):
+    """Read dcap-qvl's form: signatures beside the texts, revocation lists in hexadecimal."""
+    parts = _texts(document, _WHOLE)
+    named = {name: (parts[name], parts[f"{name}_signature"]) for name in _SIGNED.values()}
+    pieces = [_piece(parts[name].encode()) for name in sorted(parts) if name.endswith(("_chain", "_crl"))]
+    return _together([*pieces, Pieces(certificates=(), crls=(), documents=named)])
+
+
+def _chained(document: dict[str, Any]) -> Pieces:
+    """Read the form of Intel's own library: each text is an answer of the service, with its signature inside."""
+    return _together([_piece(part.encode()) for _, part in sorted(_texts(document, _CHAINED).items())])
+
+
+def _texts(document: dict[str, Any], wanted: AbstractSet[str]) -> dict[str, str]:
+    """Give the parts that are wanted, and the chain of the platform's own key, which newer tools put beside them."""
+    found = {name: part for name, part in document.items() if name in wanted or (name == _OWN_CHAIN and part)}
+    if not all(isinstance(part, str) for part in found.values()):
         raise InvalidInputError("the collateral has another form than expected", hint="give dcap-qvl's JSON")
-    chains = [document[name].encode() for name in sorted(_WHOLE) if name.endswith("_chain")]
-    try:
-        lists = [bytes.fromhex(document[name]) for name in ("root_ca_crl", "pck_crl")]
-    except ValueError:
-        raise InvalidInputError("a revocation list of the collateral is not hexadecimal", hint="give dcap-qvl's JSON") from None
-    return Pieces(
-        certificates=tuple(each for chain in chains for each in parse_certificates(chain)),
-        crls=tuple(parse_crl(each) for each in lists),
-        documents={name: (document[name], document[f"{name}_signature"]) for name in ("tcb_info", "qe_identity")},
-    )
+    return found
 
 
 def intel_collateral(pieces: Pieces, quote_chain: Sequence[Certificate]) -> tuple[QuoteCollateralV3, datetime]:
@@ -172,6 +215,17 @@ def intel_collateral(pieces: Pieces, quote_chain: Sequence[Certificate]) -> tupl
         qe_identity_signature=bytes.fromhex(identity_signature),
     )
     return collateral, min(*stamps, pck_crl.last_update_utc)
+
+
+def quote_chain(pieces: Pieces) -> list[Certificate]:
+    """Find the chain of the platform's key beside a quote that does not bring it: PCK, its issuer, the root.
+
+    Raises:
+        TrustError: A part is missing, or comes twice.
+    """
+    leaf = _one([each for each in pieces.certificates if each.common_name == _PLATFORM_KEY], "the platform's certificate (PCK)")
+    issuer = _one([each for each in pieces.certificates if each.subject == leaf.issuer], "the PCK's issuer")
+    return [leaf, issuer, _one([each for each in pieces.certificates if each.subject == issuer.issuer], "Intel's root")]
 
 
 def _one(found: Sequence[Certificate], what: str) -> Certificate:

@@ -15,7 +15,7 @@ from dcap_qvl import QuotePolicy, QuoteVerifier
 from opaque_jobs.attestation.certificates import parse_certificate
 from opaque_jobs.attestation.chain import INTEL_ROOTS, Roots
 from opaque_jobs.attestation.claims import SgxClaims, TdxClaims
-from opaque_jobs.attestation.collateral import Pieces, intel_collateral
+from opaque_jobs.attestation.collateral import Pieces, intel_collateral, quote_chain
 from opaque_jobs.attestation.quote_layout import split_quote
 from opaque_jobs.attestation.steps import Steps
 from opaque_jobs.domain.tee_policy import TcbStatus
@@ -37,7 +37,7 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
 
     Args:
         raw: The quote; zeros may follow it.
-        pieces: Intel's collateral.
+        pieces: Intel's collateral; if the quote does not bring the chain of the platform's key, that too.
         now: Aware time.
         steps: Where steps are taken.
         roots: Roots that are believed; the library is given the one that the quote names and that is among them.
@@ -47,8 +47,9 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
         TrustError: A step does not hold.
     """
     # 1. The form, and the root that its chain ends in.
-    quote, ders, rest = split_quote(raw)
-    chain = [parse_certificate(der) for der in ders]
+    split = split_quote(raw)
+    chain = [parse_certificate(der) for der in split.chain] or quote_chain(pieces)
+    quote = split.quote if split.chain else split.with_chain([each.der for each in chain])
     steps.demand("the chain has three certificates", len(chain) == 3, "the quote's chain is not PCK, issuer and root")
     pinned = chain[-1].fingerprint in roots
     steps.demand("the chain ends in a pinned root", pinned, "the chain ends in a root that is not pinned")
@@ -65,7 +66,9 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
         verified, problem = {}, f"the quote or its collateral does not hold: {_reason(error)}"
     steps.demand("quote, chains, collateral and quoting enclave hold", not problem, problem)
     # 3. Nothing follows that somebody could take for a part of it.
-    steps.demand("nothing follows the quote", not any(rest), f"{len(rest)} bytes follow the quote that are not part of it")
+    steps.demand(
+        "nothing follows the quote", not any(split.rest), f"{len(split.rest)} bytes follow the quote that are not part of it"
+    )
     try:
         return _claims(verified, issued)
     except (KeyError, ValueError, TypeError):

@@ -8,12 +8,15 @@ Source: Intel, "TDX DCAP Quoting Library API", appendix 3; "ECDSA Quote Library 
 """
 
 import base64
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from opaque_jobs.attestation.certificates import pem_text
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["is_quote", "quote_length", "split_quote"]
+__all__ = ["SplitQuote", "is_quote", "quote_length", "split_quote"]
 
 _HEADER_BYTES: Final = 48
 _SGX, _TDX = 0, 0x81
@@ -25,6 +28,38 @@ _BODY_TYPES: Final = {(_SGX, 1): 384, (_TDX, 2): 584, (_TDX, 3): 648, (_TDX, 4):
 _MAX_BODY_BYTES: Final = 4096
 _NESTED: Final = 6
 _PEM_CHAIN: Final = 5
+_PLATFORM_IDS: Final = (1, 2, 3)
+"""The platform's id, bare or encrypted to Intel, instead of its certificates: these are given beside the quote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitQuote:
+    """A quote whose lengths fit.
+
+    Args:
+        quote: Without what follows it.
+        chain: The certificates in it, DER, leaf first; empty if it only names its platform.
+        rest: What follows it.
+        unsigned: Where the part begins that brings the certificates: the last one, and signed by nobody.
+    """
+
+    quote: bytes
+    chain: tuple[bytes, ...]
+    rest: bytes
+    unsigned: int
+
+    def with_chain(self, ders: Sequence[bytes]) -> bytes:
+        """Give the quote as it would be if it brought these certificates: its signatures do not cover them."""
+        text = pem_text(ders).encode("ascii")
+        part = struct.pack("<HI", _PEM_CHAIN, len(text)) + text
+        more = len(part) - (len(self.quote) - self.unsigned)
+        raw = bytearray(self.quote[: self.unsigned] + part)
+        places = [_signature_at(self.quote)]
+        if int.from_bytes(raw[:2], "little") > 3:
+            places.append(places[0] + 4 + 64 + 64 + 2)
+        for place in places:
+            raw[place : place + 4] = (int.from_bytes(raw[place : place + 4], "little") + more).to_bytes(4, "little")
+        return bytes(raw)
 
 
 class _Reader:
@@ -75,8 +110,8 @@ def quote_length(data: bytes) -> int:
     return reader.number(4) + reader.at
 
 
-def split_quote(data: bytes) -> tuple[bytes, tuple[bytes, ...], bytes]:
-    """Give the quote, the certificates in it (DER, leaf first), and what follows it.
+def split_quote(data: bytes) -> SplitQuote:
+    """Take an untrusted quote apart.
 
     Raises:
         InvalidInputError: A length, a type, or the text of the certificates is not as it has to be.
@@ -89,16 +124,19 @@ def split_quote(data: bytes) -> tuple[bytes, tuple[bytes, ...], bytes]:
     if version > 3:
         if reader.number(2) != _NESTED:
             raise InvalidInputError("a quote has no part of a quoting enclave", hint="was the file damaged?")
+        start += reader.at + 4
         inner = reader.take(reader.number(4))
         reader.end()
         reader = _Reader(inner)
     reader.take(384 + 64)
     reader.take(reader.number(2))
+    unsigned = start + reader.at
     kind, text = reader.number(2), reader.take(reader.number(4))
     reader.end()
-    if kind != _PEM_CHAIN:
+    if kind not in {_PEM_CHAIN, *_PLATFORM_IDS}:
         raise InvalidInputError("a quote brings no certificate chain", hint="let the quote carry the PCK chain (type 5)")
-    return data[:end], _certificates(text), data[end:]
+    chain = _certificates(text) if kind == _PEM_CHAIN else ()
+    return SplitQuote(quote=data[:end], chain=chain, rest=data[end:], unsigned=unsigned)
 
 
 def _signature_at(data: bytes) -> int:

@@ -36,16 +36,16 @@ def test_bytes_flipped_in_a_real_quote_are_refused():
 
 
 def test_quote_may_be_followed_by_zeros_only():
-    quote, _, rest = split_quote(read(QUOTE))
-    assert not any(rest)
-    assert verify(quote) == verify(quote + bytes(3000))
+    split = split_quote(read(QUOTE))
+    assert not any(split.rest)
+    assert verify(split.quote) == verify(split.quote + bytes(3000))
     with pytest.raises(TrustError, match="5 bytes follow the quote"):
-        verify(quote + b"extra")
+        verify(split.quote + b"extra")
 
 
 def test_real_quote_with_other_bytes_after_it_is_split_from_them():
-    _, certificates, rest = split_quote(read(GOOGLE_QUOTE))
-    assert (len(certificates), rest) == (3, b"\nextra bytes(only for testing purpose)\n")
+    split = split_quote(read(GOOGLE_QUOTE))
+    assert (len(split.chain), split.rest) == (3, b"\nextra bytes(only for testing purpose)\n")
 
 
 def test_quote_whose_root_is_not_pinned_is_refused():
