@@ -26,6 +26,10 @@ __all__ = ["verify_quote"]
 _SAYS: Final = {"True": True, "False": False}
 _TDX_BODIES: Final = ("TD10", "TD15", "TD15Ex")
 _SGX_BODY: Final = "SgxEnclave"
+_SGX_TYPES: Final = [0, 1, 2]
+"""Standard, scalable, scalable with integrity."""
+_EVER_S: Final = 100 * 365 * 24 * 3600
+"""The library would refuse a platform that Intel calls out of date, whatever statuses are allowed."""
 _TD_DEBUG: Final = 0xFF
 """TD_ATTRIBUTES bits 0 to 7: any of them puts the guest under debug."""
 _TD_MIGRATABLE: Final = 1 << 29
@@ -57,6 +61,7 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
     # 2. Everything that is signed, and Intel's word on it.
     seconds = int(now.timestamp())
     policy = QuotePolicy.strict(seconds).allow_dynamic_platform(True).allow_cached_keys(True).allow_smt(True)
+    policy = policy.accepted_sgx_types(_SGX_TYPES).platform_grace_period(_EVER_S).qe_grace_period(_EVER_S)
     for status in TcbStatus:
         policy = policy.allow_status(status.value)
     try:
@@ -65,7 +70,10 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
     except ValueError as error:
         verified, problem = {}, f"the quote or its collateral does not hold: {_reason(error)}"
     steps.demand("quote, chains, collateral and quoting enclave hold", not problem, problem)
-    # 3. Nothing follows that somebody could take for a part of it.
+    # 3. What the library leaves out: the collateral is for this provisioning enclave too, not for this processor alone.
+    same = bytes(verified["platform"]["pck"]["pce_id"]).hex() == str(json.loads(collateral.tcb_info).get("pceId")).lower()
+    steps.demand("the collateral is for the platform's provisioning enclave", same, "the collateral is for another platform")
+    # 4. Nothing follows that somebody could take for a part of it.
     steps.demand(
         "nothing follows the quote", not any(split.rest), f"{len(split.rest)} bytes follow the quote that are not part of it"
     )
