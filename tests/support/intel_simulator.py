@@ -190,7 +190,8 @@ class IntelMaker:
         given = {
             "cpu_svn": bytes(16), "misc": bytes(4), "r1": bytes(28), "attributes": b"\x11" + bytes(15),
             "mr_enclave": b"\x0e" * 32, "r2": bytes(32), "mr_signer": QE_SIGNER, "r3": bytes(96),
-            "isv_prod_id": struct.pack("<H", 2), "isv_svn": struct.pack("<H", 4), "r4": bytes(60), "report_data": bound + bytes(32),
+            "isv_prod_id": struct.pack("<H", 2), "isv_svn": struct.pack("<H", 4), "r4": bytes(60),
+            "report_data": bound + bytes(32),
         }  # fmt: skip
         return b"".join((given | over).values())
 

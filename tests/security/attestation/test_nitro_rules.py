@@ -12,7 +12,6 @@ from tests.support.amd_simulator import DAY, NOW, ec_key, rsa_key
 from tests.support.nitro_simulator import IMAGE, NitroMaker, at
 from tests.support.vectors import NITRO_AT, needs_vectors, read
 
-
 REAL = "nitro/evervault-valid-attestation-doc.cbor"
 
 
