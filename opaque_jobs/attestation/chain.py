@@ -85,7 +85,7 @@ def check_chain(chain: Sequence[Certificate], *, roots: Roots, algorithm: str, n
             issuer=above, signature=each.signature, data=each.tbs, algorithm=each.algorithm
         )
         steps.demand(f"{name}: signed by {signer}", signed, f"{name} is not signed by {signer} with {algorithm}")
-    sound = len(chain) == 1 or (not leaf.ca and (leaf.key_usage is None or "digital_signature" in leaf.key_usage))
+    sound = not leaf.ca and (leaf.key_usage is None or "digital_signature" in leaf.key_usage)
     steps.demand(f"{label}: signs evidence, not certificates", sound, f"{label} is not a certificate that signs evidence")
     return roots[root.fingerprint]
 

@@ -17,7 +17,7 @@ from opaque_jobs.attestation.claims import NitroClaims
 from opaque_jobs.attestation.steps import Steps
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["verify_nitro"]
+__all__ = ["claimed_time", "verify_nitro"]
 
 _COSE_SIGN1: Final = b"\xd2"
 """Tag 18, which AWS leaves out."""
@@ -60,10 +60,24 @@ def verify_nitro(raw: bytes, *, now: datetime, steps: Steps, roots: Roots = AWS_
     signed = is_signed(issuer=chain[0], signature=encode_dss_signature(*numbers), data=to_sign, algorithm=ECDSA_SHA384)
     steps.demand("the document is signed", signed, "the document is not signed by its certificate")
     # 3. It is not from the future; how old it may be, the nonce says.
-    issued_at = datetime.fromtimestamp(document["timestamp"] / 1000, UTC)
+    issued_at = _time(document)
     steps.demand("it was issued before now", issued_at <= now + _SKEW, "the document was issued after the time given")
     chosen = {name: document.get(name) or b"" for name in _OPTIONAL}
     return NitroClaims(module_id=document["module_id"], issued_at=issued_at, pcrs=document["pcrs"], **chosen)
+
+
+def claimed_time(raw: bytes) -> datetime:
+    """Give when an untrusted document says that it was issued: believe it only if the document holds at that time.
+
+    Raises:
+        InvalidInputError: It does not parse.
+    """
+    _, _, payload, _ = _envelope(raw)
+    return _time(_document(payload))
+
+
+def _time(document: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(document["timestamp"] / 1000, UTC)
 
 
 def _envelope(raw: bytes) -> tuple[bytes, Any, bytes, bytes]:

@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 
 from opaque_jobs.attestation.appraisal import Finding, Outcome
-from opaque_jobs.attestation.forms import EvidenceKind, read_evidence
+from opaque_jobs.attestation.forms import EvidenceKind, ReadEvidence, read_evidence
+from opaque_jobs.attestation.nitro import claimed_time
 from opaque_jobs.attestation.result import EarStatus
 from opaque_jobs.cli.command import Noun, common, load_settings, repeatable
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
@@ -28,22 +29,28 @@ _MARKS: Final = {
     Outcome.FAILS: "[bold red]FAILS[/]  ",
 }
 _MAX_BYTES: Final = 64 << 20
+_OWN_TIME: Final = "evidence"
 
 
 @app.command("verify")
 def verify(
     *,
-    file: Annotated[Path, typer.Argument(help="Report, quote, document or envelope: bytes, hexadecimal, base64 or JSON.")],
+    file: Annotated[Path, typer.Argument(help="Report, quote or document: bytes, text, or the JSON of a tool.")],
     kind: Annotated[
         EvidenceKind | None, typer.Option(help="The kind that it has to be; told by its content if left out.")
     ] = None,
-    cert: Annotated[list[str], repeatable("--cert", "Certificates: PEM, DER, or a certificate table. Repeatable.")],
+    cert: Annotated[list[str], repeatable("--cert", "Certificates: PEM, DER, or a certificate table (auxblob). Repeatable.")],
     collateral: Annotated[
         list[str],
         repeatable("--collateral", "Revocation list, Intel's answers, or the JSON of dcap-qvl; certificates too. Repeatable."),
     ],
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Verify as of this time, such as 2026-01-31T12:00:00Z; now if left out.")
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Verify as of this time, such as 2026-01-31T12:00:00Z; now if left out. "
+            "'evidence' is the time that a Nitro document names.",
+        ),
     ] = None,
     policy: Annotated[Path | None, typer.Option(metavar="FILE", help=POLICY_HELP)] = None,
     simulated_key: Annotated[
@@ -56,8 +63,8 @@ def verify(
 
     Example: opaque-jobs attest verify report.bin --cert vcek.der --cert cert_chain.pem --policy policy.json
     """
-    now = _time(at)
     evidence = read_evidence(_read(file, "evidence"))
+    now = _time(at, evidence)
     if kind is not None and kind is not evidence.kind:
         raise TrustError(f"this is evidence of another kind: {evidence.kind}", hint="leave --kind out, or give the right file")
     keys = _keys(simulated_key) if evidence.kind is EvidenceKind.SIMULATED else []
@@ -93,9 +100,13 @@ def _read(file: Path, what: str) -> bytes:
     return data
 
 
-def _time(text: str | None) -> datetime:
+def _time(text: str | None, evidence: ReadEvidence) -> datetime:
     if text is None:
         return datetime.now(UTC)
+    if text == _OWN_TIME:
+        if evidence.kind is not EvidenceKind.NITRO:
+            raise typer.BadParameter("only Nitro documents name their time", param_hint="--at")
+        return claimed_time(evidence.report)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:

@@ -34,9 +34,10 @@ _GIB: Final = 1 << 30
 _TEE_DEVICES: Final = {
     "/dev/sev-guest": "AMD SEV-SNP",
     "/dev/tdx_guest": "Intel TDX",
-    "/dev/nsm": "AWS Nitro",
-    "/sys/kernel/config/tsm/report": "configfs-tsm",
+    "/dev/tdx-guest": "Intel TDX",
 }
+_NITRO_DEVICE: Final = "/dev/nsm"
+_TSM_FOLDER: Final = "/sys/kernel/config/tsm/report"
 
 
 class CheckState(StrEnum):
@@ -280,13 +281,27 @@ def _ports(ports: Mapping[str, int]) -> Iterator[Check]:
 
 
 def _hardware(machine: Machine) -> Check:
-    found = [name for path, name in _TEE_DEVICES.items() if machine.has(path)]
-    if found:
-        return _ok("Hardware attestation", f"this machine offers {', '.join(found)}")
+    name = "Hardware attestation"
+    devices = " and ".join(sorted({kind for path, kind in _TEE_DEVICES.items() if machine.has(path)}))
+    if machine.has(_TSM_FOLDER):
+        through = f"{devices} through configfs-tsm" if devices else "configfs-tsm"
+        return _ok(name, f"this machine offers {through}: OPAQUE_JOBS_ATTESTER=tsm uses it")
+    if devices:
+        return _warn(
+            name,
+            f"this machine offers {devices}, but not the kernel's folder for it ({_TSM_FOLDER})",
+            "mount -t configfs none /sys/kernel/config, on Linux 6.7 or newer; or OPAQUE_JOBS_ATTESTER=coco",
+        )
+    if machine.has(_NITRO_DEVICE):
+        return _warn(
+            name,
+            "this machine offers AWS Nitro, whose documents are verified here, but not collected",
+            "run on a confidential virtual machine (AMD SEV-SNP, Intel TDX)",
+        )
     return _warn(
-        "Hardware attestation",
+        name,
         "none here: runs use simulated attestation, and this machine's administrator is trusted",
-        "use a confidential virtual machine (AMD SEV-SNP, Intel TDX) or AWS Nitro",
+        "use a confidential virtual machine (AMD SEV-SNP, Intel TDX)",
     )
 
 

@@ -32,7 +32,7 @@ class NitroMaker:
         return [
             make_certificate("root.test", "root.test", **root),
             make_certificate("zone.test", "root.test", **(middle | self.middle_over)),
-            make_certificate("enclave.test", "zone.test", **leaf),
+            make_certificate("enclave.test", leaf.pop("issuer", "zone.test"), **leaf),
         ]
 
     def content(self, ders: list[bytes], **over: Any) -> dict[str, Any]:

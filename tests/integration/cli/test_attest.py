@@ -29,6 +29,8 @@ CASES = [
     ("tdx", "tdx/go-tdx-guest-tdx_prod_quote_SPR_E4.dat", [*options(GOOGLE, "--collateral"), "--at", "2023-07-01"], 8),
     ("nitro", NITRO, ["--at", "2022-10-13T10:00:00+00:00"], 0),
     ("nitro", NITRO, [], 8),
+    ("nitro", NITRO, ["--at", "evidence"], 0),
+    ("nitro", "nitro/evervault-debug-mode-attestation-doc.cbor", ["--at", "evidence"], 8),
     ("nitro", "nitro/evervault-debug-mode-attestation-doc.cbor", ["--at", "2022-10-12T14:00:00Z"], 8),
 ]
 
@@ -105,10 +107,16 @@ def test_attest_verify_of_something_else_ends_with_five(empty, tmp_path, content
     assert "Traceback" not in done.stderr
 
 
-def test_attest_verify_of_a_missing_file_or_with_a_wrong_time_says_so(empty, tmp_path):
+def test_attest_verify_of_a_missing_or_other_file_says_so(empty, tmp_path):
     assert empty("attest", "verify", str(tmp_path / "none")).exit_code == 4
     (tmp_path / "evidence").write_bytes(b"x")
-    assert empty("attest", "verify", str(tmp_path / "evidence"), "--at", "yesterday").exit_code == 2
+    assert empty("attest", "verify", str(tmp_path / "evidence")).exit_code == 5
+
+
+@needs_vectors
+@pytest.mark.parametrize("time", ["yesterday", "evidence"])
+def test_attest_verify_at_a_time_that_is_none_is_a_wrong_command_line(empty, time):
+    assert empty("attest", "verify", str(FOLDER / SNP), "--at", time).exit_code == 2
 
 
 @needs_vectors

@@ -35,6 +35,7 @@ CHAINS = {
     "zone is no CA": ({"middle_over": {"ca": False}}, "zone.test may not sign certificates"),
     "zone may not sign certificates": ({"middle_over": {"usage": ("crl_sign",)}}, "zone.test may not sign certificates"),
     "root may have nothing below": ({"root_over": {"path_length": 0}}, "root.test may not have so long a chain"),
+    "leaf names another issuer": ({"leaf_over": {"issuer": "other.test"}}, "enclave.test names another issuer than zone.test"),
     "leaf is a CA": ({"leaf_over": {"ca": True}}, "not a certificate that signs evidence"),
     "leaf may not sign": ({"leaf_over": {"usage": ("key_encipherment",)}}, "not a certificate that signs evidence"),
     "zone with the shorter curve": (

@@ -183,6 +183,7 @@ REPORTS = {
     "old patch levels": ({"tcb": bytes((4, 0, 0, 0, 0, 0, 24, 218))}, TrustError, "other patch levels"),
     "Genoa's processor": ({"change": _put(0x188, b"\x19\x11")}, TrustError, "another product line"),
     "unknown processor": ({"change": _put(0x188, b"\x1c\x01")}, TrustError, "another product line"),
+    "client's processor": ({"change": _put(0x188, b"\x1a\x44")}, TrustError, "another product line"),
     "version 1": ({"version": 1}, InvalidInputError, "unknown version"),
     "version 6": ({"version": 6}, InvalidInputError, "unknown version"),
     "algorithm 0": ({"algorithm": 0}, InvalidInputError, "signature algorithm"),
@@ -196,6 +197,32 @@ def test_report_that_breaks_one_rule_is_refused_for_it(case):
     maker = AmdMaker()
     with pytest.raises(error, match=problem):
         verify(maker, maker.report(**over))
+
+
+def test_processor_of_turin_is_told_by_family_and_model():
+    maker = AmdMaker(line=SnpLine.TURIN)
+    assert verify(maker, maker.report(change=_put(0x188, b"\x1a\x11"))).line is SnpLine.TURIN
+    for cpu in (b"\x1a\x44", b"\x1b\x02"):
+        with pytest.raises(TrustError, match="another product line"):
+            verify(maker, maker.report(change=_put(0x188, cpu)))
+
+
+@pytest.mark.parametrize("line", SnpLine)
+def test_reserved_patch_level_may_be_left_out_of_the_key_but_never_be_set(line):
+    gone = {f"{OID}3.{arc}": None for arc in (4, 5, 6, 7)}
+    assert verify(AmdMaker(line=line, leaf_extensions=gone)).line is line
+    maker = AmdMaker(line=line, leaf_extensions={f"{OID}3.7": der_integer(1)})
+    levels = bytearray(maker.report()[0x180:0x188])
+    levels[{SnpLine.TURIN: 6}.get(line, 5)] = 1
+    with pytest.raises(InvalidInputError, match="reserved byte"):
+        verify(maker, maker.report(tcb=bytes(levels)))
+
+
+def test_report_of_another_length_is_refused():
+    maker = AmdMaker()
+    for raw in (maker.report() + b"\0", maker.report()[:-1], maker.report() * 2):
+        with pytest.raises(InvalidInputError, match="another length"):
+            verify(maker, raw)
 
 
 def test_report_signed_by_another_key_is_refused():
@@ -267,6 +294,16 @@ def test_revocation_list_by_a_certificate_that_may_sign_none_is_refused():
     crl = make_crl("SEV-Milan", signer=rsa_key("middle"))
     with pytest.raises(TrustError, match="key that may not"):
         verify(AmdMaker(), crls=[crl])
+
+
+def test_revocation_list_by_the_key_that_signs_evidence_is_refused():
+    maker = AmdMaker(leaf_over={"usage": ("digital_signature", "crl_sign"), "serial": 7})
+    with pytest.raises(TrustError, match="key that may not"):
+        verify(maker, crls=[make_crl("SEV-VCEK", signer=ec_key("leaf"))])
+
+
+def test_root_that_may_have_one_issuer_below_it_holds():
+    assert verify(AmdMaker(root_over={"path_length": 1})).line is SnpLine.MILAN
 
 
 def test_revocation_list_that_holds_gives_its_date_and_one_of_others_is_passed_over():

@@ -4,6 +4,8 @@ import warnings
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from opaque_jobs.attestation.certificates import (
     parse_crl,
     pem_text,
 )
+from opaque_jobs.attestation.chain import is_signed
 from opaque_jobs.errors import InvalidInputError
 from tests.support.amd_simulator import AmdMaker, ec_key, make_certificate, make_crl, rsa_key
 from tests.support.vectors import GOOGLE, PHALA, VCEK, VLEK, needs_vectors, pieces
@@ -63,6 +66,23 @@ def test_signature_algorithm_is_told_by_all_its_parameters(key, salt, algorithm)
 @needs_vectors
 def test_intels_certificates_are_signed_with_the_shorter_curve():
     assert {each.algorithm for each in pieces(*PHALA).certificates} == {ECDSA_SHA256}
+
+
+SIGNERS = {"rsa": rsa_key("root"), "short": rsa_key("short"), "secp384r1": ec_key("leaf"), "secp256r1": ec_key("p256")}
+HASHES = {ECDSA_SHA256: hashes.SHA256(), ECDSA_SHA384: hashes.SHA384(), RSA_PSS_SHA384: hashes.SHA384()}
+
+
+@pytest.mark.parametrize("algorithm", HASHES)
+@pytest.mark.parametrize("name", SIGNERS)
+def test_signature_holds_only_by_the_algorithm_of_its_key(name, algorithm):
+    """Each signature is a true one of its key, over the hash that the algorithm names."""
+    key, digest = SIGNERS[name], HASHES[algorithm]
+    issuer = parse_certificate(make_certificate("a", "a", key=key, signer=key))
+    pss = padding.PSS(padding.MGF1(digest), 48)
+    signature = key.sign(b"data", pss, digest) if name in {"rsa", "short"} else key.sign(b"data", ec.ECDSA(digest))
+    fits = (name, algorithm) in {("rsa", RSA_PSS_SHA384), ("secp384r1", ECDSA_SHA384), ("secp256r1", ECDSA_SHA256)}
+    assert is_signed(issuer=issuer, signature=signature, data=b"data", algorithm=algorithm) is fits
+    assert not is_signed(issuer=issuer, signature=signature, data=b"other", algorithm=algorithm)
 
 
 def test_certificates_come_as_pem_der_or_several_in_one_file():

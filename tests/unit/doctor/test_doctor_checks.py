@@ -49,9 +49,7 @@ def test_doctor_on_this_machine_gives_every_fault_a_mend(settings):
         ("proc/meminfo", MEMINFO.format(1 << 20), "Memory", "fail", "2 GiB"),
         ("proc/meminfo", MEMINFO.format(3 << 20), "Memory", "warn", "4 GiB"),
         ("proc/swaps", "Filename Type\n/dev/sda2 partition 100 0 -2", "Swap", "warn", "swapoff"),
-        ("dev/sev-guest", "", "Hardware attestation", "ok", ""),
-        ("dev/tdx_guest", "", "Hardware attestation", "ok", ""),
-        ("dev/nsm", "", "Hardware attestation", "ok", ""),
+        ("sys/kernel/config/none", "", "Hardware attestation", "warn", "SEV-SNP"),
         ("dev/null", "", "Hardware attestation", "warn", "SEV-SNP"),
     ],
 )
@@ -59,6 +57,26 @@ def test_doctor_judges_what_it_sees(tmp_path, settings, file, text, name, state,
     check = find(run_checks(settings, machine=make_machine(tmp_path / "machine", **{file: text})), name)
     assert check.state == state
     assert words in check.mend
+
+
+TSM = "sys/kernel/config/tsm/report/none"
+HARDWARE = [
+    (("dev/sev-guest", TSM), "ok", "offers AMD SEV-SNP through configfs-tsm: OPAQUE_JOBS_ATTESTER=tsm", ""),
+    (("dev/tdx_guest", TSM), "ok", "offers Intel TDX through configfs-tsm", ""),
+    (("dev/tdx-guest", TSM), "ok", "offers Intel TDX through configfs-tsm", ""),
+    ((TSM,), "ok", "offers configfs-tsm", ""),
+    (("dev/sev-guest",), "warn", "offers AMD SEV-SNP, but not the kernel's folder", "mount -t configfs"),
+    (("dev/tdx_guest",), "warn", "offers Intel TDX, but not the kernel's folder", "OPAQUE_JOBS_ATTESTER=coco"),
+    (("dev/nsm",), "warn", "offers AWS Nitro, whose documents are verified here, but not collected", "SEV-SNP"),
+    (("dev/null", "sys/kernel/config/none"), "warn", "none here: runs use simulated attestation", "SEV-SNP"),
+]
+
+
+@pytest.mark.parametrize(("files", "state", "what", "mend"), HARDWARE)
+def test_doctor_tells_what_hardware_attests_here_and_how_it_is_used(tmp_path, settings, files, state, what, mend):  # noqa: PLR0917 - one per column
+    machine = make_machine(tmp_path / "machine", **dict.fromkeys(files, ""))
+    check = find(run_checks(settings, machine=machine), "Hardware attestation")
+    assert (check.state, what in check.what, mend in check.mend) == (state, True, True)
 
 
 def test_doctor_misses_bubblewrap(tmp_path, settings):
