@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from opaque_jobs.cli.results import OpenedResult
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
 
-__all__ = ["Format", "check_free", "export", "plain_value"]
+__all__ = ["Format", "check_free", "export", "plain_value", "written_beside"]
 
 
 class Format(StrEnum):
@@ -75,7 +75,7 @@ def export(result: OpenedResult, target: Path, how: Format) -> int:
     if how is Format.CSV and any(pa.types.is_nested(field.type) for field in result.schema):
         raise InvalidInputError("CSV cannot carry nested columns", hint="use --format parquet, arrow or json")
     try:
-        with _written_beside(target) as temporary:
+        with written_beside(target) as temporary:
             rows = 0
             with _writer(temporary, result.schema, how) as write:
                 for batch in result.batches:
@@ -89,7 +89,8 @@ def export(result: OpenedResult, target: Path, how: Format) -> int:
 
 
 @contextlib.contextmanager
-def _written_beside(target: Path) -> Iterator[Path]:
+def written_beside(target: Path) -> Iterator[Path]:
+    """Give a private file to write; it takes the target's place when all went well, and is gone otherwise."""
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mode 0600
     os.close(descriptor)
     temporary = Path(name)

@@ -1,17 +1,24 @@
 """`opaque-jobs log`: what happened in a workspace, in an order that nobody can change afterwards."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from opaque_jobs.cli.command import Noun, common
-from opaque_jobs.cli.log_heads import verified_head
-from opaque_jobs.cli.output import print_record, print_rows, stderr
-from opaque_jobs.cli.session import Acting, acting_member, services
-from opaque_jobs.crypto.checkpoints import verifier_key
+from opaque_jobs.cli.log_files import header, proven_document, write_lines
+from opaque_jobs.cli.log_heads import remembered, verified_head, verified_note
+from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr
+from opaque_jobs.cli.session import Acting, acting_member, own_key_ids, services
+from opaque_jobs.cli.steps import print_steps
+from opaque_jobs.crypto.checkpoints import Checkpoint, verifier_key
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.log import LogEntry
+from opaque_jobs.domain.workspace import MemberEntry, Roster
+from opaque_jobs.errors import ConflictError, TrustError
 from opaque_jobs.services import Services
+from opaque_jobs.services.log_audit import Witness, audit_log
 
 __all__ = ["app"]
 
@@ -29,7 +36,7 @@ def checkpoint(*, workspace: Workspace, acting: Acting = None) -> None:
     with services() as opened:
         actor = acting_member(opened, acting)
         found = opened.workspaces.show(workspace, actor=actor.id).id
-        seen = verified_head(opened, actor, found)
+        note, seen = verified_note(opened, actor, found)
         head = opened.logs.head(found, actor=actor.id)
     if not common().json:
         stderr().print(f"verified: the log continues what {actor.name} has seen of it")
@@ -39,7 +46,7 @@ def checkpoint(*, workspace: Workspace, acting: Acting = None) -> None:
             "size": seen.size,
             "root": seen.root.hex(),
             "log_key": verifier_key(found, VerifyKey.parse(head.log_key)),
-            "note": head.checkpoint,
+            "note": note,
         },
         as_json=common().json,
     )
@@ -60,6 +67,100 @@ def show(
         entries = [each.entry for each in opened.logs.entries(found, actor=actor.id, first=first, count=count)]
         names = _names(opened)
     print_rows((_row(entry, names) for entry in entries), ("seq", "at", "kind", "about", "by", "facts"), as_json=common().json)
+
+
+@app.command("verify")
+def verify(*, workspace: Workspace, acting: Acting = None) -> None:
+    """Verify the whole log, step by step: make its tree anew from every entry, and check all that was signed.
+
+    What is believed beforehand is your own key, and what your own command remembers of the log. The first entry that does not
+    hold is named. Receipts have a command of their own: 'opaque-jobs receipt verify'.
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        roster = _in_force(opened, actor, workspace)
+        note = _signed(opened.logs.head(roster.workspace_id, actor=actor.id).checkpoint)
+        witness = Witness(
+            member_id=actor.id,
+            key_ids=own_key_ids(opened.context.settings, actor),
+            seen=remembered(opened, actor, roster.workspace_id),
+        )
+        kept = opened.logs.kept(roster.workspace_id, actor=actor.id)
+        report = audit_log(kept, note=note, in_force=roster, witness=witness)
+        if report.holds:
+            verified_head(opened, actor, roster.workspace_id)
+    if common().json:
+        steps = [to_json(each) for each in report.steps]
+        print_json({"workspace": roster.name, "holds": report.holds, "entry": report.entry, "steps": steps})
+    else:
+        print_steps(report.steps)
+    if not report.holds:
+        raise TrustError(
+            f"the log does not hold: {report.steps[-1].problem}",
+            hint="do not sign anything; compare 'opaque-jobs log checkpoint' with the other members",
+            entry=report.entry,
+        )
+
+
+@app.command("prove")
+def prove(
+    *,
+    workspace: Workspace,
+    entry: Annotated[int, typer.Argument(min=0, help="Index of the entry, see 'log show'.")],
+    acting: Acting = None,
+) -> None:
+    """Print one entry as JSON with the proof that it is in the log, for somebody outside.
+
+    They need the log's key from you by another way ('log checkpoint' prints it), and nothing of this program.
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        roster, note, seen = _verified(opened, actor, workspace)
+        leaves = opened.logs.proven(roster.workspace_id, actor=actor.id, size=seen.size, first=entry, last=entry + 1)
+        found = [proven_document(each, seen) for each in leaves]
+    if not found:
+        raise TrustError(f"entry {entry} of the log is missing", hint="run 'opaque-jobs log verify'", entry=entry)
+    print_json({**header(roster, note), "entry": found[0]})
+
+
+@app.command("export")
+def export(
+    *,
+    workspace: Workspace,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write; must not exist.")],
+    acting: Acting = None,
+) -> None:
+    """Write the whole log as JSON lines, each entry with its proof, for somebody outside.
+
+    The first line names the log and holds its newest checkpoint. The others hold an entry each: its exact bytes, what somebody
+    signed, and the path to the checkpoint's root. There are names, ids and digests in it; no data, code or comments.
+    """
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        roster, note, seen = _verified(opened, actor, workspace)
+        leaves = opened.logs.proven(roster.workspace_id, actor=actor.id, size=seen.size)
+        write_lines(to, header(roster, note), leaves, seen)
+    print_record({"workspace": roster.name, "entries": seen.size, "file": str(to)}, as_json=common().json)
+
+
+def _verified(opened: Services, actor: MemberEntry, workspace: str) -> tuple[Roster, str, Checkpoint]:
+    """Give the member list in force, and the newest note after checking that it continues what the member has seen."""
+    roster = _in_force(opened, actor, workspace)
+    note, seen = verified_note(opened, actor, roster.workspace_id)
+    return roster, _signed(note), seen
+
+
+def _in_force(opened: Services, actor: MemberEntry, workspace: str) -> Roster:
+    view = opened.workspaces.show(workspace, actor=actor.id)
+    if view.roster is None:
+        raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
+    return view.roster
+
+
+def _signed(note: str | None) -> str:
+    if note is None:
+        raise ConflictError("the log has no signed checkpoint yet", hint="its key is where the first workspace was made")
+    return note
 
 
 def _names(opened: Services) -> dict[str, str]:

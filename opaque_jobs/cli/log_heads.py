@@ -15,11 +15,19 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, TrustError
 from opaque_jobs.services import Services
 
-__all__ = ["remembered", "verified_head"]
+__all__ = ["remembered", "verified_head", "verified_note"]
 
 
 def verified_head(opened: Services, member: MemberEntry, workspace_id: str) -> Checkpoint:
     """Fetch a log's newest signed checkpoint, check that it continues the last one seen, and remember it.
+
+    Raises as `verified_note`.
+    """
+    return verified_note(opened, member, workspace_id)[1]
+
+
+def verified_note(opened: Services, member: MemberEntry, workspace_id: str) -> tuple[str | None, Checkpoint]:
+    """Do the same, and give the signed note too; None before the first.
 
     Raises:
         TrustError: It is not signed by the workspace's log, or the log does not continue what this member has seen.
@@ -46,7 +54,7 @@ def verified_head(opened: Services, member: MemberEntry, workspace_id: str) -> C
         )
     if known != newest:
         _write(path, {**heads, workspace_id: newest.seen})
-    return newest
+    return head.checkpoint, newest
 
 
 def remembered(opened: Services, member: MemberEntry, workspace_id: str) -> Checkpoint | None:

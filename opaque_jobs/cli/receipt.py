@@ -11,9 +11,11 @@ import typer
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.cli.steps import print_steps
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
+from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.receipt_trust import ReceiptTrust, parse_trust
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.attesting import believed_keys, own_trust
@@ -174,10 +176,8 @@ def simulated_key() -> None:
 
 def print_report(report: ReceiptReport) -> None:
     """Print the steps of a verification."""
+    print_steps(report.steps)
     console = stdout()
-    for each in report.steps:
-        mark = "[green]holds[/]" if not each.problem else "[bold red]FAILS[/]"
-        console.print(f"  {each.number}. {mark}  {each.name}" + (f": {each.problem}" if each.problem else ""))
     if report.receipt and report.approval_rule and report.holds:
         console.print(f"  approved: {_RULES[report.approval_rule]}")
         console.print(f"  trust: {trust_text(report.receipt.trust_label.value)}")
@@ -189,6 +189,6 @@ def _report_document(package: _Package, report: ReceiptReport) -> dict[str, Any]
         "holds": report.holds,
         "approval_rule": report.approval_rule.value if report.approval_rule else None,
         "job_digest": digest(package.job),
-        "steps": [{"number": each.number, "name": each.name, "problem": each.problem} for each in report.steps],
+        "steps": [to_json(each) for each in report.steps],
         "receipt": json.loads(json.dumps(report.receipt.to_json())) if report.receipt and report.holds else None,
     }

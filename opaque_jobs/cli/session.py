@@ -38,6 +38,7 @@ __all__ = [
     "open_former_sealing_keys",
     "open_sealing_key",
     "organisation_key_path",
+    "own_key_ids",
     "services",
 ]
 
@@ -156,6 +157,18 @@ def member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | 
         f"the key here is not the one by which '{member.name}' is known there",
         hint="use the key file of that member; was the key changed elsewhere? 'opaque-jobs workspace show' tells what waits",
     )
+
+
+def own_key_ids(settings: Settings, member: MemberEntry) -> frozenset[str]:
+    """Give the ids of a member's signing keys in this home: the present one and those kept aside.
+
+    Raises:
+        NotFoundError: The key file is not here.
+    """
+    path = member_key_path(settings, member.name)
+    _check_here(path, f"the key of '{member.name}'")
+    found = (read_public_keys(each).signing for each in (path, *former_key_paths(path)))
+    return frozenset(public.key_id for public in found if public is not None)
 
 
 def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> SealingKey:

@@ -2,6 +2,9 @@
 
 An entry says what happened, when, and to what: ids, digests and words, nothing from data. What somebody signed is named by the
 digest of its bytes, which are kept and shown beside the entry.
+
+A change of a key has no entry of its own. A key consents to nothing before a member list that names it is in force; that list and
+everybody's acceptance stand here. Who vouched for the key is what each member's command verifies before it signs.
 """
 
 from dataclasses import dataclass

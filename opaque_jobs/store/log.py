@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.merkle import EMPTY, Frontier, Node, leaf_hash
@@ -18,6 +18,7 @@ __all__ = [
     "entries_of_statements",
     "log",
     "nodes",
+    "nodes_ending_in",
     "set_checkpoint",
     "set_signer",
     "signer",
@@ -116,3 +117,16 @@ def nodes(session: Session, workspace_id: str) -> Node:
         return found
 
     return node
+
+
+def nodes_ending_in(session: Session, workspace_id: str, *, first: int, count: int) -> dict[int, dict[int, bytes]]:
+    """Give the stored nodes that entries of a range completed: index of the entry -> level -> hash."""
+    last = first + count
+    levels = [
+        and_(LogNodeRow.level == level, LogNodeRow.position >= first >> level, LogNodeRow.position < last >> level)
+        for level in range(last.bit_length())
+    ]
+    found: dict[int, dict[int, bytes]] = {}
+    for node in fetch(session, LogNodeRecord, LogNodeRow, LogNodeRow.workspace_id == workspace_id, or_(*levels)):
+        found.setdefault((node.position + 1 << node.level) - 1, {})[node.level] = node.hash
+    return found

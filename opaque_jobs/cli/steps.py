@@ -1,0 +1,17 @@
+"""The steps of a verification as people read them: in order, up to the first that does not hold."""
+
+from collections.abc import Iterable
+
+from rich.markup import escape
+
+from opaque_jobs.cli.output import stdout
+from opaque_jobs.services.receipts import Step
+
+__all__ = ["print_steps"]
+
+
+def print_steps(steps: Iterable[Step]) -> None:
+    """Print each step, whether it holds, and if not why."""
+    for each in steps:
+        mark = "[green]holds[/]" if not each.problem else "[bold red]FAILS[/]"
+        stdout().print(f"  {each.number}. {mark}  {escape(each.name)}" + (f": {escape(each.problem)}" if each.problem else ""))

@@ -1,0 +1,127 @@
+"""The commands about logs, on a log with an entry of every kind: what they answer, and how they refuse."""
+
+import base64
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opaque_jobs.domain.log import EntryKind, parse_entry
+
+
+@pytest.fixture
+def copy(history, tmp_path: Path):
+    """A copy that a test may damage."""
+    shutil.copytree(history.cast.home, tmp_path / "home")
+    settings = replace(history.cast.services.context.settings, home=tmp_path / "home")
+    context = replace(history.cast.services.context, settings=settings)
+    services = replace(history.cast.services, context=context)
+    return replace(history, cast=replace(history.cast, services=services))
+
+
+def sql(home: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(home / "opaque-jobs.db")) as connection, connection:
+        assert connection.execute(statement, values).rowcount == 1
+
+
+def refused(result, code: int) -> dict:
+    assert result.exit_code == code, result.output + result.stderr
+    return json.loads(result.stderr)["error"]
+
+
+def test_history_has_an_entry_of_every_kind(history):
+    assert {each["kind"] for each in history.answers("log", "show", "Study")} == set(EntryKind)
+
+
+def test_log_verify_of_a_sound_log_names_each_step_in_order(history):
+    found = history.answers("log", "verify", "Study")
+    assert (found["holds"], found["entry"]) == (True, None)
+    assert [(each["number"], each["problem"]) for each in found["steps"]] == [(number, "") for number in range(1, 8)]
+    shown = history.call("log", "verify", "Study", as_json=False)
+    assert [line.split()[:2] for line in shown.stdout.splitlines()] == [[f"{number}.", "holds"] for number in range(1, 8)]
+
+
+def test_log_verify_names_the_first_broken_entry(copy):
+    where = "UPDATE log_entries SET body = replace(body, '2026-03-01T09', '2026-03-01T08') WHERE workspace_id = ? AND seq = 5"
+    sql(copy.cast.home, where.replace("replace(body,", "CAST(replace(CAST(body AS TEXT),").replace("T08')", "T08') AS BLOB)"),
+        copy.workspace_id)  # fmt: skip
+    result = copy.call("log", "verify", "Study")
+    error = refused(result, 8)
+    assert (error["kind"], error["facts"]) == ("TrustError", {"entry": 5})
+    assert "entry 5" in error["message"]
+    assert json.loads(result.stdout)["entry"] == 5
+    shown = copy.call("log", "verify", "Study", as_json=False)
+    assert shown.exit_code == 8
+    assert "FAILS" in shown.stdout.splitlines()[-1]
+    assert "Traceback" not in shown.output
+
+
+def test_log_verify_demands_the_members_own_key(copy):
+    (copy.cast.services.context.settings.keys_dir / "lea.member.json").unlink()
+    assert refused(copy.call("log", "verify", "Study"), 4)["kind"] == "NotFoundError"
+
+
+def test_log_verify_remembers_what_it_verified(copy):
+    memory = copy.cast.services.context.settings.keys_dir / "lea.logs.json"
+    memory.unlink(missing_ok=True)
+    size = len(copy.answers("log", "show", "Study"))
+    copy.answers("log", "verify", "Study")
+    assert json.loads(memory.read_bytes())[copy.workspace_id].startswith(f"{size} ")
+
+
+def test_log_verify_that_fails_remembers_nothing(copy):
+    memory = copy.cast.services.context.settings.keys_dir / "lea.logs.json"
+    memory.unlink(missing_ok=True)
+    sql(copy.cast.home, "UPDATE log_entries SET subject = 'x' WHERE workspace_id = ? AND seq = 3", copy.workspace_id)
+    assert refused(copy.call("log", "verify", "Study"), 8)["facts"] == {"entry": 3}
+    assert not memory.exists()
+
+
+def test_log_prove_gives_the_exact_leaf(history):
+    proof = history.answers("log", "prove", "Study", "2")
+    entry = parse_entry(base64.b64decode(proof["entry"]["leaf"]))
+    assert (entry.seq, entry.workspace_id) == (2, history.workspace_id)
+    assert proof["log_key"] == history.answers("log", "checkpoint", "Study")["log_key"]
+
+
+def test_log_prove_of_an_entry_that_there_is_not_says_so(history):
+    assert refused(history.call("log", "prove", "Study", "1000"), 5)["hint"] == "see 'opaque-jobs log show'"
+
+
+def test_log_prove_of_a_changed_entry_is_refused(copy):
+    sql(copy.cast.home, "UPDATE log_entries SET body = X'00' WHERE workspace_id = ? AND seq = 3", copy.workspace_id)
+    assert refused(copy.call("log", "prove", "Study", "3"), 8)["facts"] == {"entry": 3}
+    assert copy.call("log", "prove", "Study", "4").exit_code == 0
+
+
+def test_log_export_writes_all_entries_and_never_over_a_file(history, tmp_path):
+    file = tmp_path / "log.jsonl"
+    shown = history.answers("log", "export", "Study", "--to", str(file))
+    assert len(file.read_text().splitlines()) == shown["entries"] + 1
+    assert file.stat().st_mode & 0o077 == 0
+    assert refused(history.call("log", "export", "Study", "--to", str(file)), 7)["kind"] == "ConflictError"
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "UPDATE log_entries SET body = X'00' WHERE workspace_id = ? AND seq = 9",
+        "DELETE FROM log_entries WHERE workspace_id = ? AND seq = 9",
+        "UPDATE log_nodes SET hash = zeroblob(32) WHERE workspace_id = ? AND level = 0 AND position = 8",
+    ],
+)
+def test_log_export_of_a_damaged_log_leaves_no_file(copy, tmp_path, attack):
+    sql(copy.cast.home, attack, copy.workspace_id)
+    assert refused(copy.call("log", "export", "Study", "--to", str(tmp_path / "log.jsonl")), 8)["facts"] == {"entry": 9}
+    assert not list(tmp_path.glob("*log.jsonl*"))
+
+
+@pytest.mark.parametrize("command", [("verify",), ("prove", "0"), ("export", "--to", "nowhere.jsonl")])
+def test_log_of_a_workspace_of_others_is_not_known(history, command):
+    name, *rest = command
+    result = history.call("log", name, "ws-unknown", *rest)
+    assert refused(result, 4)["kind"] == "NotFoundError"
