@@ -21,7 +21,7 @@ from opaque_jobs.attestation.steps import Steps
 from opaque_jobs.domain.tee_policy import TcbStatus
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["verify_quote"]
+__all__ = ["quote_claims", "verify_quote"]
 
 _SAYS: Final = {"True": True, "False": False}
 _TDX_BODIES: Final = ("TD10", "TD15", "TD15Ex")
@@ -78,7 +78,7 @@ def verify_quote(raw: bytes, pieces: Pieces, *, now: datetime, steps: Steps, roo
         "nothing follows the quote", not any(split.rest), f"{len(split.rest)} bytes follow the quote that are not part of it"
     )
     try:
-        return _claims(verified, issued)
+        return quote_claims(verified, issued)
     except (KeyError, ValueError, TypeError):
         raise InvalidInputError("the quote is of a kind that is not known here", hint="TDX and SGX quotes are known") from None
 
@@ -89,7 +89,16 @@ def _reason(error: ValueError) -> str:
     return text if text.isprintable() and text.isascii() else "unknown"
 
 
-def _claims(verified: Mapping[str, Any], issued: datetime) -> TdxClaims | SgxClaims:
+def quote_claims(verified: Mapping[str, Any], issued: datetime) -> TdxClaims | SgxClaims:
+    """Give what a quote says, from the library's account of it.
+
+    Args:
+        verified: The library's.
+        issued: When the collateral was issued.
+
+    Raises:
+        InvalidInputError: The quote is of a kind that is not known here.
+    """
     (name, body), pck = next(iter(verified["report"].items())), verified["platform"]["pck"]
     shared: dict[str, Any] = {
         "version": verified["header"]["version"],

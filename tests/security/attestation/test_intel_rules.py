@@ -12,7 +12,7 @@ from opaque_jobs.attestation.appraisal import Outcome, appraise, codes
 from opaque_jobs.attestation.certificates import pem_text
 from opaque_jobs.attestation.claims import SgxClaims, TdxClaims
 from opaque_jobs.attestation.collateral import parse_pieces
-from opaque_jobs.attestation.dcap import verify_quote
+from opaque_jobs.attestation.dcap import quote_claims, verify_quote
 from opaque_jobs.attestation.steps import Steps
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
 from tests.support.amd_simulator import DAY, NOW
@@ -189,6 +189,56 @@ def test_guest_is_refused_whatever_the_policy(case):
     maker = IntelMaker(**made)
     with pytest.raises(TrustError, match="does not hold"):
         verify(maker, maker.quote(**quoted))
+
+
+@pytest.mark.parametrize("status", ["Up\x1b[31mDate", "Up\nDate", "Üp"])
+def test_text_of_collateral_that_could_mislead_a_terminal_is_not_repeated(status):
+    with pytest.raises(TrustError, match="does not hold") as caught:
+        verify(IntelMaker(status=status))
+    assert caught.value.message.isprintable()
+    assert caught.value.message.isascii()
+
+
+ACCOUNT = {
+    "header": {"version": 5},
+    "tcb": {"status": "UpToDate", "advisory_ids": [], "eval_data_number": 17},
+    "platform": {
+        "pck": {"smt_enabled": "True", "dynamic_platform": "Undefined", "cached_keys": "False", "fmspc": [0] * 6},
+        "tcb_level": {"tcbDate": "2025-11-13T00:00:00Z"},
+    },
+}
+TD = dict.fromkeys(("mr_td", "rt_mr0", "rt_mr1", "rt_mr2", "rt_mr3", "mr_config_id"), "11" * 48) | {"report_data": "00" * 64}
+
+
+@pytest.mark.parametrize(
+    ("over", "debug", "migratable"),
+    [
+        ({}, False, False), ({"td_attributes": "0100001000000000"}, True, False),
+        ({"td_attributes": "8000001000000000"}, True, False),
+        ({"td_attributes": "0000003000000000"}, False, True), ({"mr_service_td": "00" * 47 + "01"}, False, True),
+    ],
+)  # fmt: skip
+def test_guest_that_the_library_would_let_pass_is_still_told_to_the_policy(over, debug, migratable):
+    body = TD | {"td_attributes": "0000001000000000", "mr_service_td": "00" * 48} | over
+    service = body.pop("mr_service_td")
+    claims = quote_claims(ACCOUNT | {"report": {"TD15": {"base": body, "mr_service_td": service}}}, NOW)
+    assert (claims.debug, claims.migratable, claims.mr_td) == (debug, migratable, b"\x11" * 48)
+    assert (claims.smt, claims.dynamic_platform, claims.cached_keys) == (True, None, False)
+
+
+def test_enclave_that_the_library_would_let_pass_is_still_told_to_the_policy():
+    body = dict.fromkeys(("mr_signer", "isv_prod_id", "isv_svn", "cpu_svn"), "") | {
+        "mr_enclave": "ab" * 32,
+        "report_data": "00" * 64,
+    }
+    for first, debug in (("05", False), ("07", True)):
+        claims = quote_claims(ACCOUNT | {"report": {"SgxEnclave": body | {"attributes": first + "00" * 15}}}, NOW)
+        assert claims.debug is debug
+
+
+def test_body_of_an_unknown_kind_is_refused():
+    with pytest.raises(InvalidInputError, match="kind that is not known"):
+        quote_claims(ACCOUNT | {"report": {"TD20": TD | {"td_attributes": "00" * 8}}}, NOW)
 
 
 @pytest.mark.parametrize(("status", "told"), [("UpToDate", "UpToDate"), ("OutOfDate", "OutOfDate"), ("Revoked", "")])

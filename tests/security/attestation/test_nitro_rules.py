@@ -104,7 +104,7 @@ def test_document_from_the_future_is_refused():
     "over",
     [
         {"module_id": ""}, {"module_id": 1}, {"digest": "SHA256"}, {"timestamp": -1}, {"timestamp": 1.5}, {"timestamp": 1 << 60},
-        {"timestamp": True}, {"pcrs": {}}, {"pcrs": {1: IMAGE}}, {"pcrs": {0: IMAGE, 32: IMAGE}}, {"pcrs": {0: IMAGE[:32]}},
+        {"timestamp": True}, {"pcrs": {}}, {"pcrs": {1: IMAGE}}, {"pcrs": {0: IMAGE, 32: IMAGE}}, {"pcrs": {0: IMAGE[:32]}}, {"pcrs": {0: IMAGE, 1: "x" * 48}},
         {"pcrs": {0: IMAGE, "1": IMAGE}}, {"pcrs": [IMAGE]}, {"certificate": None}, {"cabundle": []}, {"cabundle": b"x"},
         {"cabundle": [b"x"] * 9}, {"cabundle": ["x"]}, {"user_data": b"x" * 513}, {"nonce": b"x" * 513},
         {"public_key": b"x" * 1025}, {"user_data": "text"}, {"extra": 1}, {"digest": "left out"}, {"pcrs": "left out"},
@@ -138,6 +138,15 @@ def test_bytes_after_a_document_or_its_parts_are_refused():
     ders = maker.ders()
     with pytest.raises(InvalidInputError, match="bytes after"):
         verify(maker.document(ders, payload=cbor2.dumps(maker.content(ders)) + b"\0"))
+
+
+def test_document_with_a_fifth_part_or_a_longer_signature_of_the_same_value_is_refused():
+    raw, believed = NitroMaker().document()
+    parts = cbor2.loads(raw)
+    assert verify((cbor2.dumps(parts), believed)).module_id
+    for changed in ([*parts, b""], [*parts[:3], parts[3][:48] + b"\0" + parts[3][48:]], parts[:3]):
+        with pytest.raises(InvalidInputError, match="no COSE_Sign1"):
+            verify((cbor2.dumps(changed), believed))
 
 
 def test_document_that_is_too_long_is_refused():

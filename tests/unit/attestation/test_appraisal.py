@@ -7,6 +7,9 @@ import pytest
 
 from opaque_jobs.attestation.appraisal import Outcome, appraise, appraise_for, codes
 from opaque_jobs.attestation.claims import NitroClaims, SgxClaims, SnpClaims, TdxClaims, shown
+from opaque_jobs.attestation.forms import EvidenceKind
+from opaque_jobs.attestation.result import EarStatus
+from opaque_jobs.attestation.steps import Step
 from opaque_jobs.domain.tee_policy import (
     NO_HARDWARE,
     SnpLine,
@@ -16,6 +19,7 @@ from opaque_jobs.domain.tee_policy import (
     TcbStatus,
     TdxMeasurement,
 )
+from opaque_jobs.services.inspecting import EvidenceReport
 from tests.support.tee_policies import (
     MEASURED,
     ZERO_TCB,
@@ -47,12 +51,33 @@ NITRO = NitroClaims(
 )
 
 
+KINDS = {
+    SnpClaims: EvidenceKind.SEV_SNP,
+    TdxClaims: EvidenceKind.TDX,
+    SgxClaims: EvidenceKind.SGX,
+    NitroClaims: EvidenceKind.NITRO,
+}
+
+
 def failed(claims, policy):
     return codes(appraise(claims, policy, now=NOW), Outcome.FAILS)
 
 
 def warned(claims, policy):
     return codes(appraise(claims, policy, now=NOW), Outcome.WARNING)
+
+
+def status(claims, policy):
+    """Give what an attestation result would say."""
+    kinds = {
+        SnpClaims: EvidenceKind.SEV_SNP,
+        TdxClaims: EvidenceKind.TDX,
+        SgxClaims: EvidenceKind.SGX,
+        NitroClaims: EvidenceKind.NITRO,
+    }
+    findings = appraise(claims, policy, now=NOW)
+    made = {"kind": kinds[type(claims)], "at": NOW, "steps": (), "claims": {}, "policy_given": policy is not None}
+    return EvidenceReport(findings=findings, **made).status
 
 
 def one_line(**over):
@@ -75,6 +100,7 @@ def test_claims_that_meet_their_policy_hold_without_a_warning():
     nitro = make_nitro_policy(pcrs={"0": (OTHER, MEASURED), "8": (MEASURED,)})
     for claims, policy in ((SNP, strict), (TDX, tdx), (SGX, make_sgx_policy(terms=terms)), (NITRO, nitro)):
         assert {finding.outcome for finding in appraise(claims, policy, now=NOW)} == {Outcome.HOLDS}
+        assert (status(claims, policy), status(claims, None)) == (EarStatus.AFFIRMING, EarStatus.NONE)
 
 
 SNP_CASES = {
@@ -113,7 +139,7 @@ QUOTE_CASES = {
 @pytest.mark.parametrize("case", SNP_CASES)
 def test_snp_report_that_misses_one_demand_is_refused_for_it_alone(case):
     claims, policy, code = SNP_CASES[case]
-    assert failed(claims, policy) == (code,)
+    assert (failed(claims, policy), status(claims, policy)) == ((code,), EarStatus.CONTRAINDICATED)
 
 
 @pytest.mark.parametrize("case", QUOTE_CASES)
@@ -121,7 +147,8 @@ def test_snp_report_that_misses_one_demand_is_refused_for_it_alone(case):
 def test_quote_that_misses_one_demand_is_refused_for_it_alone(kind, case):
     claims, terms, code = QUOTE_CASES[case]
     policy = make_tdx_policy(terms=make_terms(**terms)) if kind == "tdx" else make_sgx_policy(terms=make_terms(**terms))
-    assert failed(replace(TDX if kind == "tdx" else SGX, **claims), policy) == (code,)
+    changed = replace(TDX if kind == "tdx" else SGX, **claims)
+    assert (failed(changed, policy), status(changed, policy)) == ((code,), EarStatus.CONTRAINDICATED)
 
 
 @pytest.mark.parametrize("register", range(-1, 4))
@@ -161,23 +188,41 @@ def test_tdx_guest_that_may_migrate_or_has_other_launch_data_is_refused(claims, 
     ],
 )
 def test_nitro_document_with_another_register_is_refused(claims, pcrs):
-    assert failed(claims, make_nitro_policy(pcrs=pcrs)) == ("measurement-not-approved",)
+    policy = make_nitro_policy(pcrs=pcrs)
+    assert (failed(claims, policy), status(claims, policy)) == (("measurement-not-approved",), EarStatus.CONTRAINDICATED)
 
 
 def test_debug_is_refused_whatever_the_policy_and_without_one():
     for claims in (replace(SNP, debug=True), replace(TDX, debug=True), replace(NITRO, pcrs={0: b"\0" * 48})):
-        assert failed(claims, None) == ("debug-enabled",)
+        assert (failed(claims, None), status(claims, None)) == (("debug-enabled",), EarStatus.CONTRAINDICATED)
     assert "debug-enabled" in failed(replace(NITRO, pcrs={0: b"\0" * 48}), make_nitro_policy())
 
 
 def test_out_of_date_but_allowed_and_unlooked_for_revocations_are_warnings():
     old = one_line(up_to_date_tcb=raised("microcode"))
     assert (failed(SNP, old), warned(SNP, old)) == ((), ("collateral-too-old", "tcb-out-of-date"))
+    assert status(SNP, old) is EarStatus.WARNING
+    for word in (each.value for each in TcbStatus):
+        expected = EarStatus.AFFIRMING if word == "UpToDate" else EarStatus.WARNING
+        every = make_terms(statuses=tuple(TcbStatus), max_collateral_age_days=10)
+        assert status(replace(TDX, status=word), make_tdx_policy(terms=every)) is expected
+        assert status(replace(SGX, status=word), make_sgx_policy(terms=every)) is expected
     allowed = make_tdx_policy()
     assert (failed(replace(TDX, status="OutOfDate"), allowed), warned(replace(TDX, status="OutOfDate"), allowed)) == (
         (),
         ("tcb-out-of-date",),
     )
+
+
+def test_simulated_evidence_never_affirms_whatever_is_demanded():
+    for given in (True, False):
+        made = {"kind": EvidenceKind.SIMULATED, "at": NOW, "steps": (), "claims": {}, "policy_given": given}
+        assert EvidenceReport(findings=(), **made).status is EarStatus.CONTRAINDICATED
+
+
+def test_evidence_whose_signature_does_not_hold_is_contraindicated():
+    made = {"kind": EvidenceKind.TDX, "at": NOW, "claims": {}, "policy_given": True, "findings": ()}
+    assert EvidenceReport(steps=(Step(name="signed", problem="no"),), **made).status is EarStatus.CONTRAINDICATED
 
 
 def test_kind_that_the_job_has_no_policy_for_is_refused():
