@@ -225,7 +225,8 @@ class TdxPolicy:
     Args:
         measurements: Accepted guests.
         terms: Of the platform.
-        allow_migration: Whether the guest may be migratable, or bound to a service guest.
+        allow_migration: Whether the guest may be migratable, or bound to a service guest; the quote library of this version
+            refuses both in any case.
         mr_config_id: MRCONFIGID, 48 bytes as hexadecimal; None compares nothing.
     """
 

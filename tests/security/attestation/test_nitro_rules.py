@@ -104,7 +104,8 @@ def test_document_from_the_future_is_refused():
     "over",
     [
         {"module_id": ""}, {"module_id": 1}, {"digest": "SHA256"}, {"timestamp": -1}, {"timestamp": 1.5}, {"timestamp": 1 << 60},
-        {"timestamp": True}, {"pcrs": {}}, {"pcrs": {1: IMAGE}}, {"pcrs": {0: IMAGE, 32: IMAGE}}, {"pcrs": {0: IMAGE[:32]}}, {"pcrs": {0: IMAGE, 1: "x" * 48}},
+        {"timestamp": True}, {"pcrs": {}}, {"pcrs": {1: IMAGE}}, {"pcrs": {0: IMAGE, 32: IMAGE}}, {"pcrs": {0: IMAGE[:32]}},
+        {"pcrs": {0: IMAGE, 1: "x" * 48}},
         {"pcrs": {0: IMAGE, "1": IMAGE}}, {"pcrs": [IMAGE]}, {"certificate": None}, {"cabundle": []}, {"cabundle": b"x"},
         {"cabundle": [b"x"] * 9}, {"cabundle": ["x"]}, {"user_data": b"x" * 513}, {"nonce": b"x" * 513},
         {"public_key": b"x" * 1025}, {"user_data": "text"}, {"extra": 1}, {"digest": "left out"}, {"pcrs": "left out"},
