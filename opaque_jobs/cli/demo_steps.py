@@ -269,7 +269,7 @@ def waits_at_gate(cast: Cast, drafted: Drafted, run: RunView, *, for_s: float) -
     with airflow_for(cast.services, author) as airflow:
         while time.monotonic() < until or tasks.get("wait_for_approvals") != "deferred":
             tasks = airflow.dag_run(drafted.view.id, run.dag_run_id).tasks
-            word = cast.services.runs.gate_states([run.id])[run.id]
+            word = cast.services.deployments.gate_states([run.id])[run.id]
             if word != "waiting" or tasks.get("run_in_enclave") not in (None, "scheduled"):
                 raise ConflictError("the run did not wait for the third approval", hint="this is a fault of the program")
             if time.monotonic() > until + 30:

@@ -82,7 +82,7 @@ class OpaqueJobsBundle(BaseDagBundle):
         return BundleVersion(version=self.version or Journal.read(self._journal_path).version)
 
     def _wanted(self, present: Iterable[Stub]) -> tuple[Stub, ...]:
-        stubs = deployable_stubs(services().runs.deployable())
+        stubs = deployable_stubs(services().deployments.deployable())
         with services().context.store.read() as session:
             busy = {run.job_id for run in open_runs(session)}
         retiring = self._retirement.kept(present, deployable={stub.job_id for stub in stubs}, with_open_runs=busy)

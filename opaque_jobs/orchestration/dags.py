@@ -93,7 +93,7 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
     Raises:
         OpaqueJobsError: The job is not known, or its DAG cannot be built.
     """
-    facts = services().runs.dag_facts(job_id, revision)
+    facts = services().deployments.dag_facts(job_id, revision)
     shape = template or _template()
     with DAG(
         dag_id=dag_id_of(job_id),
@@ -163,7 +163,7 @@ def build_all(register: Callable[[str, DAG], Any], *, template: DagTemplate | No
         template: Shape; None takes the configured one.
     """
     wanted = get_parsing_context().dag_id
-    for stub in deployable_stubs(services().runs.deployable()):
+    for stub in deployable_stubs(services().deployments.deployable()):
         dag_id = dag_id_of(stub.job_id)
         if wanted not in (None, dag_id):
             continue

@@ -86,7 +86,7 @@ class ApprovalSensor(BaseSensorOperator):
 
     def _pass_or_wait(self, run_id: str) -> None:
         try:
-            state = services().runs.gate_states([run_id])[run_id]
+            state = services().deployments.gate_states([run_id])[run_id]
         except OpaqueJobsError:
             raise AirflowException("the approval state of this run cannot be read now") from None
         if state == WAITING:

@@ -55,7 +55,7 @@ class Housekeeping:
         with AirflowRest.as_login(settings, self.address, HOUSEKEEPING_LOGIN) as airflow:
             closed = self.services.runs.reconcile(airflow.dag_run_states())
             refreshed = [
-                each for each in self.services.runs.due_refreshes() if each not in self.told and self._tell(airflow, each)
+                each for each in self.services.deployments.due_refreshes() if each not in self.told and self._tell(airflow, each)
             ]
         return TidiedUp(expired=expired, closed=tuple(closed), refreshed=tuple(refreshed))
 

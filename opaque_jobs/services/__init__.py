@@ -12,6 +12,7 @@ from opaque_jobs.enclave.runtime import Runtime, find_runtime
 from opaque_jobs.errors import ConfigurationError
 from opaque_jobs.services.context import Context, utc_now
 from opaque_jobs.services.datasets import Datasets
+from opaque_jobs.services.deployments import Deployments
 from opaque_jobs.services.drafts import DEFAULT_LIMITS, DEFAULT_OUTPUT_POLICY, SINGLE_RUN, DraftDataset, JobDraft
 from opaque_jobs.services.jobs import Jobs
 from opaque_jobs.services.key_changes import KeyChanges
@@ -49,6 +50,7 @@ class Services:
     jobs: Jobs
     reviews: Reviews
     runs: Runs
+    deployments: Deployments
     logs: Logs
 
     def close(self) -> None:
@@ -89,6 +91,7 @@ def open_services(
         jobs=Jobs(context),
         reviews=Reviews(context),
         runs=Runs(context),
+        deployments=Deployments(context),
         logs=Logs(context),
     )
 

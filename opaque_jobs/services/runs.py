@@ -1,4 +1,4 @@
-"""Runs: who may start one, what state it is in, and the gate in front of it."""
+"""Runs: who may start one, and what state it is in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,10 +9,9 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.log_proof import log_refusals
-from opaque_jobs.domain.canonical import canonical_bytes, digest
+from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.ids import new_id
-from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import RUN, JobStatus, RunEvent, RunState
 from opaque_jobs.domain.log import EntryKind
@@ -26,15 +25,16 @@ from opaque_jobs.services.access import access_to_job, require, roster_in_force
 from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.consent_rules import bundle_of, stands
 from opaque_jobs.services.context import Context
+from opaque_jobs.services.deployments import gate_words
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.reconciling import close_abandoned
-from opaque_jobs.services.refreshes import check_news, due_refreshes, newer_versions, refreshed_envelopes, version_read
+from opaque_jobs.services.refreshes import check_news, newer_versions, refreshed_envelopes, version_read
 from opaque_jobs.services.run_rules import check_lease, check_runner, checked_inputs
-from opaque_jobs.services.views import ClosedRun, DagFacts, DeployableRevision, ReceiptContext, RunView
+from opaque_jobs.services.views import ClosedRun, ReceiptContext, RunView
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import runs as rows
-from opaque_jobs.store.gate import gate_query, revision_key, words_of
+from opaque_jobs.store.gate import revision_key
 from opaque_jobs.store.records import RunRecord
 from opaque_jobs.store.words import CloseReason, GateWord
 
@@ -87,7 +87,7 @@ class Runs:
             job = job_rows.job(session, job_id)
             submitted = job_rows.revision(session, job_id, revision)
             spec = parse_job_spec(submitted.spec)
-            word = _gate(session, [revision_key(job_id, revision)], now)[revision_key(job_id, revision)]
+            word = gate_words(session, [revision_key(job_id, revision)], now)[revision_key(job_id, revision)]
             roster = roster_in_force(session, job.workspace_id)
             if word not in (GateWord.OPEN, GateWord.WAITING) or roster is None:
                 raise ConflictError(
@@ -126,7 +126,7 @@ class Runs:
             record = rows.run(session, run_id)
             newer: dict[str, int] = {}
             if record.kind is RunKind.REAL and record.state is RunState.QUEUED:
-                word = _gate(session, [run_id], now)[run_id]
+                word = gate_words(session, [run_id], now)[run_id]
                 if word != GateWord.OPEN:
                     raise ConflictError("the gate of this run is not open", hint="see 'opaque-jobs job show'", word=word)
                 if not stands(session, job_rows.revision(session, record.job_id, record.revision)):
@@ -364,60 +364,6 @@ class Runs:
                 alias=use.alias,
             )
 
-    def gate_states(self, ids: Sequence[str]) -> dict[str, str]:
-        """Tell for run ids or revision ids (`<job id>@<revision>`) whether the gate is `waiting`, `open`, or why it refuses."""
-        with self._context.store.read() as session:
-            return _gate(session, ids, self._context.now())
-
-    def deployable(self) -> list[DeployableRevision]:
-        """Give the revisions that need a DAG: under review or accepted, not archived; by job and revision."""
-        standing = (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED)
-        with self._context.store.read() as session:
-            found = job_rows.revisions_in(session, standing, unarchived=True)
-        return [
-            DeployableRevision(
-                job_id=each.job_id,
-                revision=each.revision,
-                status=each.status,
-                marker=digest(canonical_bytes([each.digest, each.status.value])),
-            )
-            for each in found
-        ]
-
-    def dag_facts(self, job_id: str, revision: int) -> DagFacts:
-        """Give what the DAG of a revision is made of.
-
-        Raises:
-            NotFoundError: No such revision.
-        """
-        with self._context.store.read() as session:
-            record = job_rows.revision(session, job_id, revision)
-        spec = parse_job_spec(record.spec)
-        terms = spec.rerun_terms
-        return DagFacts(
-            job_id=job_id,
-            revision=revision,
-            digest=record.digest,
-            workspace_id=spec.workspace_id,
-            status=record.status,
-            display_name=spec.name,
-            tags=tuple(sorted(["opaque-jobs", record.status.value.replace("_", "-"), f"workspace:{spec.workspace_id}"])),
-            inputs=tuple(each for each in spec.inputs if each.name in terms.variable_inputs),
-            schedule=terms.schedule,
-            runs_on_refresh_of=tuple(
-                sorted(use.dataset_id for use in spec.datasets if terms.on_refresh and use.alias in terms.follows)
-            ),
-            not_before=parse_datetime(terms.not_before) if terms.not_before else None,
-            not_after=parse_datetime(terms.not_after) if terms.not_after else None,
-            max_runs=terms.max_runs,
-            timeout_s=spec.limits.timeout_s,
-        )
-
-    def due_refreshes(self) -> list[tuple[str, int]]:
-        """Give (data set id, version) of the refreshes that should start runs and have not."""
-        with self._context.store.read() as session:
-            return due_refreshes(session)
-
     def reconcile(self, airflow_states: Mapping[tuple[str, str], str]) -> list[ClosedRun]:
         """Close real runs that nobody carries on, and tests whose lease is over.
 
@@ -432,11 +378,6 @@ class Runs:
 
 def _signed_texts(bundle: ApprovalBundle) -> tuple[str, ...]:
     return (*bundle.acceptances, *bundle.approvals)
-
-
-def _gate(session: Session, ids: Sequence[str], now: datetime) -> dict[str, str]:
-    found = session.execute(gate_query(list(ids))).mappings()
-    return words_of(ids, (dict(row) for row in found), now=now)
 
 
 def _new_run(

@@ -50,7 +50,7 @@ class LongSessionOperator(EnclaveSparkOperator):
         runtime = Runtime(root=Path(built["root"]), measurement=built["measurement"])
         use_services(open_services(Settings.load(), runtime=lambda: runtime))
         self.job_id = context["dag_run"].run_id.partition(".")[0]
-        self.job_digest = services().runs.dag_facts(self.job_id, 1).digest
+        self.job_digest = services().deployments.dag_facts(self.job_id, 1).digest
         return super().execute(context)
 
     def carry_out(self, run_id, tell):

@@ -118,7 +118,7 @@ def test_cleared_run_executes_the_revision_that_it_ran_before(cast, approve, as_
     cast.services.jobs.edit(actor=cast.id("anna"), job_id=job.id, draft=cast.draft(description="second"))
     cast.submit(job.id)
     approve(job.id)
-    second = f"revision=2)  # {next(each.marker for each in cast.services.runs.deployable() if each.job_id == job.id)}"
+    second = f"revision=2)  # {next(each.marker for each in cast.services.deployments.deployable() if each.job_id == job.id)}"
     current = cast.home / "airflow/bundles/opaque-jobs/current" / f"{job.id}.py"
     deadline = time.monotonic() + 30
     while second not in current.read_text():

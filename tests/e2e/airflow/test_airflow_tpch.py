@@ -72,7 +72,7 @@ def run_through_airflow(trade, nora, query):
     nora.wait_for_dag(job.id)
     dag_run_id = nora.trigger(job.id, inputs={})
     run = find_run(trade.services, trade.author, job_id=job.id, dag_run_id=dag_run_id)
-    assert trade.services.runs.gate_states([run.id]) == {run.id: "waiting"}
+    assert trade.services.deployments.gate_states([run.id]) == {run.id: "waiting"}
     assert nora.dag_run(job.id, dag_run_id).enclave_task is None
     assert not trade.settings.result_dir(run.id).exists()
     trade.approve(job, "pia")

@@ -158,8 +158,8 @@ class ReviewMachine(RuleBasedStateMachine):
         view = self.cast.show(self.job_id)
         assert (view.status, view.accepted_revision, len(view.revisions)) == (self.status, self.accepted, self.revision)
         wanted = {f"{self.job_id}@{number}": word for number, word in self.gates.items()}
-        assert self.cast.services.runs.gate_states(list(wanted)) == wanted
-        deployed = [each.revision for each in self.cast.services.runs.deployable()]
+        assert self.cast.services.deployments.gate_states(list(wanted)) == wanted
+        deployed = [each.revision for each in self.cast.services.deployments.deployable()]
         assert deployed == [number for number, word in sorted(self.gates.items()) if word in ("waiting", "open")]
 
 

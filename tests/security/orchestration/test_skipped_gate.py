@@ -28,7 +28,7 @@ def context(**over):
 
 
 def operator(study, job_id):
-    digest = study.services.runs.dag_facts(job_id, 1).digest
+    digest = study.services.deployments.dag_facts(job_id, 1).digest
     return Operator(task_id="run", job_id=job_id, revision=1, job_digest=digest)
 
 

@@ -46,7 +46,7 @@ def make_facts(**over):
     return DagFacts(**(values | over))
 
 
-class Runs:
+class Deployments:
     """Facts of a few jobs, as the service gives them."""
 
     def __init__(self, *facts):
@@ -65,7 +65,7 @@ class Runs:
 @pytest.fixture
 def jobs():
     def put(*facts):
-        use_services(SimpleNamespace(runs=Runs(*facts)))
+        use_services(SimpleNamespace(deployments=Deployments(*facts)))
 
     put(make_facts())
     return put
@@ -90,7 +90,7 @@ def test_dag_built_twice_is_the_same(jobs):
 def test_dag_built_with_another_hash_seed_is_the_same(jobs, seed, request):
     code = (
         "import runpy, sys; m = runpy.run_path(sys.argv[1]);"
-        "from types import SimpleNamespace as N; m['use_services'](N(runs=m['Runs'](m['make_facts']())));"
+        "from types import SimpleNamespace as N; m['use_services'](N(deployments=m['Deployments'](m['make_facts']())));"
         "print(m['serialised'](m['build_dag'](job_id='job-a', revision=1)))"
     )
     done = subprocess.run(

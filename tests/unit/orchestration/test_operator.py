@@ -50,7 +50,7 @@ class Workspaces:
 @pytest.fixture
 def runs():
     service = Runs()
-    use_services(SimpleNamespace(runs=service, workspaces=Workspaces()))
+    use_services(SimpleNamespace(runs=service, deployments=service, workspaces=Workspaces()))
     return service
 
 

@@ -168,10 +168,10 @@ def test_archived_job_is_hidden_and_does_not_run(study):
     study.services.jobs.archive(job.id, actor=study.id("anna"))
     assert study.services.jobs.list(actor=study.id("lea")) == []
     assert len(study.services.jobs.list(actor=study.id("lea"), archived=True)) == 1
-    assert study.services.runs.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "archived"}
-    assert study.services.runs.deployable() == []
+    assert study.services.deployments.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "archived"}
+    assert study.services.deployments.deployable() == []
     study.services.jobs.unarchive(job.id, actor=study.id("anna"))
-    assert study.services.runs.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "open"}
+    assert study.services.deployments.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "open"}
 
 
 def test_rerun_label_follows_the_status(study):

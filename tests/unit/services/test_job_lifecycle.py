@@ -88,7 +88,10 @@ def test_accepted_revision_stays_in_force_until_the_next_is_accepted(study):
     study.services.jobs.edit(actor=study.id("anna"), job_id=job.id, draft=study.draft(description="second"))
     assert study.show(job.id).accepted_revision == 1
     study.submit(job.id)
-    assert study.services.runs.gate_states([f"{job.id}@1", f"{job.id}@2"]) == {f"{job.id}@1": "open", f"{job.id}@2": "waiting"}
+    assert study.services.deployments.gate_states([f"{job.id}@1", f"{job.id}@2"]) == {
+        f"{job.id}@1": "open",
+        f"{job.id}@2": "waiting",
+    }
     study.vote(job.id, "ben")
     study.vote(job.id, "lea")
     assert study.show(job.id).accepted_revision == 2
@@ -127,7 +130,7 @@ def test_vote_after_the_deadline_expires_the_review(study):
     job = study.make_job()
     study.submit(job.id, deadline=study.clock() + timedelta(hours=1))
     study.clock.forward(hours=1)
-    assert study.services.runs.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "expired"}
+    assert study.services.deployments.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "expired"}
     with pytest.raises(ConflictError):
         study.vote(job.id, "ben")
     assert study.show(job.id).status is JobStatus.EXPIRED

@@ -146,8 +146,8 @@ def test_schedule_does_not_start_a_job_that_runs_on_refreshes(study):
 
 def test_dag_facts_name_what_starts_a_run(study):
     follows, runs = study.accepted_job(rerun_terms=make_terms()), on_refresh(study)
-    assert study.services.runs.dag_facts(follows.id, 1).runs_on_refresh_of == ()
-    assert study.services.runs.dag_facts(runs.id, 1).runs_on_refresh_of == ("ds-patients",)
+    assert study.services.deployments.dag_facts(follows.id, 1).runs_on_refresh_of == ()
+    assert study.services.deployments.dag_facts(runs.id, 1).runs_on_refresh_of == ("ds-patients",)
 
 
 def inspected(study, run_id, **over):
@@ -214,11 +214,11 @@ def test_refresh_made_before_the_acceptance_or_for_a_job_that_only_follows_is_no
     study.clock.forward(seconds=1)
     study.vote(job.id, "ben")
     study.vote(job.id, "lea")
-    assert study.services.runs.due_refreshes() == []
+    assert study.services.deployments.due_refreshes() == []
 
 
 def test_refresh_with_other_columns_is_not_due(study):
     on_refresh(study)
     study.clock.forward(seconds=1)
     refresh(study, 2, columns=OTHER_COLUMNS)
-    assert study.services.runs.due_refreshes() == []
+    assert study.services.deployments.due_refreshes() == []

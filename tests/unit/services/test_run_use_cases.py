@@ -101,7 +101,7 @@ def test_waiting_run_is_refused_with_the_reason(study, spoil, word):
     study.submit(job.id)
     run = study.open_run(job.id)
     spoil(study, job.id)
-    assert study.services.runs.gate_states([run.id, "run-unknown"]) == {run.id: word, "run-unknown": "unknown"}
+    assert study.services.deployments.gate_states([run.id, "run-unknown"]) == {run.id: word, "run-unknown": "unknown"}
     with pytest.raises(ConflictError) as caught:
         study.services.runs.start(run.id)
     assert caught.value.facts["word"] == word
@@ -127,7 +127,7 @@ def test_unsharing_stops_waiting_and_running_runs_at_once(study, start):
     assert stopped == (run.id,)
     assert study.services.runs.show(run.id, actor=study.id("anna")).reason == "dataset-unshared"
     assert not study.services.runs.renew_lease(run.id)
-    assert study.services.runs.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "dataset-unshared"}
+    assert study.services.deployments.gate_states([f"{job.id}@1"]) == {f"{job.id}@1": "dataset-unshared"}
     with pytest.raises(ConflictError):
         study.open_run(job.id)
 
@@ -235,7 +235,7 @@ def test_history_is_seen_by_every_member_and_numbered(study):
 def test_dag_facts_hold_no_code_and_only_settable_inputs(study):
     inputs = (make_input(name="a"), make_input(name="b"))
     job = study.accepted_job(inputs=inputs, rerun_terms=make_terms(variable_inputs=("a",), schedule="@daily"))
-    facts = study.services.runs.dag_facts(job.id, 1)
+    facts = study.services.deployments.dag_facts(job.id, 1)
     assert [each.name for each in facts.inputs] == ["a"]
     assert (facts.schedule, facts.digest) == ("@daily", study.spec(job.id).digest)
     assert "SELECT" not in str(asdict(facts))

@@ -51,7 +51,7 @@ def test_run_that_is_given_a_sensitive_input_is_refused_and_does_not_say_whether
 def test_run_reads_the_approved_value_and_airflow_learns_nothing_of_it(study, job):
     run = study.open_run(job.id, inputs={"floor": 9})
     assert run.inputs == {"floor": 9, "secret": CANARY}
-    facts = study.services.runs.dag_facts(job.id, 1)
+    facts = study.services.deployments.dag_facts(job.id, 1)
     assert [each.name for each in facts.inputs] == ["floor"]
     assert CANARY not in repr(facts)
 

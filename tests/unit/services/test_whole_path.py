@@ -17,13 +17,13 @@ def test_path_from_workspace_to_open_gate_holds_until_the_last_vote(study):
     assert set(review.waiting_for) == {study.id("ben"), study.id("lea")}
 
     run = study.open_run(job.id)
-    assert services.runs.gate_states([run.id, f"{job.id}@1"]) == {run.id: "waiting", f"{job.id}@1": "waiting"}
+    assert services.deployments.gate_states([run.id, f"{job.id}@1"]) == {run.id: "waiting", f"{job.id}@1": "waiting"}
 
     assert study.vote(job.id, "ben").status is JobStatus.UNDER_REVIEW
-    assert services.runs.gate_states([run.id]) == {run.id: "waiting"}
+    assert services.deployments.gate_states([run.id]) == {run.id: "waiting"}
     assert study.vote(job.id, "lea").status is JobStatus.ACCEPTED
 
-    assert services.runs.gate_states([run.id]) == {run.id: "open"}
+    assert services.deployments.gate_states([run.id]) == {run.id: "open"}
     assert services.runs.start(run.id).state is RunState.RUNNING
     assert study.show(job.id).stage == "Execution"
 
@@ -38,13 +38,13 @@ def test_workspace_with_all_acceptances_is_active(study):
 
 def test_deployable_marker_changes_with_the_status(study):
     job = study.make_job()
-    assert study.services.runs.deployable() == []
+    assert study.services.deployments.deployable() == []
     study.submit(job.id)
-    (waiting,) = study.services.runs.deployable()
+    (waiting,) = study.services.deployments.deployable()
     study.vote(job.id, "ben")
-    assert study.services.runs.deployable() == [waiting]
+    assert study.services.deployments.deployable() == [waiting]
     study.vote(job.id, "lea")
-    (accepted,) = study.services.runs.deployable()
+    (accepted,) = study.services.deployments.deployable()
     assert isinstance(accepted, DeployableRevision)
     assert (accepted.status, accepted.marker != waiting.marker) == (JobStatus.ACCEPTED, True)
 
