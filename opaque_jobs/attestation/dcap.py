@@ -33,6 +33,8 @@ _EVER_S: Final = 100 * 365 * 24 * 3600
 _TD_DEBUG: Final = 0xFF
 """TD_ATTRIBUTES bits 0 to 7: any of them puts the guest under debug."""
 _TD_MIGRATABLE: Final = 1 << 29
+_SERVICE_GUESTS: Final = ("mr_service_td", "init_service_td_hash", "cur_service_td_hash")
+"""What each newer body says of guests that may act on this one, such as migrating it; zero if there are none."""
 _SGX_DEBUG: Final = 1 << 1
 
 
@@ -126,14 +128,14 @@ def quote_claims(verified: Mapping[str, Any], issued: datetime) -> TdxClaims | S
     while "base" in body:  # each newer body holds the older one
         body = body["base"] | {key: value for key, value in body.items() if key != "base"}
     flags = int.from_bytes(bytes.fromhex(body["td_attributes"]), "little")
-    named = ("td_attributes", "xfam", "mr_seam", "mr_owner", "mr_owner_config", "tee_tcb_svn", "mr_service_td")
+    named = ("td_attributes", "xfam", "mr_seam", "mr_owner", "mr_owner_config", "tee_tcb_svn", "td_id", *_SERVICE_GUESTS)
     return TdxClaims(
         mr_td=bytes.fromhex(body["mr_td"]),
         report_data=bytes.fromhex(body["report_data"]),
         rt_mrs=tuple(bytes.fromhex(body[f"rt_mr{number}"]) for number in range(4)),
         mr_config_id=bytes.fromhex(body["mr_config_id"]),
         debug=bool(flags & _TD_DEBUG),
-        migratable=bool(flags & _TD_MIGRATABLE) or bool(body.get("mr_service_td", "").strip("0")),
+        migratable=bool(flags & _TD_MIGRATABLE) or any(body.get(name, "").strip("0") for name in _SERVICE_GUESTS),
         others=others | {key: body[key] for key in named if key in body},
         **shared,
     )

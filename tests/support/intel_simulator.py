@@ -95,7 +95,7 @@ class IntelMaker:
     Args:
         kind: `SGX` or `TDX`.
         version: Of the quote's format.
-        body_type: Of version 5: 1 SGX, 2 TDX 1.0, 3 TDX 1.5.
+        body_type: Of version 5: 1 SGX, 2 TDX 1.0, 3 TDX 1.5, 4 TDX 1.5 extended.
         tcb_over: Changes TCB info.
         identity_over: Changes the identity of the quoting enclave.
     """
@@ -154,8 +154,13 @@ class IntelMaker:
                 "rt_mr0": b"\x10" * 48, "rt_mr1": b"\x11" * 48, "rt_mr2": b"\x12" * 48, "rt_mr3": bytes(48),
                 "report_data": REPORT_DATA,
             }  # fmt: skip
-            if self.body_type == 3:
+            if self.body_type > 2:
                 given |= {"tee_tcb_svn_2": bytes((5, 0, 2)) + bytes(13), "mr_service_td": bytes(48)}
+            if self.body_type > 3:
+                given |= {
+                    "vmid": bytes(1), "td_id": b"\x1d" * 32, "dev_info": bytes(48), "init_service_td_hash": bytes(48),
+                    "init": bytes(8 + 16 + 16 + 12), "cur_service_td_hash": bytes(48), "cur": bytes(8),
+                }  # fmt: skip
         return b"".join((given | over).values())
 
     def quote(self, *, chain: tuple[bytes, ...] | None = None, qe: dict[str, bytes] | None = None, **over: Any) -> bytes:

@@ -23,6 +23,7 @@ FORMS = {
     "TDX 1.0, version 4": {},
     "TDX 1.0, version 5": {"version": 5},
     "TDX 1.5, version 5": {"version": 5, "body_type": 3},
+    "TDX 1.5 extended, version 5": {"version": 5, "body_type": 4},
 }
 
 
@@ -174,6 +175,13 @@ def test_guest_under_debug_is_refused(bit):
 def test_enclave_under_debug_is_refused():
     maker = IntelMaker(kind=SGX, version=3)
     assert refused(maker, maker.quote(attributes=b"\7" + bytes(15)), "debug-enabled")
+
+
+@pytest.mark.parametrize("field", ["init_service_td_hash", "cur_service_td_hash"])
+def test_guest_of_the_newest_body_that_is_bound_to_a_service_guest_is_told_to_the_policy(field):
+    maker = IntelMaker(version=5, body_type=4)
+    assert not verify(maker).migratable
+    assert verify(maker, maker.quote(**{field: bytes(47) + b"\1"})).migratable
 
 
 GUESTS = {
