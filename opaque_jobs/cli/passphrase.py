@@ -72,17 +72,24 @@ def read_passphrase(file: Path) -> str:
         with file.open("rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
             data = opened.read(_LIMIT_BYTES + 1)
-    except OSError:
-        raise NotFoundError("the passphrase file cannot be read", hint="give the path of a file that you may read") from None
+    except OSError as error:
+        raise NotFoundError(
+            f"{_shown(file)} cannot be read: {error.strerror}", hint="give the path of a file that you may read"
+        ) from None
     if stat.S_ISREG(mode) and mode & 0o077:
-        raise ConfigurationError("others may read the passphrase file", hint="run: chmod 600 FILE")
+        raise ConfigurationError(f"others may read {_shown(file)}", hint=f"run: chmod 600 {file}")
     try:
         first = data.decode().split("\n", 1)[0].removesuffix("\r")
     except UnicodeDecodeError:
         first = ""
     if not first or len(data) > _LIMIT_BYTES:
-        raise InvalidInputError("the passphrase file has no passphrase in its first line", hint="write it there as UTF-8 text")
+        raise InvalidInputError(f"{_shown(file)} has no passphrase in its first line", hint="write it there as UTF-8 text")
     return first
+
+
+def _shown(file: Path) -> str:
+    # Whoever takes the option for the passphrase itself gives a bare name of no file: that is not repeated.
+    return f"the passphrase file {file}" if len(file.parts) > 1 or file.exists() else "the passphrase file"
 
 
 def ask_passphrase(whose: str, *, file: Path | None = None, fresh: bool = False, what: str = "passphrase") -> str:

@@ -218,6 +218,8 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
         ConflictError: It is shared there already, or the workspace is not active.
         DeniedError: The member is not of the owner.
     """
+    owner = opened.workspaces.organisation(member.organisation_id)
+    check_answers(owner.broker_address, owner.entry.id)
     statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
     view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     try:

@@ -51,7 +51,7 @@ def organisation(session: Session, id_or_name: str) -> OrganisationRecord:
         or_(OrganisationRow.id == id_or_name, OrganisationRow.name == id_or_name),
     )
     if found is None:
-        raise NotFoundError("no such organisation", hint="list them with 'opaque-jobs org list'")
+        raise NotFoundError(f"no such organisation: '{id_or_name}'", hint="list them with 'opaque-jobs org list'")
     return found
 
 
@@ -76,7 +76,7 @@ def member(session: Session, member_id: str) -> MemberRecord:
     Raises:
         NotFoundError: Nobody by that id.
     """
-    return _known(fetch_one(session, MemberRecord, MemberRow, MemberRow.id == member_id))
+    return _known(fetch_one(session, MemberRecord, MemberRow, MemberRow.id == member_id), member_id)
 
 
 def member_by_name(session: Session, name: str) -> MemberRecord:
@@ -85,12 +85,12 @@ def member_by_name(session: Session, name: str) -> MemberRecord:
     Raises:
         NotFoundError: Nobody by that name.
     """
-    return _known(fetch_one(session, MemberRecord, MemberRow, MemberRow.name == name))
+    return _known(fetch_one(session, MemberRecord, MemberRow, MemberRow.name == name), name)
 
 
-def _known(found: MemberRecord | None) -> MemberRecord:
+def _known(found: MemberRecord | None, wanted: str) -> MemberRecord:
     if found is None:
-        raise NotFoundError("no such member", hint="list them with 'opaque-jobs member list'")
+        raise NotFoundError(f"no such member: '{wanted}'", hint="list them with 'opaque-jobs member list'")
     return found
 
 

@@ -129,7 +129,7 @@ TABLE = {
     "value-that-is-no-number": ("job test Good --input floor=many --as anna", "good.sql", 5, ["floor"]),
     "value-of-an-unknown-input": ("job test Good --input roof=1 --as anna", "good.sql", 5, ["roof"]),
     "run-without-airflow": ("run start Good --as anna", "good.sql", 3, ["does not run", "opaque-jobs up"]),
-    "member-that-is-unknown": ("dataset list --as nobody", "good.sql", 4, ["no such member", "member list"]),
+    "member-that-is-unknown": ("dataset list --as nobody", "good.sql", 4, ["no such member: 'nobody'", "member list"]),
     "member-that-is-not-named": ("dataset list", "good.sql", 5, ["--as MEMBER"]),
 }  # fmt: skip
 
@@ -236,6 +236,12 @@ def broker_away(installation):
 def test_broker_that_does_not_answer_keeps_data_from_being_made(installation, app, files, passphrases):
     arguments = ENCRYPT.format(file=files / "good.csv", **passphrases).split()
     refused(CliRunner().invoke(app, [*arguments, "--home", str(installation.home)]), 3, "127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("broker_away", "untouched")
+def test_broker_that_does_not_answer_keeps_data_from_being_shared(installation, app, passphrase_file):
+    arguments = ["dataset", "share", "visits", "Study", "--as", "anna", "--passphrase-file", str(passphrase_file)]
+    refused(CliRunner().invoke(app, [*arguments, "--home", str(installation.home)]), 3, "127.0.0.1:9", "broker serve --org")
 
 
 def program(*arguments, before="", **over):

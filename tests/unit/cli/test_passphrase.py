@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from opaque_jobs.cli.passphrase import PASSPHRASE_FILE, ask_passphrase, read_passphrase
@@ -17,19 +19,25 @@ def test_passphrase_file_gives_its_first_line_only(tmp_path):
 def test_passphrase_file_readable_by_others_is_refused(tmp_path):
     file = private(tmp_path / "p", b"correct horse")
     file.chmod(0o640)
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=str(file)):
         read_passphrase(file)
 
 
 @pytest.mark.parametrize("data", [b"", b"\nsecond", b"\xff\xfe", b"x" * 5000])
 def test_passphrase_file_without_a_passphrase_is_refused(tmp_path, data):
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError, match=str(tmp_path / "p")):
         read_passphrase(private(tmp_path / "p", data))
 
 
-def test_passphrase_file_missing_is_not_found(tmp_path):
-    with pytest.raises(NotFoundError):
+def test_passphrase_file_missing_is_named(tmp_path):
+    with pytest.raises(NotFoundError, match=f"{tmp_path / 'none'} cannot be read: No such file"):
         read_passphrase(tmp_path / "none")
+
+
+def test_passphrase_given_in_place_of_a_file_is_not_repeated():
+    with pytest.raises(NotFoundError) as caught:
+        read_passphrase(Path("correct horse"))
+    assert "horse" not in f"{caught.value} {caught.value.hint} {caught.value.facts}"
 
 
 def test_passphrase_from_the_file_that_the_environment_names(tmp_path, monkeypatch):
