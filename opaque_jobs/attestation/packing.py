@@ -14,7 +14,8 @@ from opaque_jobs.errors import InvalidInputError
 
 __all__ = ["MAX_PACKED_BYTES", "der_items", "layers", "text_bytes"]
 
-MAX_PACKED_BYTES: Final = 4 << 20
+MAX_PACKED_BYTES: Final = 1 << 20
+"""Of what was compressed: little sent must not make brokers read much."""
 _MOST_LAYERS: Final = 4
 _GZIP: Final = b"\x1f\x8b"
 _AS_GZIP: Final = 31
@@ -22,6 +23,8 @@ _AS_GZIP: Final = 31
 _HEXADECIMAL: Final = re.compile(rb"(?:0x)?((?:[0-9a-fA-F]{2})+)")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
 _SEQUENCE: Final = 0x30
+_DER_HEADER_BYTES: Final = 5
+_MOST_ITEMS: Final = 64
 
 
 def layers(data: bytes) -> Iterator[bytes]:
@@ -52,20 +55,22 @@ def text_bytes(data: bytes) -> bytes:
 
 
 def der_items(data: bytes) -> tuple[bytes, ...]:
-    """Split DER sequences that stand in a row; one that is damaged comes as it is, to be refused by whoever reads it."""
+    """Split DER sequences that stand in a row; what is damaged or too much comes as it is, to be refused by whoever reads it."""
     items: list[bytes] = []
-    while data:
-        size = _der_size(data)
-        items.append(data[:size])
-        data = data[size:]
-    return tuple(items)
+    at = 0
+    while at < len(data) and len(items) < _MOST_ITEMS:
+        size = _der_size(data[at : at + _DER_HEADER_BYTES]) or len(data)
+        items.append(data[at : at + size])
+        at += size
+    return (*items, data[at:]) if at < len(data) else tuple(items)
 
 
-def _der_size(data: bytes) -> int:
-    many = data[1] & 0x7F if len(data) > 1 and data[1] & 0x80 else 0
-    if data[0] != _SEQUENCE or not 1 <= many <= 3:
-        return len(data)
-    return 2 + many + int.from_bytes(data[2 : 2 + many], "big")
+def _der_size(header: bytes) -> int:
+    """Give a sequence's size, header included; zero if it is none of a size that is worth reading."""
+    many = header[1] & 0x7F if len(header) > 1 and header[1] & 0x80 else 0
+    if header[0] != _SEQUENCE or not 1 <= many <= _DER_HEADER_BYTES - 2:
+        return 0
+    return 2 + many + int.from_bytes(header[2 : 2 + many], "big")
 
 
 def _inflated(data: bytes) -> bytes:

@@ -292,6 +292,13 @@ def test_collateral_without_a_date_is_refused(date):
         verify(IntelMaker(identity_over={"issueDate": date}))
 
 
+@pytest.mark.parametrize("version", [0, 2, 6])
+def test_quote_of_an_unknown_version_is_refused(version):
+    maker = IntelMaker(kind=SGX, version=3)
+    with pytest.raises(InvalidInputError, match="no quote of a known version"):
+        verify(maker, bytes((version,)) + maker.quote()[1:])
+
+
 def test_platform_id_of_an_unknown_kind_is_refused():
     maker = IntelMaker()
     raw = maker.quote()

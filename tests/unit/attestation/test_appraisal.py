@@ -192,6 +192,11 @@ def test_nitro_document_with_another_register_is_refused(claims, pcrs):
     assert (failed(claims, policy), status(claims, policy)) == (("measurement-not-approved",), EarStatus.CONTRAINDICATED)
 
 
+def test_sgx_enclave_of_another_measurement_is_refused():
+    policy = make_sgx_policy(mr_enclaves=("cd" * 32,))
+    assert (failed(SGX, policy), status(SGX, policy)) == (("measurement-not-approved",), EarStatus.CONTRAINDICATED)
+
+
 def test_debug_is_refused_whatever_the_policy_and_without_one():
     for claims in (replace(SNP, debug=True), replace(TDX, debug=True), replace(NITRO, pcrs={0: b"\0" * 48})):
         assert (failed(claims, None), status(claims, None)) == (("debug-enabled",), EarStatus.CONTRAINDICATED)

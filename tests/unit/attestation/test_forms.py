@@ -247,6 +247,14 @@ def test_file_beside_evidence_that_is_something_else_is_refused(item):
         parse_pieces([item])
 
 
+@pytest.mark.parametrize("item", [b"\x30\x81\x00", DERS[0]])
+def test_many_items_in_a_row_are_refused_before_they_are_read(item):
+    row = item * (900_000 // len(item))
+    assert len(der_items(row)) == 65
+    with pytest.raises(InvalidInputError):
+        parse_pieces([row])
+
+
 def test_der_items_are_split_by_their_lengths():
     assert der_items(b"".join(DERS)) == DERS
     assert der_items(b"\x30\x03\x02\x01\x01") == (b"\x30\x03\x02\x01\x01",)
