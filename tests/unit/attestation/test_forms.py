@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from opaque_jobs.attestation.certificates import pem_text
 from opaque_jobs.attestation.collateral import parse_pieces
-from opaque_jobs.attestation.envelope import EvidenceEnvelope
+from opaque_jobs.attestation.envelope import MAX_EVIDENCE_BYTES, EvidenceEnvelope
 from opaque_jobs.attestation.forms import EvidenceKind, read_evidence
 from opaque_jobs.attestation.hardware import verify_claims
 from opaque_jobs.attestation.packing import MAX_PACKED_BYTES, der_items, layers
@@ -167,7 +167,25 @@ def test_quote_or_document_in_every_form_is_told_by_its_content(form):
     assert (found.kind, found.report, found.collateral) == (kind, report, ())
 
 
+def wrapped(times):
+    data = in_json(report=b64(REPORT))
+    for _ in range(times):
+        data = in_json(evidence=data.decode())
+    return data
+
+
 NONE = {
+    "nothing": b"",
+    "too much": REPORT + bytes(MAX_EVIDENCE_BYTES),
+    "report wrapped too often": wrapped(6),
+    "message with a fourth part": as_go_message(REPORT) + b"\x22\x00",
+    "message without a report": b"\x12\x00",
+    "message whose report is a number": b"\x08\x01",
+    "message whose report has a field of its own": b"\x0a\x03\x98\x06\x01",
+    "message whose version is bytes": b"\x0a\x03\x0a\x01\x02",
+    "message whose id is a number": b"\x0a\x02\x20\x01",
+    "message cut short": as_go_message(REPORT)[:-20],
+    "message of fixed numbers": b"\x0a\x05\x0d\x02\x00\x00\x00",
     "report cut short": REPORT[:-1],
     "report with a byte behind it": REPORT + b"\1",
     "cloud's header without a report": b"HCLA" + bytes(600),
