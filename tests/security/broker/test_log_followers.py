@@ -1,0 +1,201 @@
+"""A broker that follows a log: each lie of a page is refused, all or nothing, and what nobody signed teaches nothing."""
+
+from dataclasses import replace
+
+import pytest
+
+from opaque_jobs.broker.anchor import Anchor, Mark
+from opaque_jobs.broker.monitor import accept_page, followed_to
+from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.crypto.log_proof import proven
+from opaque_jobs.domain.log import EntryKind, parse_entry
+from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
+from tests.world import World
+
+
+class Follower:
+    """The hospital's broker, and a log with a roster, its acceptances and a run."""
+
+    def __init__(self, folder):
+        self.world = World()
+        self.roster = self.world.make_roster()
+        self.world.make_bundle(self.world.make_spec())
+        self.broker = self.world.make_broker(self.world.hospital, folder / "broker")
+
+    def take(self, **over):
+        accept_page(self.broker, self.world.log.page(0, **over).to_bytes())
+
+    def entries(self, at, **over):
+        entries = list(self.world.log.logged)
+        entries[at] = replace(entries[at], **over)
+        return tuple(entries)
+
+
+@pytest.fixture
+def follower(tmp_path):
+    return Follower(tmp_path)
+
+
+def test_honest_page_is_followed(follower):
+    follower.take()
+    assert followed_to(follower.broker, "ws-1") == follower.world.log.tree.size
+
+
+def changed_entry(f):
+    return {"entries": f.entries(-1, entry=replace(f.world.log.logged[-1].entry, at="2026-03-02T09:00:00+00:00"))}
+
+
+def changed_document(f):
+    return {"entries": f.entries(2, document="{}")}
+
+
+def dropped_document(f):
+    return {"entries": f.entries(2, document=None)}
+
+
+def dropped_entry(f):
+    return {"entries": tuple(f.world.log.logged[:-1])}
+
+
+def dropped_entry_in_between(f):
+    return {"entries": (*f.world.log.logged[:3], *f.world.log.logged[4:])}
+
+
+def swapped_entries(f):
+    first, second, *rest = f.world.log.logged
+    return {"entries": (second, first, *rest)}
+
+
+def entry_of_another_workspace(f):
+    return {"entries": f.entries(-1, entry=replace(f.world.log.logged[-1].entry, workspace_id="ws-2"))}
+
+
+def checkpoint_of_an_earlier_size(f):
+    return {"checkpoint": f.world.log.note(2)}
+
+
+def checkpoint_by_another_key(f):
+    f.world.log.key = SigningKey.generate()
+    return {}
+
+
+def page_of_another_workspace(_f):
+    return {"workspace_id": "ws-2"}
+
+
+LIES = [
+    changed_entry,
+    changed_document,
+    dropped_document,
+    dropped_entry,
+    dropped_entry_in_between,
+    swapped_entries,
+    entry_of_another_workspace,
+    checkpoint_of_an_earlier_size,
+    checkpoint_by_another_key,
+    page_of_another_workspace,
+]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_page_that_lies_is_refused_whole(follower, lie):
+    over = lie(follower)
+    with pytest.raises(TrustError):
+        follower.take(**over)
+    assert followed_to(follower.broker, "ws-1") == 0
+    with follower.broker.store.transaction() as memory:
+        assert memory.roster("ws-1") is None
+
+
+def test_page_that_begins_elsewhere_is_refused(follower):
+    with pytest.raises(ConflictError):
+        accept_page(follower.broker, follower.world.log.page(1).to_bytes())
+
+
+def test_entry_that_names_what_is_filed_with_another_place_is_refused_though_the_log_signed_it(follower):
+    log = follower.world.log
+    entry = replace(log.logged[-1].entry, seq=log.tree.size + 4)
+    keeper = World()
+    keeper.log = type(log)("ws-1", log.key)
+    for each in log.logged:
+        keeper.log.append(each.entry.kind, each.entry.subject, each.document and each.document.encode(), **each.entry.facts)
+    keeper.log.logged[-1] = replace(keeper.log.logged[-1], entry=entry)
+    with pytest.raises(TrustError, match="not what it names"):
+        accept_page(follower.broker, keeper.log.page(0).to_bytes())
+
+
+def test_page_with_a_byte_changed_is_refused(follower):
+    page = follower.world.log.page(0).to_bytes()
+    for at in range(0, len(page), 401):
+        with pytest.raises((OpaqueJobsError, UnicodeDecodeError)):
+            accept_page(follower.broker, page[:at] + bytes([page[at] ^ 1]) + page[at + 1 :])
+    assert followed_to(follower.broker, "ws-1") == 0
+
+
+def test_each_byte_of_an_entry_and_of_its_path_counts():
+    world = World()
+    world.make_bundle(world.make_spec())
+    shown = world.log.proven(world.log.logged[-1].entry)
+    assert proven(shown, world.log.checkpoint())
+    body = shown.entry.to_bytes()
+    for at in range(len(body)):
+        try:
+            entry = parse_entry(body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :])
+        except OpaqueJobsError:
+            continue
+        assert not proven(replace(shown, entry=entry), world.log.checkpoint())
+    for level, each in enumerate(shown.path):
+        for at in range(len(each)):
+            flipped = each[:at] + chr(ord(each[at]) ^ 1) + each[at + 1 :]
+            path = (*shown.path[:level], flipped, *shown.path[level + 1 :])
+            assert not proven(replace(shown, path=path), world.log.checkpoint())
+
+
+def test_page_of_a_workspace_that_nobody_vouches_for_is_refused(tmp_path):
+    world = World()
+    world.log.append(EntryKind.RUN, "run-1")
+    broker = world.make_broker(world.hospital, tmp_path / "broker")
+    with pytest.raises(TrustError, match="no member list"):
+        accept_page(broker, world.log.page(0).to_bytes())
+
+
+def test_withdrawal_by_a_stranger_teaches_nothing(follower):
+    world, spec = follower.world, follower.world.make_spec()
+    stranger = replace(world.carl, key=SigningKey.generate())
+    world.log.append(EntryKind.WITHDRAWAL, spec.job_id, world.withdrawal(spec, stranger))
+    follower.take()
+    with follower.broker.store.transaction() as memory:
+        assert not memory.withdrawn("ws-1", spec.digest)
+
+
+def test_withdrawal_by_a_member_counts(follower):
+    world, spec = follower.world, follower.world.make_spec()
+    world.log.append(EntryKind.WITHDRAWAL, spec.job_id, world.withdrawal(spec, world.carl))
+    follower.take()
+    with follower.broker.store.transaction() as memory:
+        assert memory.withdrawn("ws-1", spec.digest)
+
+
+def test_list_that_not_all_accepted_is_not_in_force(follower):
+    world = follower.world
+    after = world.next_roster(follower.roster)
+    world.log.once(EntryKind.ROSTER, "ws-1", after.to_bytes())
+    for each in world.acceptances(after)[:-1]:
+        world.log.once(EntryKind.ACCEPTANCE, "ws-1", each)
+    follower.take()
+    with follower.broker.store.transaction() as memory:
+        assert memory.roster("ws-1") == follower.roster
+
+
+def test_mark_lets_no_older_other_or_unmarked_database_pass(tmp_path):
+    anchor = Anchor(tmp_path / "memory.anchor")
+    assert anchor.allows(Mark(identity="a", steps=0))
+    assert not anchor.allows(Mark(identity="a", steps=1))
+    anchor.keep(Mark(identity="a", steps=5))
+    allowed = [steps for steps in range(8) if anchor.allows(Mark(identity="a", steps=steps))]
+    assert (allowed, anchor.steps) == ([5, 6, 7], 5)
+    assert not anchor.allows(Mark(identity="b", steps=9))
+    (tmp_path / "memory.anchor").write_bytes(b"{}")
+    assert not anchor.allows(Mark(identity="a", steps=9))
+    with pytest.raises(InvalidInputError):
+        accept_page(None, b"{}")

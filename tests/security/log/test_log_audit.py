@@ -1,0 +1,175 @@
+"""The audit of a whole log, one lie at a time: each is found in the step meant for it, and the first broken entry is named."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, sign_checkpoint
+from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.crypto.merkle import EMPTY, leaf_hash
+from opaque_jobs.crypto.service_keys import load_service_key
+from opaque_jobs.domain.canonical import canonical_bytes, digest
+from opaque_jobs.services.access import roster_in_force
+from opaque_jobs.services.log_audit import Witness, audit_log
+
+
+class Stored:
+    """What is stored of the history's log, to be changed; `sign` is what whoever holds the log's key can do."""
+
+    def __init__(self, history):
+        cast = history.cast
+        self.entries = list(cast.services.logs.kept(cast.workspace_id, actor=cast.id("lea")))
+        with cast.services.context.store.read() as session:
+            self.roster = roster_in_force(session, cast.workspace_id)
+        self.key = load_service_key(cast.services.context.settings.log_key_path)
+        self.note, self.root = "", b""
+        self.sign()
+        seen = Checkpoint(origin=log_origin(self.roster.workspace_id), size=len(self.entries), root=self.root)
+        self.witness = Witness(member_id="member-lea", key_ids=[cast.people["lea"].entry.key_id], seen=seen)
+
+    def sign(self, key=None):
+        tree = EMPTY
+        for at, kept in enumerate(self.entries):
+            made = {}
+            tree = tree.append(leaf_hash(kept.body), lambda level, _at, node, made=made: made.update({level: node}))
+            self.entries[at] = replace(kept, nodes=made)
+        self.root = tree.root
+        said = Checkpoint(origin=log_origin(self.roster.workspace_id), size=tree.size, root=tree.root)
+        self.note = sign_checkpoint(said, key or self.key)
+
+    def first(self, kind):
+        return next(at for at, kept in enumerate(self.entries) if kept.filed[0] == kind)
+
+    def change(self, at, /, *, document=None, **over):
+        kept = self.entries[at]
+        body = json.loads(kept.body) | over
+        if document is not None:
+            body["statement"] = digest(document)
+        filed = (body["kind"], body["subject"], body["statement"])
+        self.entries[at] = replace(kept, body=canonical_bytes(body), filed=filed, document=document or kept.document)
+
+    def audit(self):
+        return audit_log(self.entries, note=self.note, in_force=self.roster, witness=self.witness)
+
+
+@pytest.fixture
+def stored(history):
+    return Stored(history)
+
+
+def test_sound_log_holds(stored):
+    report = stored.audit()
+    assert (report.holds, len(report.steps), report.entry) == (True, 7, None)
+
+
+def found(stored, step, entry=None):
+    report = stored.audit()
+    assert (len(report.steps), report.entry) == (step, entry), report.steps[-1]
+    assert report.steps[-1].problem
+    assert not any(each.problem for each in report.steps[:-1])
+
+
+def test_checkpoint_by_another_key_is_found(stored):
+    stored.sign(SigningKey.generate())
+    found(stored, 1)
+
+
+@pytest.mark.parametrize("at", [0, 4, -1])
+def test_missing_entry_is_named(stored, at):
+    del stored.entries[at]
+    found(stored, 2, at if at >= 0 else len(stored.entries))
+
+
+@pytest.mark.parametrize("filed", [("run", "x", None), ("vote", "x", None)])
+def test_entry_filed_elsewhere_is_named(stored, filed):
+    stored.entries[3] = replace(stored.entries[3], filed=filed)
+    found(stored, 2, 3)
+
+
+def test_entry_of_another_place_or_log_is_named(stored):
+    stored.change(3, workspace_id="ws-2")
+    stored.sign()
+    found(stored, 2, 3)
+
+
+def test_changed_document_is_named(stored):
+    at = stored.first("vote")
+    stored.entries[at] = replace(stored.entries[at], document=b"{}")
+    found(stored, 3, at)
+
+
+def test_signed_kind_that_names_nothing_is_named(stored):
+    at = stored.first("withdrawal")
+    stored.change(at, statement=None)
+    stored.entries[at] = replace(stored.entries[at], document=None)
+    stored.sign()
+    found(stored, 3, at)
+
+
+@pytest.mark.parametrize("kind", ["acceptance", "vote", "withdrawal", "sharing", "release"])
+def test_signature_of_nobodys_is_named_though_the_log_signed_it(stored, kind):
+    at = stored.first(kind)
+    envelope = json.loads(stored.entries[at].document)
+    envelope["signatures"][0]["sig"] = "A" * 86 + "=="
+    stored.change(at, document=canonical_bytes(envelope))
+    stored.sign()
+    found(stored, 4, at)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fact", "value"),
+    [
+        ("roster", "epoch", 9),
+        ("acceptance", "epoch", 9),
+        ("vote", "actor", "member-lea"),
+        ("vote", "decision", "reject"),
+        ("vote", "job_digest", "x"),
+        ("withdrawal", "actor", "member-lea"),
+        ("withdrawal", "job_digest", "x"),
+        ("sharing", "shared", False),
+        ("sharing", "actor", "member-lea"),
+        ("release", "organisation_id", "org-x"),
+        ("release", "job_digest", "x"),
+        ("outcome", "job_digest", "x"),
+    ],
+)
+def test_entry_that_says_otherwise_than_what_was_signed_is_named(stored, kind, fact, value):
+    at = stored.first(kind)
+    facts = json.loads(stored.entries[at].body)["facts"]
+    stored.change(at, facts=facts | {fact: value})
+    stored.sign()
+    found(stored, 4, at)
+
+
+def test_member_list_in_force_that_the_log_does_not_end_with_is_found(stored):
+    stored.roster = replace(stored.roster, name="Other")
+    found(stored, 5)
+
+
+def test_member_list_that_names_me_with_a_strange_key_is_found(stored):
+    stored.witness = replace(stored.witness, key_ids=["sha256:" + "00" * 32])
+    found(stored, 5)
+
+
+def test_entry_changed_after_signing_is_named(stored):
+    stored.change(5, at="2026-01-01T00:00:00+00:00")
+    found(stored, 6, 5)
+
+
+def test_damaged_node_is_found_though_the_tree_is_right(stored):
+    nodes = {**stored.entries[7].nodes, 0: b"\0" * 32}
+    stored.entries[7] = replace(stored.entries[7], nodes=nodes)
+    found(stored, 6, 7)
+
+
+def test_log_that_was_written_anew_and_signed_is_found_by_memory_alone(stored):
+    stored.change(stored.first("run"), at="2026-01-01T00:00:00+00:00")
+    stored.sign()
+    found(stored, 7)
+
+
+def test_log_that_was_cut_and_signed_is_found_by_memory_alone(stored):
+    del stored.entries[-1]
+    stored.sign()
+    found(stored, 7, len(stored.entries))
