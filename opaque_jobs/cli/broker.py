@@ -1,5 +1,6 @@
 """`opaque-jobs broker`: one organisation's key broker, run by that organisation."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -12,12 +13,13 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.dataset import find_dataset
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
+from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
-from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, present_key_id, services
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.release import HoldScope
-from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
 from opaque_jobs.services.views import JobView
 
 __all__ = ["app"]
@@ -61,18 +63,40 @@ def show(*, org: Org) -> None:
 
 @app.command("move")
 def move(*, org: Org, address: Annotated[str, typer.Argument(help="http(s)://host:port")]) -> None:
-    """Tell this installation that a key broker answers elsewhere now (its keys stay)."""
+    """Tell this installation, and its members in this home, that a key broker answers elsewhere now (its keys stay)."""
     with services() as opened:
         known = opened.workspaces
         view = known.move_broker(known.organisation(org).entry.id, broker_address=address)
+        settings = opened.context.settings
+        for name in members_here(settings, view.entry.id):
+            own = pinned_organisation(settings, opened.workspaces.member_for_login(name))
+            pin_organisation(settings, name, replace(own, broker_address=address))
     print_record({"organisation": view.entry.name, "address": view.broker_address}, as_json=common().json)
 
 
 @app.command("pin")
-def pin(*, member: Annotated[str, typer.Argument(help="A member of the broker's organisation, by name.")]) -> None:
-    """Pin the key of an own member at the broker: only what pinned members sign can deposit keys or share data sets."""
+def pin(
+    *,
+    member: Annotated[str, typer.Argument(help="A member of the broker's organisation, by name.")],
+    key_id: Annotated[
+        str | None,
+        typer.Argument(
+            help="The id of their key (sha256:...), as 'opaque-jobs member show' prints it where their key is; "
+            "left out only if that is here."
+        ),
+    ] = None,
+) -> None:
+    """Pin the key of an own member at the broker: only what pinned members sign can deposit keys or share data sets.
+
+    Whoever holds a pinned key can alone release the organisation's data: get the id from the member, not from the database.
+    """
     with services() as opened:
-        entry = opened.workspaces.member_for_login(member)
+        entry, settings = opened.workspaces.member_for_login(member), opened.context.settings
+        if entry.key_id != (key_id or present_key_id(settings, member)):
+            raise TrustError(
+                f"the database names another key of '{member}' than the one that is to be pinned",
+                hint="nothing was pinned; compare with 'opaque-jobs member show' where the member's key is",
+            )
         pin_member(opened.context.settings.broker_dir(entry.organisation_id), entry)
     print_record({"member": entry.name, "key_id": entry.key_id, "pinned": True}, as_json=common().json)
 
@@ -123,7 +147,7 @@ def hold_(
             scope, subject = HoldScope.DATASET, find_dataset(opened, actor, dataset).id
         if job:
             scope, subject = HoldScope.JOB, _standing_digest(find_job(opened, actor, job))
-        owner = opened.workspaces.organisation(actor.organisation_id)
+        owner = pinned_organisation(opened.context.settings, actor)
         said = hold(
             owner,
             actor,

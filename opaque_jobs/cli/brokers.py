@@ -7,6 +7,7 @@ from typing import Final
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import config_path, load_config
 from opaque_jobs.cli.child import Child
+from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import BrokerPush, OrganisationView
@@ -31,11 +32,12 @@ def check_answers(address: str, organisation_id: str) -> None:
             raise ConflictError(f"another organisation's key broker answers at {address}", hint="give each its own port")
 
 
-def push(statements: BrokerPush, *, sharings: Sequence[bytes] = (), only: str | None = None) -> None:
+def push(statements: BrokerPush, own: OwnOrganisation | None, *, sharings: Sequence[bytes] = (), only: str | None = None) -> None:
     """Send what members signed to every broker of the workspace.
 
     Args:
         statements: The member list in force, and withdrawals.
+        own: Whose broker is reached where its members were told; None, and where the services say, for housekeeping alone.
         sharings: Sharing statements too.
         only: Just this organisation's broker.
 
@@ -49,7 +51,8 @@ def push(statements: BrokerPush, *, sharings: Sequence[bytes] = (), only: str | 
         if only not in (None, target.organisation_id):
             continue
         try:
-            with BrokerClient(target.address) as client:
+            mine = own is not None and own.entry.id == target.organisation_id
+            with BrokerClient(own.broker_address if own and mine else target.address) as client:
                 client.push(
                     roster=statements.roster,
                     acceptances=statements.acceptances,

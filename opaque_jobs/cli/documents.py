@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
+from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.cli.rotation import Rotated
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.reasons import in_words
-from opaque_jobs.domain.workspace import MemberEntry, Roster
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, decode_key, key_id
 from opaque_jobs.services.views import (
     DatasetView,
     JobView,
@@ -23,6 +24,7 @@ __all__ = [
     "member_document",
     "moment",
     "organisation_document",
+    "own_organisation_document",
     "review_document",
     "rotated_document",
     "run_document",
@@ -42,6 +44,19 @@ def organisation_document(view: OrganisationView) -> dict[str, Any]:
         "name": view.entry.name,
         "sealing_key_id": view.entry.sealing_key_id,
         "broker": view.broker_address,
+    }
+
+
+def own_organisation_document(own: OwnOrganisation) -> dict[str, Any]:
+    """Organisation as its own members know it."""
+    return {"organisation": own.entry.name, **_key_ids(own.entry), "broker": own.broker_address}
+
+
+def _key_ids(entry: OrganisationEntry) -> dict[str, str]:
+    return {
+        "sealing_key_id": entry.sealing_key_id,
+        "broker_deposit_key_id": key_id(decode_key(entry.broker_deposit_key)),
+        "broker_signing_key_id": key_id(decode_key(entry.broker_signing_key)),
     }
 
 
@@ -69,6 +84,11 @@ def _agreement(roster: Roster) -> dict[str, Any]:
     """What members agree on by accepting a member list."""
     return {
         "members": [member.name for member in roster.members],
+        "digest": roster.digest,
+        "keys": {
+            **{member.name: member.key_id for member in roster.members},
+            **{f"{each.name}: {use}": text for each in roster.organisations for use, text in _key_ids(each).items()},
+        },
         "run_policy": roster.run_policy.value,
         "runners": [roster.member(each).name for each in roster.runners],
         "approval_rule": roster.approval_rule.value,

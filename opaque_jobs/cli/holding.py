@@ -3,23 +3,23 @@
 from datetime import UTC, datetime
 
 from opaque_jobs.broker.client import BrokerClient
+from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import DeniedError
-from opaque_jobs.services.views import OrganisationView
 
 __all__ = ["hold"]
 
 
 def hold(
-    owner: OrganisationView, member: MemberEntry, signer: Signer, *, scope: HoldScope, subject: str | None, held: bool
+    owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subject: str | None, held: bool
 ) -> Hold:
     """Sign a hold and tell the own broker.
 
     Args:
-        owner: The organisation whose broker it is.
+        owner: The organisation whose broker it is, as its member knows it.
         member: Who says so; one of its members.
         signer: Their key.
         scope: How much.

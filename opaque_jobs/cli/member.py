@@ -6,21 +6,31 @@ from typing import Annotated
 
 import typer
 
-from opaque_jobs.broker.config import config_path, pin_member
-from opaque_jobs.cli.command import Noun, common
-from opaque_jobs.cli.documents import member_document, rotated_document
+from opaque_jobs.broker.config import pin_member
+from opaque_jobs.cli.command import Noun, common, load_settings
+from opaque_jobs.cli.documents import member_document, own_organisation_document, rotated_document
 from opaque_jobs.cli.output import print_record, print_rows
+from opaque_jobs.cli.own_organisation import organisation_here, parse_own_organisation, pin_organisation
 from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_key, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_member_key
-from opaque_jobs.cli.session import check_no_key, member_key, member_key_path, open_broker_signing_key, services
+from opaque_jobs.cli.session import (
+    check_no_key,
+    member_key,
+    member_key_path,
+    open_broker_signing_key,
+    organisation_key_path,
+    own_key_ids,
+    present_key_id,
+    services,
+)
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
-from opaque_jobs.errors import ConflictError
+from opaque_jobs.errors import ConflictError, NotFoundError
 from opaque_jobs.services import Services
 
 __all__ = ["app", "create_member"]
@@ -48,9 +58,11 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
     except BaseException:
         path.unlink()  # a key that nobody knows
         raise
-    folder = opened.context.settings.broker_dir(owner.id)
-    if config_path(folder).exists():
-        pin_member(folder, entry)
+    settings = opened.context.settings
+    own = organisation_here(settings, owner, organisation_key_path(settings, owner.name))
+    if own is not None:
+        pin_member(settings.broker_dir(owner.id), entry)
+        pin_organisation(settings, name, own)
     return entry
 
 
@@ -83,6 +95,32 @@ def create(
         passphrase = ask_for_new_key(place, f"member '{name}'", file=passphrase_file)
         entry = create_member(opened, name=name, organisation=org, passphrase=passphrase, place=place)
     print_record(member_document(entry), as_json=common().json, title=f"member '{name}' made")
+
+
+@app.command("show")
+def show(*, name: Annotated[str, typer.Argument(help="The member.")]) -> None:
+    """Show the id of a member's key from the key file in this home: what their organisation's broker has to pin."""
+    print_record({"name": name, "key_id": present_key_id(load_settings(), name)}, as_json=common().json)
+
+
+@app.command("trust")
+def trust(
+    *,
+    name: Annotated[str, typer.Argument(help="The member.")],
+    file: Annotated[Path, typer.Argument(help="What 'opaque-jobs org export' wrote where the organisation's broker lives.")],
+) -> None:
+    """Let a member's commands in this home know the keys and the broker of their own organisation.
+
+    Data is sealed to these keys only. Get the file from your organisation itself, and compare the key ids that this prints.
+    """
+    try:
+        own = parse_own_organisation(file.read_bytes())
+    except OSError:
+        raise NotFoundError("the organisation's keys cannot be read", hint="check the path") from None
+    with services() as opened:
+        own_key_ids(opened.context.settings, opened.workspaces.member_for_login(name))
+        pin_organisation(opened.context.settings, name, own)
+    print_record({"member": name, **own_organisation_document(own)}, as_json=common().json, title="its keys are pinned")
 
 
 @app.command("list")
@@ -147,4 +185,6 @@ def rotate_key(
             )
     print_record(rotated_document(done), as_json=common().json, title=f"member '{name}' has a new key")
     if not common().json:
-        print_next_steps(done, "" if done.pinned else f"where the key broker lives: opaque-jobs broker pin {shlex.quote(name)}")
+        print_next_steps(
+            done, "" if done.pinned else f"where the key broker lives: opaque-jobs broker pin {shlex.quote(name)} {done.key_id}"
+        )

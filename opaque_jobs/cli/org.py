@@ -1,6 +1,7 @@
 """`opaque-jobs org`: the organisations, each with a key that opens its results and a broker that holds its data sets' keys."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,9 @@ import typer
 from opaque_jobs.broker.config import set_up_broker
 from opaque_jobs.cli import shares
 from opaque_jobs.cli.command import Noun, common
-from opaque_jobs.cli.documents import organisation_document, rotated_document
+from opaque_jobs.cli.documents import organisation_document, own_organisation_document, rotated_document
 from opaque_jobs.cli.output import print_record, print_rows
+from opaque_jobs.cli.own_organisation import compared_organisation, members_here, organisation_here
 from opaque_jobs.cli.passphrase import FormerPassphraseFiles, NewPassphraseFile, PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
@@ -24,7 +26,7 @@ from opaque_jobs.cli.session import (
     organisation_key_path,
     services,
 )
-from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file
+from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, write_new_private_file
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import Signer, VerifyKey
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
@@ -147,6 +149,26 @@ def show(*, name: Annotated[str, typer.Argument(help="Organisation, by name or i
     print_record(organisation_document(view), as_json=common().json)
 
 
+@app.command("export")
+def export(
+    *,
+    name: Annotated[str, typer.Argument(help="The organisation, by name.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where to write; must not exist.")],
+    broker_address: Annotated[
+        str | None, typer.Option(help="Where its members reach its broker; its own loopback port if left out.")
+    ] = None,
+) -> None:
+    """Write an organisation's public keys, from the key files here, for 'opaque-jobs member trust' in its members' homes."""
+    with services() as opened:
+        entry, settings = opened.workspaces.organisation(name).entry, opened.context.settings
+        own = organisation_here(settings, entry, organisation_key_path(settings, entry.name))
+    if own is None:
+        raise NotFoundError(f"the key broker of '{entry.name}' is not in this home", hint="do this where it lives")
+    own = replace(own, broker_address=broker_address or own.broker_address)
+    write_new_private_file(to, own.to_bytes())
+    print_record({**own_organisation_document(own), "file": str(to)}, as_json=common().json)
+
+
 @app.command("rotate-key")
 def rotate_key(
     *,
@@ -181,6 +203,8 @@ def rotate_key(
 
         with step("changing the key") as shown:
             done = rotate_sealing_key(opened, view, path, Making(make=make, authorise=authorise, step=shown.say, again=again))
+            for each in members_here(settings, entry.id):
+                compared_organisation(opened, opened.workspaces.member_for_login(each))
             shown.say("sealing results anew")
             results = reseal(
                 opened.keys.sealed_results(entry.id),

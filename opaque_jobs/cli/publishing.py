@@ -10,9 +10,10 @@ from pathlib import Path
 
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.cli.brokers import check_answers, push
+from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
-from opaque_jobs.crypto.keys import SealingPublicKey, Signer
+from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy, RowCondition, Source, TestDataKind
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
@@ -62,7 +63,8 @@ def publish_dataset(
         ConfigurationError: The organisation's broker does not answer, or the disk refuses. Nothing is kept.
         ConflictError: The organisation has a data set of this name.
         InvalidInputError: The file or the policy is not valid. Nothing is kept.
-        TrustError: The broker does not know the member's key.
+        NotFoundError: The member does not know their organisation's keys.
+        TrustError: The services name other keys of the own organisation, or the broker does not know the member's key.
     """
     check_identifier(name, what="data set")
     check_text(description, what="data set's description", limit=150)
@@ -72,7 +74,7 @@ def publish_dataset(
             hint="choose another name, or give --refresh for its next version",
         )
     _check_named(column_names(source, types=types or {}, delimiter=delimiter), columns, row_conditions)
-    owner = opened.workspaces.organisation(member.organisation_id)
+    owner = compared_organisation(opened, member)
     check_answers(owner.broker_address, owner.entry.id)
     check_own_key(member, signer)  # opens the key: nobody is asked for its passphrase in the middle of long work
     dataset_id = refresh_of.id if refresh_of else new_id("ds")
@@ -97,7 +99,7 @@ def publish_dataset(
             encrypted.root_key,
             _policy(encrypted.manifest, columns, row_conditions),
             signer,
-            broker=SealingPublicKey.parse(owner.entry.broker_deposit_key),
+            broker=owner.deposit_key,
             now=datetime.now(UTC),
         )
         with BrokerClient(owner.broker_address) as client:
@@ -218,13 +220,13 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
         ConflictError: It is shared there already, or the workspace is not active.
         DeniedError: The member is not of the owner.
     """
-    owner = opened.workspaces.organisation(member.organisation_id)
+    owner = compared_organisation(opened, member)
     check_answers(owner.broker_address, owner.entry.id)
     statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
     view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     try:
         known = opened.workspaces.broker_push(workspace_id, actor=member.id)
-        push(known, sharings=[statement], only=member.organisation_id)
+        push(known, owner, sharings=[statement], only=owner.entry.id)
     except BaseException:
         undo = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
         opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=undo)
@@ -244,10 +246,11 @@ def unshare_dataset(
         ConfigurationError: The own broker does not answer. It is taken back everywhere else.
         DeniedError: The member is not of the owner.
     """
+    owner = pinned_organisation(opened.context.settings, member)
     statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
     try:
         known = opened.workspaces.broker_push(workspace_id, actor=member.id)
-        push(known, sharings=[statement], only=member.organisation_id)
+        push(known, owner, sharings=[statement], only=owner.entry.id)
     finally:
         closed = opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     return closed

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.log_heads import verified_head
+from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.crypto.consent import sign_vote, sign_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.approval_rule import ApprovalRule
@@ -86,7 +87,7 @@ def cast_vote(
     withdrawal = sign_withdrawal(spec, member, signer, now=now) if final else None
     view = opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)
     if view.push is not None:
-        push(view.push)
+        push(view.push, pinned_organisation(opened.context.settings, member))
     return view
 
 
@@ -101,11 +102,12 @@ def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_
     standing = [each for each in revisions if each.status in (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED)]
     if not standing:
         raise ConflictError("no revision of this job is under review or accepted", hint="see 'opaque-jobs job show'")
+    own = pinned_organisation(opened.context.settings, member)
     views = []
     for revision in standing:
         envelope = sign_withdrawal(parse_job_spec(revision.spec_bytes), member, signer, now=datetime.now(UTC))
         views.append(opened.reviews.withdraw(job_id=job_id, envelope=envelope))
     for view in views:
         if view.push is not None:
-            push(view.push)
+            push(view.push, own)
     return views[-1]

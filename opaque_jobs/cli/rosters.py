@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.own_organisation import check_own_entry, compared_organisation
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer
@@ -64,15 +65,18 @@ def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, sign
 
     Raises:
         ConflictError: No roster waits for this member.
-        TrustError: It changes a key on nobody's word who may say so.
+        NotFoundError: The member does not know their organisation's keys.
+        TrustError: It changes a key on nobody's word who may say so, or names other keys of the own organisation.
     """
     view = opened.workspaces.show(workspace_id, actor=member.id)
     roster = waiting(view)
     if view.proposal is not None and member.id not in view.proposal.waiting_for:
         raise ConflictError("you have accepted this member list already", hint="wait for the other members")
     changed_keys(opened, view, member)
+    own = compared_organisation(opened, member)
+    check_own_entry(own, roster.organisation(own.entry.id))
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
     if view.proposal is None:
-        push(opened.workspaces.broker_push(view.id, actor=member.id))
+        push(opened.workspaces.broker_push(view.id, actor=member.id), own)
     return view

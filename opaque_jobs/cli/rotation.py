@@ -34,7 +34,7 @@ from opaque_jobs.crypto.signing import claimed_key_id
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster
-from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.errors import InvalidInputError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import OrganisationView, WorkspaceView
 
@@ -118,7 +118,7 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
     Raises:
         ConflictError: Somebody changed the key meanwhile, or a broker of this home cannot be told.
         ConfigurationError: A broker cannot be reached; all else is done.
-        TrustError: A passphrase is wrong, or who signs may not.
+        TrustError: A passphrase is wrong, who signs may not, or the database names a key that is not in the key file.
     """
     fresh = new_key_path(path)
     if not fresh.exists() and (making.again or not _is_unfinished(opened, member, path)):
@@ -134,6 +134,7 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
     folder = opened.context.settings.broker_dir(member.organisation_id)
     pinned = config_path(folder).exists()
     if pinned:
+        _check_held(path, member)
         pin_member(folder, member)
     making.step("proposing it to the workspaces")
     standing = opened.workspaces.propose_keys(member.id)
@@ -199,6 +200,15 @@ def _signed_change(member: MemberEntry, new_key: str, fresh: Path, making: Makin
         )
 
     return SignedChange(word=signed(making.authorise()), possession=signed(making.open_new(fresh)))
+
+
+def _check_held(path: Path, member: MemberEntry) -> None:
+    """Check that the key that is about to be pinned is the one in the member's own file, whatever the database says."""
+    held = read_public_keys(path).signing
+    if held is None or held.text != member.public_key:
+        raise TrustError(
+            f"the database names another key of '{member.name}' than their key file", hint="nothing was pinned; was it changed?"
+        )
 
 
 def _put_in_place(path: Path, fresh: Path) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "open_sealing_key",
     "organisation_key_path",
     "own_key_ids",
+    "present_key_id",
     "services",
 ]
 
@@ -169,6 +170,22 @@ def own_key_ids(settings: Settings, member: MemberEntry) -> frozenset[str]:
     _check_here(path, f"the key of '{member.name}'")
     found = (read_public_keys(each).signing for each in (path, *former_key_paths(path)))
     return frozenset(public.key_id for public in found if public is not None)
+
+
+def present_key_id(settings: Settings, name: str) -> str:
+    """Give the id of a member's present signing key, from the key file in this home.
+
+    Raises:
+        NotFoundError: The key file is not here.
+    """
+    path = member_key_path(settings, name)
+    if not path.exists():
+        raise NotFoundError(
+            f"the key of '{name}' is not in this home, so its id must be told",
+            hint="give the id that 'opaque-jobs member show' prints where the key is",
+        )
+    public = read_public_keys(path).signing
+    return public.key_id if public else ""
 
 
 def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> SealingKey:

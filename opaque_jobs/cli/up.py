@@ -149,7 +149,7 @@ def _tell_brokers_what_they_missed(opened: Services) -> None:
                 continue
             told.add(workspace.id)
             try:
-                push(opened.workspaces.broker_push(workspace.id, actor=member.id))
+                push(opened.workspaces.broker_push(workspace.id, actor=member.id), None)
             except OpaqueJobsError as error:
                 stderr().print(f"[yellow]warning:[/] workspace '{workspace.name}': {error.message}")
 

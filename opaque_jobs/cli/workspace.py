@@ -9,6 +9,7 @@ from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.output import print_record, print_rows, stderr
+from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, waiting
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
@@ -83,8 +84,10 @@ def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
     """Accept the member list that waits, with your signature.
 
     Your own first acceptance and everybody's after a change: who is in it, with which keys, who may run jobs and whose approvals
-    they need is what you sign. Look at it first with 'opaque-jobs workspace show'. Keys that changed are accepted only if the
-    key before signed for them, or the organisation; both are shown.
+    they need is what you sign. Look at it first with 'opaque-jobs workspace show', and compare the digest and the key ids that
+    it prints with the other members on another way, such as the telephone: of a first list, nothing but your own organisation's
+    keys is compared here. Keys that changed are accepted only if the key before signed for them, or the organisation; both are
+    shown.
     """
     with services() as opened:
         actor = acting_member(opened, acting)
@@ -140,7 +143,7 @@ def cancel(*, workspace: Workspace, acting: Acting = None) -> None:
 
 @app.command("show")
 def show(*, workspace: Workspace, acting: Acting = None) -> None:
-    """Show a workspace: members, epoch, and who has yet to accept."""
+    """Show a workspace: members, epoch, who has yet to accept; compare digest and key ids with the others before accepting."""
     with services() as opened:
         actor = acting_member(opened, acting)
         view = opened.workspaces.show(workspace, actor=actor.id)
@@ -165,7 +168,9 @@ def tell_brokers(*, workspace: Workspace, acting: Acting = None) -> None:
     """Send the member list in force to every member organisation's broker again (after one was unreachable)."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        push(opened.workspaces.broker_push(opened.workspaces.show(workspace, actor=actor.id).id, actor=actor.id))
+        view = opened.workspaces.show(workspace, actor=actor.id)
+        own = pinned_organisation(opened.context.settings, actor)
+        push(opened.workspaces.broker_push(view.id, actor=actor.id), own)
     stderr().print("every broker knows the member list")
 
 

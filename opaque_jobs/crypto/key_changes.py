@@ -19,7 +19,15 @@ from opaque_jobs.domain.key_change import Authority, KeyChange, KeyUse, NamedCha
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, decode_key, key_id
 from opaque_jobs.errors import OpaqueJobsError, TrustError
 
-__all__ = ["KEY_CHANGE", "SignedChange", "explained_changes", "sign_key_change", "verify_member_change", "verify_sealing_change"]
+__all__ = [
+    "KEY_CHANGE",
+    "SignedChange",
+    "check_sealing_changes",
+    "explained_changes",
+    "sign_key_change",
+    "verify_member_change",
+    "verify_sealing_change",
+]
 
 KEY_CHANGE: Final = "urn:opaque-jobs:key-change:v1"
 
@@ -99,6 +107,21 @@ def _verified(envelope: bytes, key: VerifyKey, *, owner_id: str, use: KeyUse, ol
     if statement.subject_digest != change.new_key_id:
         raise TrustError("a key change names another key than it is about", hint="change the key again")
     return change
+
+
+def check_sealing_changes(former: OrganisationEntry, wanted: OrganisationEntry, signed: Iterable[SignedChange]) -> None:
+    """Check that signed changes lead from one sealing key of an organisation to another, and that nothing else differs.
+
+    Args:
+        former: From trusted context.
+        wanted: Untrusted.
+        signed: Untrusted; those that do not hold explain nothing.
+
+    Raises:
+        TrustError: They do not.
+    """
+    if not _sealing_chain(former, wanted, list(signed)):
+        raise _unexplained(former.name)
 
 
 def explained_changes(before: Roster, proposed: Roster, signed: Iterable[SignedChange]) -> tuple[NamedChange, ...]:

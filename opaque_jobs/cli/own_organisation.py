@@ -1,0 +1,207 @@
+"""Whose key is this: what a member knows of their own organisation without asking the services, one small file a member.
+
+Data is sealed to these keys, and only this broker's answers count as the own broker's. The file is written from the
+organisation's own key files, or from what the organisation exported where those are; the metadata database is compared with
+it, and believed in nothing but a new sealing key that the organisation's broker key signed for.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from opaque_jobs.broker.config import config_path, key_path, load_config
+from opaque_jobs.crypto.key_changes import check_sealing_changes
+from opaque_jobs.crypto.key_files import read_public_keys, write_new_private_file
+from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey
+from opaque_jobs.domain.document import from_bytes, to_bytes
+from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
+from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.services import Services
+from opaque_jobs.settings import Settings
+
+__all__ = [
+    "OwnOrganisation",
+    "check_own_entry",
+    "compared_organisation",
+    "members_here",
+    "organisation_here",
+    "parse_own_organisation",
+    "pin_organisation",
+    "pinned_organisation",
+]
+
+_SUFFIX: Final = ".trust.json"
+_MAX_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnOrganisation:
+    """An organisation as its own members know it.
+
+    Args:
+        v: Format version, 1.
+        entry: Its id, name and public keys.
+        broker_address: Where its key broker answers its members.
+    """
+
+    v: int
+    entry: OrganisationEntry
+    broker_address: str
+
+    def __post_init__(self) -> None:
+        if self.v != 1 or not self.broker_address.startswith(("http://", "https://")):
+            raise InvalidInputError(
+                "an organisation's keys are not in the form of this version", hint="write them with 'opaque-jobs org export'"
+            )
+        SealingPublicKey.parse(self.entry.sealing_key)
+
+    @property
+    def deposit_key(self) -> SealingPublicKey:
+        """What data set keys are sealed to."""
+        return SealingPublicKey.parse(self.entry.broker_deposit_key)
+
+    @property
+    def broker_key(self) -> VerifyKey:
+        """What the broker signs with."""
+        return VerifyKey.parse(self.entry.broker_signing_key)
+
+    def to_bytes(self) -> bytes:
+        """Give the canonical bytes."""
+        return to_bytes(self)
+
+
+def parse_own_organisation(data: bytes) -> OwnOrganisation:
+    """Parse an exported file.
+
+    Raises:
+        InvalidInputError: Not such a file.
+    """
+    return from_bytes(OwnOrganisation, data, what="an organisation's keys")
+
+
+def organisation_here(settings: Settings, entry: OrganisationEntry, key_file: Path) -> OwnOrganisation | None:
+    """Give an organisation from its own key files; None if its broker does not live in this home.
+
+    Args:
+        settings: Of this home.
+        entry: Which one; only id and name are taken from it.
+        key_file: Of its sealing key.
+
+    Raises:
+        NotFoundError: The broker is here, but not the organisation's key file.
+        TrustError: The key file is another organisation's.
+    """
+    folder = settings.broker_dir(entry.id)
+    if not config_path(folder).exists():
+        return None
+    own, broker = read_public_keys(key_file), read_public_keys(key_path(folder))
+    if not own.sealing or not broker.sealing or not broker.signing or {own.owner_id, broker.owner_id} != {entry.id}:
+        raise TrustError(
+            f"the key files here are not those of the organisation that the database calls '{entry.name}'",
+            hint="was the metadata database changed? compare with 'opaque-jobs org show'",
+        )
+    known = OrganisationEntry(
+        id=entry.id,
+        name=entry.name,
+        sealing_key=own.sealing.text,
+        broker_deposit_key=broker.sealing.text,
+        broker_signing_key=broker.signing.text,
+    )
+    return OwnOrganisation(v=1, entry=known, broker_address=f"http://127.0.0.1:{load_config(folder).port}")
+
+
+def members_here(settings: Settings, organisation_id: str) -> list[str]:
+    """Give the names of the members here who have this organisation pinned."""
+    names = [path.name.removesuffix(_SUFFIX) for path in sorted(settings.keys_dir.glob(f"*{_SUFFIX}"))]
+    return [name for name in names if _read(_path(settings, name)).entry.id == organisation_id]
+
+
+def pin_organisation(settings: Settings, name: str, own: OwnOrganisation) -> None:
+    """Let a member believe that these are their own organisation's keys, in place of what they believed before.
+
+    Trust: whoever says so; `own` must come from the organisation itself.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    path = _path(settings, name)
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    write_new_private_file(fresh, own.to_bytes())
+    fresh.replace(path)
+
+
+def pinned_organisation(settings: Settings, member: MemberEntry) -> OwnOrganisation:
+    """Give what a member knows of their organisation.
+
+    Args:
+        settings: Of this home.
+        member: As the services name them.
+
+    Raises:
+        NotFoundError: The member was told nothing yet.
+        TrustError: The services say that the member is of another organisation.
+    """
+    own = _read(_path(settings, member.name))
+    if member.organisation_id != own.entry.id:
+        raise TrustError(
+            f"the database says that '{member.name}' is of another organisation than the one whose keys are pinned here",
+            hint="nothing was sent; was the metadata database changed?",
+        )
+    return own
+
+
+def compared_organisation(opened: Services, member: MemberEntry) -> OwnOrganisation:
+    """Give the same, after comparing it with what the services say; a new sealing key that was signed for is pinned.
+
+    Raises:
+        NotFoundError: The member was told nothing yet.
+        TrustError: The services name other keys, and nobody signed for them who may.
+    """
+    settings = opened.context.settings
+    own = pinned_organisation(settings, member)
+    shown = opened.workspaces.organisation(own.entry.id).entry
+    if shown == own.entry:
+        return own
+    try:
+        check_sealing_changes(own.entry, shown, opened.keys.signed_changes([own.entry.id]))
+    except TrustError:
+        raise _others(own) from None
+    own = replace(own, entry=shown)
+    pin_organisation(settings, member.name, own)
+    return own
+
+
+def check_own_entry(own: OwnOrganisation, entry: OrganisationEntry) -> None:
+    """Check that a member list names the own organisation by its true keys.
+
+    Raises:
+        TrustError: It does not.
+    """
+    if entry != own.entry:
+        raise _others(own)
+
+
+def _others(own: OwnOrganisation) -> TrustError:
+    return TrustError(
+        f"other keys are shown for your own organisation '{own.entry.name}' than those that are pinned here",
+        hint="sign and send nothing: was the metadata database changed? 'opaque-jobs member trust' pins what your organisation "
+        "exported",
+    )
+
+
+def _path(settings: Settings, name: str) -> Path:
+    return settings.keys_dir / f"{name}{_SUFFIX}"
+
+
+def _read(path: Path) -> OwnOrganisation:
+    try:
+        with path.open("rb") as file:
+            return parse_own_organisation(file.read(_MAX_BYTES))
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"'{path.name.removesuffix(_SUFFIX)}' does not know the keys of their own organisation here",
+            hint="where its broker lives: 'opaque-jobs org export ORG --to FILE'; here: 'opaque-jobs member trust MEMBER FILE'",
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
