@@ -13,7 +13,7 @@ from opaque_jobs.broker.policy import roster_reasons
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.store import Transaction
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkpoint
-from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance, verify_withdrawal
+from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
 from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.merkle import leaf_hash
@@ -98,11 +98,8 @@ def _acceptance(broker: Broker, memory: Transaction, workspace_id: str, document
 
 
 def _withdrawal(_broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:
-    # Jobs of an earlier epoch cannot run, so the present members are the only ones whose withdrawal matters.
-    roster, job_digest = memory.roster(workspace_id), claimed_subject(document)
-    if roster is not None:
-        verify_withdrawal(document, job_digest=job_digest, roster=roster)
-        memory.put_withdrawal(workspace_id, job_digest, document)
+    # Whose it is, is verified when a run of the job is decided, by that job's own member list, which may not be known yet.
+    memory.put_withdrawal(workspace_id, claimed_subject(document), document)
 
 
 def _sharing(broker: Broker, memory: Transaction, _workspace_id: str, document: bytes) -> None:

@@ -13,7 +13,7 @@ from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import Evidence, unbound
 from opaque_jobs.crypto.checkpoints import Checkpoint
-from opaque_jobs.crypto.consent import consent_refusals, verify_vote
+from opaque_jobs.crypto.consent import consent_refusals, verify_vote, verify_withdrawal
 from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.domain.dataset import ReleasePolicy
@@ -113,7 +113,7 @@ class Knowledge(Circle):
 
     Args:
         roster: Newest known member list of the workspace; None if it never saw one.
-        withdrawn: Somebody withdrew consent to this job.
+        withdrawals: What was seen that claims to withdraw consent to this job, unverified; None if it was more than is kept.
         held: What the owner holds back: ids of data sets, digests of jobs, and the organisation's own id for everything.
         lost: The broker's memory is known to be incomplete.
         log_root: Gives the root that the workspace's log had at a size, as this broker saw it grow; None beyond that.
@@ -124,7 +124,7 @@ class Knowledge(Circle):
     """
 
     roster: KnownRoster | None
-    withdrawn: bool
+    withdrawals: tuple[bytes, ...] | None
     held: frozenset[str]
     lost: bool
     log_root: Callable[[int], bytes | None]
@@ -248,11 +248,25 @@ def _evidence_reasons(case: Case, uses: Sequence[DatasetUse], now: datetime) -> 
 
 def _consent_reasons(case: Case, knowledge: Knowledge) -> list[str]:
     spec, reasons = case.spec, consent_refusals(case.bundle, case.spec)
-    if knowledge.withdrawn:
+    if knowledge.withdrawals is None or _withdrawn(case, knowledge.withdrawals):
         reasons.append("consent-withdrawn")
     if knowledge.held & {knowledge.organisation_id, spec.digest, *(use.dataset_id for use in spec.datasets)}:
         reasons.append("held-by-owner")
     return reasons
+
+
+def _withdrawn(case: Case, withdrawals: Sequence[bytes]) -> bool:
+    """Tell whether one of these is truly by a member of the job's own member list, whenever and by whatever way it came."""
+    roster = _parsed_roster(case.bundle)
+    if roster is None:
+        return False  # a reason of step 3
+    for envelope in withdrawals:
+        try:
+            verify_withdrawal(envelope, job_digest=case.spec.digest, roster=roster)
+        except OpaqueJobsError:
+            continue
+        return True
+    return False
 
 
 def _log_reasons(case: Case, roster: Roster, knowledge: Knowledge) -> list[str]:

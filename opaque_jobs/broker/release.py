@@ -204,7 +204,7 @@ class Broker:
             signing_key=circle.signing_key,
             members=circle.members,
             roster=memory.known_roster(spec.workspace_id),
-            withdrawn=memory.withdrawn(spec.workspace_id, spec.digest),
+            withdrawals=memory.withdrawals(spec.workspace_id, spec.digest),
             held=memory.held(),
             lost=memory.lost,
             log_root=lambda size: memory.root(spec.workspace_id, size),

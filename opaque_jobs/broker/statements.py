@@ -55,23 +55,17 @@ def parse_statements(body: bytes) -> Statements:
 
 
 def accept_statements(broker: Broker, statements: Statements) -> None:
-    """Verify and remember; all or nothing.
+    """Verify and remember; all or nothing, but for withdrawals, which are kept even if the rest is not believed.
 
     Raises:
         InvalidInputError: Something does not parse.
         TrustError: Something does not hold, is by a stranger, or is older than what is known.
     """
+    _keep_withdrawals(broker, statements)
     config, now = broker.config, broker.clock()
     with broker.store.transaction() as memory:
-        roster = None
         if statements.roster is not None:
-            roster = _accept_roster(broker, memory, statements.roster, statements.acceptances)
-        for text in statements.withdrawals:
-            if roster is None:
-                raise InvalidInputError("a withdrawal came without member list", hint="send the workspace's member list with it")
-            job_digest = claimed_subject(text.encode())
-            verify_withdrawal(text.encode(), job_digest=job_digest, roster=roster)
-            memory.put_withdrawal(roster.workspace_id, job_digest, text.encode())
+            _accept_roster(broker, memory, statements.roster, statements.acceptances)
         for text in statements.sharings:
             sharing = verify_sharing(text.encode(), config.member_keys, organisation_id=config.organisation_id)
             _check_not_from_the_future(sharing.issued_at, now)
@@ -82,6 +76,25 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
             _check_not_from_the_future(hold.issued_at, now)
             if not memory.put_hold(hold):
                 raise TrustError("a hold is older than the one known", hint="sign it again")
+
+
+def _keep_withdrawals(broker: Broker, statements: Statements) -> None:
+    """Keep withdrawals by members of the list that came with them, if all in it accepted it and somebody pinned here is one."""
+    if not statements.withdrawals:
+        return
+    if statements.roster is None:
+        raise InvalidInputError("a withdrawal came without member list", hint="send the workspace's member list with it")
+    roster = parse_roster(statements.roster.encode())
+    found = [(claimed_subject(text.encode()), text.encode()) for text in statements.withdrawals]
+    for job_digest, envelope in found:
+        verify_withdrawal(envelope, job_digest=job_digest, roster=roster)
+    # Strangers cannot fill this memory: a list counts only with a signature by one of our own people.
+    known = set(broker.config.members) & set(roster.members)
+    if not known or roster_refusals(roster, [each.encode() for each in statements.acceptances]):
+        return
+    with broker.store.transaction() as memory:
+        for job_digest, envelope in found:
+            memory.put_withdrawal(roster.workspace_id, job_digest, envelope)
 
 
 def _accept_roster(broker: Broker, memory: Transaction, text: str, acceptances: Sequence[str]) -> Roster:

@@ -41,8 +41,8 @@ CREATE TABLE IF NOT EXISTS sharings (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS rosters (workspace_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, roster BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS withdrawals (
-  workspace_id TEXT NOT NULL, job_digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (workspace_id, job_digest)
-) STRICT;
+  workspace_id TEXT NOT NULL, job_digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (workspace_id, job_digest, envelope)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS holds (
   scope TEXT NOT NULL, subject TEXT NOT NULL, held INTEGER NOT NULL, issued_at TEXT NOT NULL, PRIMARY KEY (scope, subject)
 ) STRICT;
@@ -68,7 +68,12 @@ CREATE TABLE IF NOT EXISTS memory (
   id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL
 ) STRICT;
 """
-_VERSION: Final = 2
+_VERSION: Final = 3
+_MAX_WITHDRAWAL_BYTES: Final = 4096
+_MAX_WITHDRAWALS_OF_JOB: Final = 64
+_MAX_WITHDRAWALS: Final = 4096
+_TOO_MANY: Final = b""
+"""Kept in place of a withdrawal for which there is no room."""
 _BUSY_S: Final = 15.0
 
 
@@ -235,15 +240,24 @@ class Transaction:
             (roster.workspace_id, roster.epoch, roster.to_bytes()),
         )
 
-    def withdrawn(self, workspace_id: str, job_digest: str) -> bool:
-        """Tell whether a member of the workspace withdrew consent to a job."""
-        row = self._connection.execute(
-            "SELECT 1 FROM withdrawals WHERE workspace_id = ? AND job_digest = ?", (workspace_id, job_digest)
-        ).fetchone()
-        return row is not None
+    def withdrawals(self, workspace_id: str, job_digest: str) -> tuple[bytes, ...] | None:
+        """Give what was seen that claims to withdraw consent to a job; None if that was more than is kept.
+
+        Trust: nothing is verified. By whom a withdrawal counts depends on the member list of the job.
+        """
+        rows = self._connection.execute(
+            "SELECT envelope FROM withdrawals WHERE workspace_id = ? AND job_digest IN (?, '')", (workspace_id, job_digest)
+        ).fetchall()
+        return None if (_TOO_MANY,) in rows else tuple(row[0] for row in rows)
 
     def put_withdrawal(self, workspace_id: str, job_digest: str, envelope: bytes) -> None:
-        """Remember a withdrawal for good."""
+        """Remember for good what claims to be a withdrawal. Without room for it, its job counts as withdrawn, or all of them."""
+        count = "SELECT count(*), count(CASE job_digest WHEN ? THEN 1 END) FROM withdrawals WHERE workspace_id = ?"
+        in_all, of_job = self._connection.execute(count, (job_digest, workspace_id)).fetchone()
+        if in_all >= _MAX_WITHDRAWALS:
+            job_digest, envelope = "", _TOO_MANY
+        elif of_job >= _MAX_WITHDRAWALS_OF_JOB or len(envelope) > _MAX_WITHDRAWAL_BYTES:
+            envelope = _TOO_MANY
         self._connection.execute("INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?)", (workspace_id, job_digest, envelope))
 
     def put_hold(self, hold: Hold) -> bool:

@@ -73,7 +73,7 @@ class Attempt:
                 signing_key=home.broker.signing.public.text,
                 members=tuple(member.entry for member in home.members),
                 roster=None,
-                withdrawn=False,
+                withdrawals=(),
                 held=frozenset(),
                 lost=False,
                 log_root=lambda size: self.world.log.checkpoint(size).root if size <= self.world.log.tree.size else None,
@@ -218,13 +218,18 @@ def vote_for_another_revision(a):
 
 
 @attack("consent-withdrawn")
+def more_withdrawals_than_the_broker_keeps(a):
+    a.known_over["withdrawals"] = None
+
+
+@attack("consent-withdrawn")
 def withdrawal_in_the_bundle(a):
     a.bundle_over["withdrawals"] = (a.world.withdrawal(a.spec(), a.world.carl).decode(),)
 
 
 @attack("consent-withdrawn")
 def withdrawal_that_only_the_broker_knows(a):
-    a.known_over["withdrawn"] = True
+    a.known_over["withdrawals"] = (a.world.withdrawal(a.spec(), a.world.carl),)
 
 
 @attack("roster-not-accepted-by-all")

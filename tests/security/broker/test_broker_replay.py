@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from opaque_jobs.attestation.kbs import attest_body
+from opaque_jobs.broker.config import unpin_member
 from opaque_jobs.broker.policy import Refused
 from opaque_jobs.broker.release import Broker, Sealed, Token
 from opaque_jobs.broker.statements import Statements, accept_deposit, accept_statements
@@ -15,8 +16,9 @@ from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
-from tests.world import Enclave, World
+from tests.world import Enclave, Member, World
 
 
 class Stage:
@@ -262,6 +264,89 @@ def test_withdrawal_by_anyone_stops_a_proven_enclave(stage, member):
     assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
 
 
+class NextEpoch:
+    """Eve joins the laboratory, and ben may go; the votes of all stand in the log."""
+
+    def __init__(self, stage, *, ben_goes: bool) -> None:
+        world = stage.world
+        self.eve = Member("member-eve", "org-laboratory")
+        world.laboratory.members.append(self.eve)
+        before = world.make_roster(members=tuple(each.entry for each in world.members if each is not self.eve))
+        if ben_goes:
+            world.hospital.members.remove(world.ben)
+        self.roster = world.next_roster(before)
+        self.acceptances = world.acceptances(self.roster)
+        stage.spec = world.make_spec(self.roster)
+        self.withdrawal = world.withdrawal(stage.spec, self.eve)
+        self.stage = stage
+
+    def bundle(self):
+        given = tuple(each.decode() for each in self.acceptances)
+        return self.stage.world.make_bundle(self.stage.spec, self.roster, acceptances=given)
+
+
+def test_withdrawal_in_the_log_before_the_last_acceptance_counts(stage):
+    epoch, log = NextEpoch(stage, ben_goes=False), stage.world.log
+    log.append(EntryKind.ROSTER, "ws-1", epoch.roster.to_bytes())
+    for each in epoch.acceptances[:-1]:
+        log.append(EntryKind.ACCEPTANCE, "ws-1", each)
+    log.append(EntryKind.WITHDRAWAL, "job-1", epoch.withdrawal)
+    stage.bundle = epoch.bundle()
+    assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
+
+
+@pytest.mark.parametrize("way", ["log", "push"])
+def test_withdrawal_seen_before_the_broker_lets_its_own_member_go_counts(stage, way):
+    epoch = NextEpoch(stage, ben_goes=True)
+    stage.bundle = epoch.bundle()
+    if way == "log":
+        stage.world.log.append(EntryKind.WITHDRAWAL, "job-1", epoch.withdrawal)
+        stage.world.follow(stage.broker)
+    else:
+        with pytest.raises(TrustError, match="does not believe"):
+            stage.tell(roster=epoch.roster, acceptances=epoch.acceptances, withdrawals=[epoch.withdrawal])
+    unpin_member(stage.folder, stage.world.ben.id)
+    assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
+
+
+def test_withdrawal_under_a_list_without_one_of_our_own_is_not_kept(stage):
+    world, stranger = stage.world, World()
+    stranger.organisations = [stranger.laboratory]
+    roster = stranger.make_roster()
+    with pytest.raises(TrustError, match="does not believe"):
+        stage.tell(
+            roster=roster,
+            acceptances=stranger.acceptances(roster),
+            withdrawals=[stranger.withdrawal(stage.spec, stranger.carl)],
+        )
+    with stage.broker.store.transaction() as memory:
+        assert memory.withdrawals(world.log.workspace_id, stage.spec.digest) == ()
+
+
+def test_withdrawal_by_a_stranger_in_the_log_moves_nothing(stage):
+    stage.world.log.append(EntryKind.WITHDRAWAL, "job-1", stage.world.withdrawal(stage.spec, World().carl))
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+
+
+@pytest.mark.parametrize(("count", "subject", "other_runs"), [(64, "own", True), (4096, "other", False)])
+def test_more_withdrawals_than_are_kept_count_as_one(stage, count, subject, other_runs):
+    other = stage.world.make_spec(revision=2)
+    with stage.broker.store.transaction() as memory:
+        for n in range(count):
+            about = stage.spec.digest if subject == "own" else f"sha256:{n:064x}"
+            memory.put_withdrawal("ws-1", about, b"%d" % n)
+        assert memory.withdrawals("ws-1", stage.spec.digest) is not None
+        memory.put_withdrawal("ws-1", stage.spec.digest, b"one more")
+        assert memory.withdrawals("ws-1", stage.spec.digest) is None
+        assert (memory.withdrawals("ws-1", other.digest) is not None) is other_runs
+
+
+def test_withdrawal_that_is_too_long_to_keep_counts(stage):
+    with stage.broker.store.transaction() as memory:
+        memory.put_withdrawal("ws-1", stage.spec.digest, bytes(4097))
+    assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
+
+
 def test_withdrawal_stops_only_the_job_it_names(stage):
     stage.tell(withdrawals=[stage.world.withdrawal(stage.world.make_spec(revision=2), stage.world.anna)])
     assert isinstance(stage.run(stage.enclave()), Sealed)
@@ -337,10 +422,17 @@ def test_sharing_from_the_future_is_refused(stage):
 
 
 def test_statements_are_kept_all_or_none(stage):
+    bad = stage.world.sharing(stage.world.hospital, signer=SigningKey.generate())
+    with pytest.raises(TrustError):
+        stage.tell(roster=stage.world.next_roster(stage.world.make_roster()), sharings=[bad])
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+
+
+def test_withdrawal_is_kept_though_what_came_with_it_is_refused(stage):
     withdrawal = stage.world.withdrawal(stage.spec, stage.world.anna)
     with pytest.raises(TrustError):
         stage.tell(withdrawals=[withdrawal], sharings=[stage.world.sharing(stage.world.hospital, signer=SigningKey.generate())])
-    assert isinstance(stage.run(stage.enclave()), Sealed)
+    assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
 
 
 def test_withdrawal_by_a_stranger_is_refused(stage):

@@ -129,7 +129,7 @@ def test_transaction_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         fail()
     with store.transaction() as memory:
-        assert not memory.withdrawn("ws-1", "sha256:x")
+        assert memory.withdrawals("ws-1", "sha256:x") == ()
 
 
 def test_store_never_goes_back_to_an_older_member_list(tmp_path):
