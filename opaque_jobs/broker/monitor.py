@@ -11,10 +11,10 @@ from typing import Final
 
 from opaque_jobs.broker.policy import roster_reasons
 from opaque_jobs.broker.release import Broker
+from opaque_jobs.broker.sharings import take_sharing
 from opaque_jobs.broker.store import Transaction
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkpoint
 from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
-from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.merkle import leaf_hash
 from opaque_jobs.crypto.release import verify_release
@@ -103,8 +103,7 @@ def _withdrawal(_broker: Broker, memory: Transaction, workspace_id: str, documen
 
 
 def _sharing(broker: Broker, memory: Transaction, _workspace_id: str, document: bytes) -> None:
-    config = broker.config
-    memory.put_sharing(verify_sharing(document, config.member_keys, organisation_id=config.organisation_id))
+    take_sharing(broker, memory, document)
 
 
 def _release(broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:

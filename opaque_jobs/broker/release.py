@@ -106,6 +106,7 @@ class Broker:
         if isinstance(case, Refused):
             return case
         with self.store.transaction() as memory:
+            now = self.clock()
             decision = decide(case, self._knowledge(memory, case), now=now)
         if isinstance(decision, Refused):
             return decision
@@ -118,12 +119,15 @@ class Broker:
         The first request for a run is answered with the signed statement of its release, which whoever carries the messages
         appends to the log; once the broker has followed the log to there, the same request gives the keys.
         """
-        now = self.clock()
-        case = self._sessions.proven(session_id, now=now)
-        if case is None:
-            return _NO_SESSION
-        spec, wanted = case.spec, (dataset_id, version)
+        wanted = dataset_id, version
         with self.store.transaction() as memory:
+            now = self.clock()  # the wait for the step may have been long
+            case = self._sessions.proven(session_id, now=now)
+            if case is None:
+                return _NO_SESSION
+            if case.evidence.kind not in self._verifiers():
+                return Refused(reasons=("tee-kind-not-accepted",))
+            spec = case.spec
             decision = decide(case, self._knowledge(memory, case), now=now)
             if isinstance(decision, Refused):
                 return decision

@@ -45,7 +45,7 @@ class Sessions:
         self._open: dict[str, Session] = {}
 
     def begin(self, kind: TeeKind, *, now: datetime) -> tuple[str, Session]:
-        """Open a conversation; the oldest one is forgotten when there are too many."""
+        """Open a conversation; when there are too many, the oldest that has proved nothing is forgotten."""
         session = Session(
             kind=kind,
             nonce=base64.b64encode(os.urandom(32)).decode("ascii"),
@@ -55,8 +55,10 @@ class Sessions:
         session_id = secrets.token_urlsafe(32)
         with self._lock:
             self._open = {key: each for key, each in self._open.items() if each.ends_at > now}
-            while len(self._open) >= _MAX_SESSIONS:
-                del self._open[next(iter(self._open))]
+            # Anybody may begin; only an enclave with evidence for this broker proves, so nobody else's place is at risk.
+            unproven = [key for key, each in self._open.items() if each.case is None]
+            for key in unproven[: max(0, len(unproven) + 1 - _MAX_SESSIONS)]:
+                del self._open[key]
             self._open[session_id] = session
         return session_id, session
 

@@ -5,14 +5,13 @@ Everything is verified before it is kept, and only what is signed by the right p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
 
 from opaque_jobs.broker.policy import roster_reasons
 from opaque_jobs.broker.release import Broker
+from opaque_jobs.broker.sharings import check_not_from_the_future, take_sharing
 from opaque_jobs.broker.store import Transaction
 from opaque_jobs.crypto.consent import roster_refusals, verify_manifest, verify_withdrawal
-from opaque_jobs.crypto.custody import check_policy, open_deposit, verify_deposit, verify_sharing
+from opaque_jobs.crypto.custody import check_policy, open_deposit, verify_deposit
 from opaque_jobs.crypto.release import verify_hold
 from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import parse_json, require_fields
@@ -22,8 +21,6 @@ from opaque_jobs.domain.workspace import Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
 
 __all__ = ["Statements", "accept_deposit", "accept_statements", "parse_statements"]
-
-_CLOCK_SKEW: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +64,10 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
         if statements.roster is not None:
             _accept_roster(broker, memory, statements.roster, statements.acceptances)
         for text in statements.sharings:
-            sharing = verify_sharing(text.encode(), config.member_keys, organisation_id=config.organisation_id)
-            _check_not_from_the_future(sharing.issued_at, now)
-            if not memory.put_sharing(sharing):
-                raise TrustError("a sharing statement is older than the one known", hint="sign it again")
+            take_sharing(broker, memory, text.encode())
         for text in statements.holds:
             hold = verify_hold(text.encode(), config.member_keys, organisation_id=config.organisation_id)
-            _check_not_from_the_future(hold.issued_at, now)
+            check_not_from_the_future(hold.issued_at, now)
             if not memory.put_hold(hold):
                 raise TrustError("a hold is older than the one known", hint="sign it again")
 
@@ -123,7 +117,7 @@ def accept_deposit(broker: Broker, body: bytes) -> None:
     fields = require_fields(parse_json(body, what="deposit"), ("deposit", "manifest"), what="deposit")
     texts = {name: value if isinstance(value, str) else "" for name, value in fields.items()}
     deposit = verify_deposit(texts["deposit"].encode(), config.member_keys, organisation_id=config.organisation_id)
-    _check_not_from_the_future(deposit.issued_at, now)
+    check_not_from_the_future(deposit.issued_at, now)
     manifest = verify_manifest(texts["manifest"].encode(), config.members)
     described = (deposit.dataset_id, deposit.dataset_version, deposit.manifest_digest)
     if described != (manifest.dataset_id, manifest.dataset_version, manifest.digest):
@@ -139,8 +133,3 @@ def accept_deposit(broker: Broker, body: bytes) -> None:
             if parse_datetime(held.issued_at) >= parse_datetime(deposit.issued_at):
                 raise ConflictError("a later deposit is held for this dataset version", hint="sign it again")
         memory.put_deposit(deposit)
-
-
-def _check_not_from_the_future(issued_at: str, now: datetime) -> None:
-    if parse_datetime(issued_at) > now + _CLOCK_SKEW:
-        raise TrustError("a statement is dated in the future", hint="check the clocks")

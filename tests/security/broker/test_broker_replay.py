@@ -421,6 +421,15 @@ def test_sharing_from_the_future_is_refused(stage):
         stage.tell(sharings=[ahead])
 
 
+def test_sharing_from_the_future_in_the_log_moves_nothing(stage):
+    ahead = stage.world.sharing(stage.world.hospital, issued_at="2125-01-01T00:00:00+00:00")
+    stage.world.log.append(EntryKind.SHARING, "ds-org-hospital", ahead)
+    stage.world.follow(stage.broker)
+    stage.world.clock.forward(1)
+    stage.share(shared=False)
+    assert stage.run(stage.enclave()).reasons == ("dataset-not-shared",)
+
+
 def test_statements_are_kept_all_or_none(stage):
     bad = stage.world.sharing(stage.world.hospital, signer=SigningKey.generate())
     with pytest.raises(TrustError):
@@ -539,3 +548,30 @@ def test_sessions_beyond_the_limit_push_out_the_oldest(stage):
         stage.broker.begin(TeeKind.SIMULATED)
     answer = stage.broker.attest(first, attest_body(stage.enclave().request(nonce)).encode())
     assert answer.reasons == ("session-unknown-or-expired",)
+
+
+def test_sessions_beyond_the_limit_push_out_no_proven_one(stage):
+    session, _ = stage.attest(stage.enclave())
+    for _ in range(1025):
+        stage.broker.begin(TeeKind.SIMULATED)
+    assert isinstance(stage.release(session), Sealed)
+
+
+def test_proven_session_of_hardware_no_longer_believed_gets_nothing(stage):
+    session, _ = stage.attest(stage.enclave())
+    stage.world.make_broker(stage.world.hospital, stage.folder, simulated_keys=())
+    assert stage.release(session).reasons == ("tee-kind-not-accepted",)
+
+
+def test_lease_is_judged_by_the_time_after_the_wait_for_other_steps(stage):
+    session, _ = stage.attest(stage.enclave())
+    answers = []
+    thread = threading.Thread(
+        target=lambda: answers.append(stage.broker.release(session, workspace_id="ws-1", dataset_id="ds-org-hospital", version=1))
+    )
+    with stage.broker.store.transaction():
+        thread.start()
+        thread.join(0.1)
+        stage.world.clock.forward(300)
+    thread.join()
+    assert answers[0].reasons == ("session-unknown-or-expired",)
