@@ -26,6 +26,8 @@ def withdraw(
 ) -> None:
     """Withdraw your consent for good: every broker is told at once, and queued and scheduled runs get no keys.
 
+    It works for every job that was ever submitted: cancelled, expired, rejected and superseded ones too.
+
     A run that has its keys already goes on; who may run the job can end it with 'opaque-jobs run cancel'.
     """
     with services() as opened:

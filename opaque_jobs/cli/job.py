@@ -14,7 +14,7 @@ from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_v
 from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
-from opaque_jobs.cli.reviewing import submit_job
+from opaque_jobs.cli.reviewing import revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
@@ -304,36 +304,38 @@ def diff(*, job: Job, acting: Acting = None) -> None:
         print_code(changes.text, "diff")
 
 
-def _change(job: str, acting: str | None, event: str) -> None:
+@app.command("revise")
+def revise(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
+    """Return an accepted, expired, withdrawn or superseded job to draft.
+
+    What is accepted stays in force until its next revision is; what is over you withdraw from for good.
+    """
     with services() as opened:
         actor = acting_member(opened, acting)
-        job_id = find_job(opened, actor, job).id
-        match event:
-            case "revise":
-                view = opened.jobs.revise(actor=actor.id, job_id=job_id)
-            case "archive":
-                view = opened.jobs.archive(job_id, actor=actor.id)
-            case _:
-                view = opened.jobs.unarchive(job_id, actor=actor.id)
+        found = find_job(opened, actor, job)
+        actor = in_force(opened, actor, found.workspace_id)
+        view = revise_job(opened, actor, member_key(opened.context.settings, actor, passphrase_file), found.id)
     print_record(job_document(view), as_json=common().json)
 
 
-@app.command("revise")
-def revise(*, job: Job, acting: Acting = None) -> None:
-    """Return an accepted, expired, withdrawn or superseded job to draft."""
-    _change(job, acting, "revise")
+def _mark(job: str, acting: str | None, *, archived: bool) -> None:
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        act = opened.jobs.archive if archived else opened.jobs.unarchive
+        view = act(find_job(opened, actor, job).id, actor=actor.id)
+    print_record(job_document(view), as_json=common().json)
 
 
 @app.command("archive")
 def archive(*, job: Job, acting: Acting = None) -> None:
     """Hide a job from lists and stop it from running."""
-    _change(job, acting, "archive")
+    _mark(job, acting, archived=True)
 
 
 @app.command("unarchive")
 def unarchive(*, job: Job, acting: Acting = None) -> None:
     """Show an archived job again."""
-    _change(job, acting, "unarchive")
+    _mark(job, acting, archived=False)
 
 
 @app.command("delete")

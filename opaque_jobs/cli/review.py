@@ -10,7 +10,7 @@ from opaque_jobs.cli.documents import review_document
 from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.review_page import print_page, read_page
-from opaque_jobs.cli.reviewing import cast_vote
+from opaque_jobs.cli.reviewing import cancel_review, cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
 from opaque_jobs.domain.review import Decision
@@ -87,14 +87,16 @@ def reject(
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Reject the revision under review, with a reason."""
+    """Reject the revision under review, with a reason. Brokers are told at once that you withdraw from it for good."""
     _vote(job, acting, passphrase_file, Decision.REJECT, comment, digest)
 
 
 @app.command("cancel")
-def cancel(*, job: Job, acting: Acting = None) -> None:
-    """Take your job out of review (also after a rejection), back to draft."""
+def cancel(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
+    """Take your job out of review (also after a rejection), back to draft. What was under review is withdrawn for good."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.reviews.cancel_review(actor=actor.id, job_id=find_job(opened, actor, job).id)
+        found = find_job(opened, actor, job)
+        actor = in_force(opened, actor, found.workspace_id)
+        view = cancel_review(opened, actor, member_key(opened.context.settings, actor, passphrase_file), found.id)
         _print(opened, view, "back to draft")

@@ -5,12 +5,11 @@ from typing import Annotated, Final
 
 import typer
 
-from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.output import print_record, print_rows, stderr
-from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.reviewing import tell_withdrawals
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, waiting
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.domain.approval_rule import ApprovalGroup
@@ -165,13 +164,11 @@ def list_(
 
 @app.command("tell-brokers")
 def tell_brokers(*, workspace: Workspace, acting: Acting = None) -> None:
-    """Send the member list in force to every member organisation's broker again (after one was unreachable)."""
+    """Tell every member organisation's broker again what it must know, after one was away: member list and withdrawals."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.show(workspace, actor=actor.id)
-        own = pinned_organisation(opened.context.settings, actor)
-        push(opened.workspaces.broker_push(view.id, actor=actor.id), own)
-    stderr().print("every broker knows the member list")
+        tell_withdrawals(opened, actor, opened.workspaces.show(workspace, actor=actor.id).id)
+    stderr().print("every broker knows the member list and the withdrawals")
 
 
 @app.command("archive")

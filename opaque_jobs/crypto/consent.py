@@ -19,6 +19,7 @@ from opaque_jobs.domain.review import (
     Approval,
     ApprovalBundle,
     Decision,
+    NamedJob,
     Withdrawal,
     approval_for,
     approval_refusals,
@@ -185,7 +186,7 @@ def verify_vote(envelope: bytes, spec: JobSpec, roster: Roster) -> Approval:
     return approval
 
 
-def sign_withdrawal(spec: JobSpec, member: MemberEntry, signer: Signer, *, now: datetime) -> bytes:
+def sign_withdrawal(job: JobSpec | NamedJob, member: MemberEntry, signer: Signer, *, now: datetime) -> bytes:
     """Sign that a member's consent to this job digest is withdrawn for good.
 
     Raises:
@@ -193,14 +194,14 @@ def sign_withdrawal(spec: JobSpec, member: MemberEntry, signer: Signer, *, now: 
     """
     check_own_key(member, signer)
     withdrawal = Withdrawal(
-        workspace_id=spec.workspace_id,
+        workspace_id=job.workspace_id,
         reviewer_id=member.id,
         reviewer_key_id=member.key_id,
         nonce=secrets.token_hex(16),
         withdrawn_at=now.isoformat(),
     )
     return sign_statement(
-        signer, predicate_type=WITHDRAWAL, subject_name=spec.job_id, subject_digest=spec.digest, predicate=to_json(withdrawal)
+        signer, predicate_type=WITHDRAWAL, subject_name=job.job_id, subject_digest=job.digest, predicate=to_json(withdrawal)
     )
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Approval",
     "ApprovalBundle",
     "Decision",
+    "NamedJob",
     "Withdrawal",
     "approval_for",
     "approval_refusals",
@@ -72,6 +73,21 @@ class Approval:
     nonce: str
     log_checkpoint: str
     decided_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedJob:
+    """What a withdrawal has to name of a job; enough where the document itself is not at hand any more.
+
+    Args:
+        workspace_id: The workspace.
+        job_id: The job.
+        digest: Digest of the document that was approved.
+    """
+
+    workspace_id: str
+    job_id: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,8 +51,10 @@ def keep_vote(context: Context, session: Session, revision: RevisionRecord, vote
 
 
 def keep_withdrawal(context: Context, session: Session, revision: RevisionRecord, withdrawal: WithdrawalRecord) -> None:
-    """Keep a verified withdrawal."""
-    rows.add_withdrawal(session, withdrawal)
+    """Keep a verified withdrawal; the same one again changes nothing."""
+    if withdrawal.envelope in {each.envelope for each in rows.withdrawals(session, withdrawal.job_id, withdrawal.revision)}:
+        return
+    rows.put_withdrawal(session, withdrawal)
     log_book.append(
         context,
         session,

@@ -5,23 +5,21 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.consent import verify_vote, verify_withdrawal
-from opaque_jobs.domain.approval_rule import ApprovalRule
+from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.ids import check_text
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
-from opaque_jobs.domain.lifecycle import JobEvent, JobStatus, RunState
-from opaque_jobs.domain.review import Approval, ApprovalBundle, Decision, Withdrawal, demands
+from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, RunState
+from opaque_jobs.domain.review import ApprovalBundle, Decision, demands
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind
-from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
-from opaque_jobs.services.access import access_to_job
+from opaque_jobs.services.access import access_to_job, roster_in_force
 from opaque_jobs.services.consent_rules import bundle_of, roster_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.review_log import keep_vote, keep_withdrawal, log_submission
-from opaque_jobs.services.rosters import broker_push
-from opaque_jobs.services.views import BrokerPush, NeededApprovals, ReviewView, VoteView
+from opaque_jobs.services.views import NeededApprovals, ReviewView, VoteView
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import reviews as rows
 from opaque_jobs.store import runs as run_rows
@@ -130,14 +128,13 @@ class Reviews:
     def vote(self, *, job_id: str, envelope: bytes, comment: str | None = None, withdrawal: bytes | None = None) -> ReviewView:
         """Take a signed vote: accepted when the workspace's rule is met, rejected at the first rejection.
 
-        Where groups decide, others' approvals may be enough without this member's, and brokers see approvals only; so there a
-        rejection brings a withdrawal along, which brokers remember. `push` of the answer is for them, at once.
+        A rejection brings a withdrawal along: the vote is a row here, the withdrawal is what brokers remember.
 
         Args:
             job_id: The job, under review.
             envelope: `consent.sign_vote` by a member.
             comment: The text whose digest was signed; required for a rejection.
-            withdrawal: `consent.sign_withdrawal` by the same member; for a rejection where approval groups decide, only.
+            withdrawal: `consent.sign_withdrawal` by the same member; for a rejection, only.
 
         Raises:
             ConflictError: Not under review, the deadline has passed, or this member has voted.
@@ -156,58 +153,80 @@ class Reviews:
             _check_may_vote(session, revision, member, decision, comment)
             if approval.comment_digest != (None if comment is None else digest(comment.encode())):
                 raise InvalidInputError("the comment is not the one that was signed", hint="sign the vote with this comment")
-            push = _rejection_push(session, roster, revision, approval, withdrawal)
+            if (withdrawal is not None) != (decision is Decision.REJECT):
+                raise InvalidInputError(
+                    "a rejection brings a withdrawal, and nothing else does", hint="reject with 'opaque-jobs review reject'"
+                )
             vote = _vote(revision, member, decision, comment=comment, envelope=envelope, now=now)
             keep_vote(self._context, session, revision, vote)
             if withdrawal is not None:
-                taken_back = _withdrawal(revision, member, envelope=withdrawal, now=now)
-                keep_withdrawal(self._context, session, revision, taken_back)
+                self._keep_withdrawal(session, job, revision, withdrawal, by=member)
             if decision is Decision.REJECT:
                 job_rows.apply_revision_event(session, revision, JobEvent.REJECT, actor=member, now=now)
                 job_rows.apply_job_event(session, job, JobEvent.REJECT, actor=member, now=now)
             else:
                 _settle(session, revision, member, now)
-            return _view(session, job_rows.revision(session, job_id, revision.revision), push=push)
+            return _view(session, job_rows.revision(session, job_id, revision.revision))
 
-    def cancel_review(self, *, actor: str, job_id: str) -> ReviewView:
+    def cancel_review(self, *, actor: str, job_id: str, withdrawal: bytes) -> ReviewView:
         """Return a job that is under review or rejected to draft (author only).
+
+        Args:
+            actor: The author.
+            job_id: The job.
+            withdrawal: `consent.sign_withdrawal` by the author, from the revision that was under review.
 
         Raises:
             ConflictError: It is neither.
             DeniedError: Not the author.
+            TrustError: The withdrawal does not hold.
         """
         now = self._context.now()
         with self._context.store.write() as session:
             access = access_to_job(session, job_id, actor, Action.EDIT)
             job_rows.apply_job_event(session, access.job, JobEvent.CANCEL_REVIEW, actor=actor, now=now)
             revision = job_rows.revisions(session, job_id)[-1]
+            self._keep_withdrawal(session, access.job, revision, withdrawal, by=actor)
             if revision.status is JobStatus.UNDER_REVIEW:
                 job_rows.apply_revision_event(session, revision, JobEvent.CANCEL_REVIEW, actor=actor, now=now)
             return _view(session, job_rows.revision(session, job_id, revision.revision))
 
     def withdraw(self, *, job_id: str, envelope: bytes) -> ReviewView:
-        """Take a signed withdrawal; `push` of the answer is for the brokers, at once.
+        """Take a signed withdrawal of any revision, whatever became of it: a status is a word in a table and denies nobody.
 
         Raises:
-            ConflictError: No revision of the job is under review or accepted.
-            TrustError: The withdrawal does not hold, or is for another revision.
+            TrustError: The withdrawal does not hold, or is for no revision of this job.
         """
         now = self._context.now()
         self.expire_due(now)
         with self._context.store.write() as session:
-            revision, roster, said = _withdrawn_revision(session, job_id, envelope)
-            access_to_job(session, job_id, said.reviewer_id, Action.WITHDRAW)
-            taken_back = _withdrawal(revision, said.reviewer_id, envelope=envelope, now=now)
-            keep_withdrawal(self._context, session, revision, taken_back)
-            job = job_rows.job(session, job_id)
-            if job.status is revision.status:
-                job_rows.apply_job_event(session, job, JobEvent.WITHDRAW, actor=said.reviewer_id, now=now)
-            job_rows.apply_revision_event(session, revision, JobEvent.WITHDRAW, actor=said.reviewer_id, now=now)
-            return _view(
-                session,
-                job_rows.revision(session, job_id, revision.revision),
-                push=broker_push(session, roster, [envelope]),
-            )
+            job, wanted = job_rows.job(session, job_id), claimed_subject(envelope)
+            revision = next((each for each in job_rows.revisions(session, job_id) if each.digest == wanted), None)
+            if revision is None:
+                raise TrustError("a withdrawal is for no revision of this job", hint="see 'opaque-jobs job show'")
+            member = self._keep_withdrawal(session, job, revision, envelope)
+            if JobEvent.WITHDRAW in JOB.events(revision.status):
+                if job.status is revision.status:
+                    job_rows.apply_job_event(session, job, JobEvent.WITHDRAW, actor=member, now=now)
+                job_rows.apply_revision_event(session, revision, JobEvent.WITHDRAW, actor=member, now=now)
+            return _view(session, job_rows.revision(session, job_id, revision.revision))
+
+    def _keep_withdrawal(
+        self, session: Session, job: JobRecord, revision: RevisionRecord, envelope: bytes, *, by: str | None = None
+    ) -> str:
+        """Verify a withdrawal as brokers do, by the present members, and keep and log it; gives who made it."""
+        roster = roster_in_force(session, job.workspace_id)
+        if roster is None:
+            raise TrustError("no member list of the workspace is in force", hint="see 'opaque-jobs workspace show'")
+        member = verify_withdrawal(envelope, job_digest=revision.digest, roster=roster).reviewer_id
+        if by not in (None, member):
+            raise TrustError("a withdrawal is somebody else's", hint="sign it with your own key")
+        access_to_job(session, job.id, member, Action.WITHDRAW)
+        record = WithdrawalRecord(
+            job_id=job.id, revision=revision.revision, member_id=member, envelope=envelope, withdrawn_at=self._context.now()
+        )
+        keep_withdrawal(self._context, session, revision, record)
+        return member
 
     def expire_due(self, now: datetime | None = None) -> list[str]:
         """Expire the reviews whose deadline has passed; gives their job ids."""
@@ -293,30 +312,6 @@ def _vote(
     )
 
 
-def _withdrawal(revision: RevisionRecord, member: str, *, envelope: bytes, now: datetime) -> WithdrawalRecord:
-    return WithdrawalRecord(
-        job_id=revision.job_id, revision=revision.revision, member_id=member, envelope=envelope, withdrawn_at=now
-    )
-
-
-def _rejection_push(
-    session: Session, roster: Roster, revision: RevisionRecord, approval: Approval, withdrawal: bytes | None
-) -> BrokerPush | None:
-    """Check that a rejection brings a withdrawal where it must, and nothing else does; give what brokers must learn."""
-    wanted = approval.decision is Decision.REJECT and roster.approval_rule is ApprovalRule.GROUPS
-    if (withdrawal is not None) != wanted:
-        raise InvalidInputError(
-            "a rejection brings a withdrawal where approval groups decide, and only there",
-            hint="reject with 'opaque-jobs review reject'",
-        )
-    if withdrawal is None:
-        return None
-    said = verify_withdrawal(withdrawal, job_digest=revision.digest, roster=roster)
-    if said.reviewer_id != approval.reviewer_id:
-        raise TrustError("a rejection brings somebody else's withdrawal", hint="reject with 'opaque-jobs review reject'")
-    return broker_push(session, roster, [withdrawal])
-
-
 def _under_review(session: Session, job_id: str) -> tuple[JobRecord, RevisionRecord]:
     job = job_rows.job(session, job_id)
     revisions = job_rows.revisions(session, job_id)
@@ -336,23 +331,7 @@ def _settle(session: Session, revision: RevisionRecord, actor: str, now: datetim
     job_rows.apply_job_event(session, job_rows.job(session, revision.job_id), JobEvent.ACCEPT, actor=actor, now=now)
 
 
-def _withdrawn_revision(session: Session, job_id: str, envelope: bytes) -> tuple[RevisionRecord, Roster, Withdrawal]:
-    """Find the standing revision whose digest a withdrawal names."""
-    problem: TrustError | None = None
-    for revision in reversed(job_rows.revisions(session, job_id)):
-        if revision.status not in (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED):
-            continue
-        roster = roster_of(session, revision)
-        try:
-            return revision, roster, verify_withdrawal(envelope, job_digest=revision.digest, roster=roster)
-        except TrustError as error:
-            problem = error
-    if problem is not None:
-        raise problem
-    raise ConflictError("no revision of this job is under review or accepted", hint="see 'opaque-jobs job show'")
-
-
-def _view(session: Session, revision: RevisionRecord, *, push: BrokerPush | None = None) -> ReviewView:
+def _view(session: Session, revision: RevisionRecord) -> ReviewView:
     votes = rows.votes(session, revision.job_id, revision.revision)
     roster = roster_of(session, revision)
     voted = {vote.member_id for vote in votes}
@@ -389,5 +368,4 @@ def _view(session: Session, revision: RevisionRecord, *, push: BrokerPush | None
         deadline=revision.deadline,
         test_run_id=revision.test_run_id,
         no_test_reason=revision.no_test_reason,
-        push=push,
     )

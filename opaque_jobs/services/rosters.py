@@ -5,19 +5,22 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from opaque_jobs.crypto.consent import verify_withdrawal
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.workspace import Roster, RunPolicy, parse_roster
+from opaque_jobs.errors import OpaqueJobsError
 from opaque_jobs.services.access import member_entry, organisation_view, roster_in_force
 from opaque_jobs.services.views import BrokerPush, BrokerTarget, RosterProposal, WorkspaceView
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import reviews as review_rows
 from opaque_jobs.store import workspaces as rows
 from opaque_jobs.store.records import RosterRecord, WorkspaceRecord
 from opaque_jobs.store.words import RosterState
 
-__all__ = ["agreed", "broker_push", "make_roster", "put_in_force", "roster_proposal", "workspace_view"]
+__all__ = ["agreed", "broker_push", "make_roster", "put_in_force", "roster_proposal", "standing_withdrawals", "workspace_view"]
 
 
 def broker_push(session: Session, roster: Roster, withdrawals: Sequence[bytes] = ()) -> BrokerPush:
@@ -31,6 +34,24 @@ def broker_push(session: Session, roster: Roster, withdrawals: Sequence[bytes] =
         acceptances=tuple(each.envelope for each in rows.acceptances(session, roster.digest)),
         withdrawals=tuple(withdrawals),
     )
+
+
+def standing_withdrawals(session: Session, roster: Roster) -> list[bytes]:
+    """Give every withdrawal of this epoch that brokers would believe, whatever status its revision has.
+
+    One row of nonsense would keep the others from them: brokers take all that they are told, or nothing.
+    """
+    found = []
+    for revision in job_rows.revisions_in(session, tuple(JobStatus), workspace_id=roster.workspace_id):
+        if revision.roster_digest != roster.digest:
+            continue
+        for each in review_rows.withdrawals(session, revision.job_id, revision.revision):
+            try:
+                verify_withdrawal(each.envelope, job_digest=revision.digest, roster=roster)
+            except OpaqueJobsError:
+                continue
+            found.append(each.envelope)
+    return found
 
 
 def make_roster(

@@ -65,7 +65,7 @@ class BrokerPush:
         targets: Brokers of all organisations in the workspace.
         roster: Roster bytes in force.
         acceptances: Envelopes, one by each member.
-        withdrawals: Envelopes; empty unless consent was withdrawn.
+        withdrawals: Envelopes of this epoch that hold.
     """
 
     targets: tuple[BrokerTarget, ...]
@@ -285,7 +285,6 @@ class ReviewView:
         deadline: When it expires; None for never.
         test_run_id: The successful test run shown to reviewers.
         no_test_reason: The author's reason for none.
-        push: What to send to brokers now (after a withdrawal, or a rejection that brought one); else None.
     """
 
     job_id: str
@@ -300,7 +299,6 @@ class ReviewView:
     deadline: datetime | None
     test_run_id: str | None
     no_test_reason: str | None
-    push: BrokerPush | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

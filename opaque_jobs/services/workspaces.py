@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.ids import check_name, check_text, new_id
-from opaque_jobs.domain.lifecycle import JobStatus, WorkspaceEvent, WorkspaceStatus
+from opaque_jobs.domain.lifecycle import WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
@@ -23,12 +23,18 @@ from opaque_jobs.services.access import (
     unknown_workspace,
 )
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.rosters import agreed, broker_push, make_roster, put_in_force, roster_proposal, workspace_view
+from opaque_jobs.services.rosters import (
+    agreed,
+    broker_push,
+    make_roster,
+    put_in_force,
+    roster_proposal,
+    standing_withdrawals,
+    workspace_view,
+)
 from opaque_jobs.services.views import BrokerPush, OrganisationView, RosterProposal, WorkspaceView
 from opaque_jobs.store import events, people
-from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import log as log_rows
-from opaque_jobs.store import reviews as review_rows
 from opaque_jobs.store import workspaces as rows
 from opaque_jobs.store.records import (
     AcceptanceRecord,
@@ -434,14 +440,7 @@ class Workspaces:
         """
         with self._context.store.read() as session:
             _, roster = member_workspace(session, workspace_id, actor)
-            ended = job_rows.revisions_in(session, (JobStatus.WITHDRAWN, JobStatus.REJECTED), workspace_id=workspace_id)
-            withdrawals = [
-                each.envelope
-                for revision in ended
-                if revision.roster_digest == roster.digest
-                for each in review_rows.withdrawals(session, revision.job_id, revision.revision)
-            ]
-            return broker_push(session, roster, withdrawals)
+            return broker_push(session, roster, standing_withdrawals(session, roster))
 
 
 def _check_address(address: str) -> None:

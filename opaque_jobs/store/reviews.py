@@ -1,12 +1,13 @@
 """Signed votes and withdrawals of consent."""
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from opaque_jobs.store import events
 from opaque_jobs.store.records import VoteRecord, WithdrawalRecord, add, fetch
 from opaque_jobs.store.tables import VoteRow, WithdrawalRow
 
-__all__ = ["add_vote", "add_withdrawal", "votes", "withdrawals"]
+__all__ = ["add_vote", "put_withdrawal", "votes", "withdrawals"]
 
 
 def add_vote(session: Session, record: VoteRecord) -> None:
@@ -29,8 +30,11 @@ def votes(session: Session, job_id: str, revision: int) -> list[VoteRecord]:
     return fetch(session, VoteRecord, VoteRow, *where, order=(VoteRow.voted_at, VoteRow.member_id))
 
 
-def add_withdrawal(session: Session, record: WithdrawalRecord) -> None:
-    """Insert a verified withdrawal."""
+def put_withdrawal(session: Session, record: WithdrawalRecord) -> None:
+    """Keep a verified withdrawal, in place of what the row of this member says."""
+    key = (record.job_id, record.revision, record.member_id)
+    place = (WithdrawalRow.job_id, WithdrawalRow.revision, WithdrawalRow.member_id)
+    session.execute(delete(WithdrawalRow).where(*(column == value for column, value in zip(place, key, strict=True))))
     add(session, WithdrawalRow, record)
 
 

@@ -22,6 +22,7 @@ from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, RunPolicy
 from opaque_jobs.enclave.runtime import Runtime
+from opaque_jobs.errors import ConflictError
 from opaque_jobs.services import DraftDataset, JobDraft, Services, open_services
 from opaque_jobs.services.access import roster_in_force
 from opaque_jobs.services.closing import close_run
@@ -296,12 +297,21 @@ class Consortium:
         if decision is Decision.REJECT and comment is None:
             comment = "not like this"
         envelope = self.sign(self.spec(job_id), name, decision, comment)
-        return self.services.reviews.vote(job_id=job_id, envelope=envelope, comment=comment)
+        withdrawal = self.withdrawal(self.spec(job_id), name) if decision is Decision.REJECT else None
+        return self.services.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)
+
+    def withdrawal(self, spec: JobSpec, name: str) -> bytes:
+        person = self.people[name]
+        return sign_withdrawal(spec, person.entry, person.key, now=self.clock())
+
+    def cancel_review(self, job_id: str) -> ReviewView:
+        if not self.show(job_id).revisions:
+            raise ConflictError("nothing was submitted")
+        withdrawal = self.withdrawal(self.spec(job_id), "anna")
+        return self.services.reviews.cancel_review(actor=self.id("anna"), job_id=job_id, withdrawal=withdrawal)
 
     def withdraw(self, job_id: str, name: str, spec: JobSpec | None = None) -> ReviewView:
-        person = self.people[name]
-        envelope = sign_withdrawal(spec or self.spec(job_id), person.entry, person.key, now=self.clock())
-        return self.services.reviews.withdraw(job_id=job_id, envelope=envelope)
+        return self.services.reviews.withdraw(job_id=job_id, envelope=self.withdrawal(spec or self.spec(job_id), name))
 
     def accepted_job(self, **over: Any) -> JobView:
         job = self.make_job(**over)

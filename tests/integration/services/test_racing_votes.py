@@ -50,10 +50,11 @@ def test_approval_and_rejection_at_once_never_accept(study):
     study.submit(job.id)
     approval = study.sign(study.spec(job.id), "ben")
     rejection = study.sign(study.spec(job.id), "lea", Decision.REJECT, "no")
+    withdrawal = study.withdrawal(study.spec(job.id), "lea")
     _at_once(
         study,
         lambda services: services.reviews.vote(job_id=job.id, envelope=approval),
-        lambda services: services.reviews.vote(job_id=job.id, envelope=rejection, comment="no"),
+        lambda services: services.reviews.vote(job_id=job.id, envelope=rejection, comment="no", withdrawal=withdrawal),
     )
     assert study.show(job.id).status is JobStatus.REJECTED
 

@@ -89,7 +89,9 @@ class ReviewMachine(RuleBasedStateMachine):
     def reject(self, name):
         envelope = self.cast.sign(self._envelope_spec(), name, Decision.REJECT, "no")
         allowed = self.status == "under_review" and name not in self.approved
-        act = lambda: self.cast.services.reviews.vote(job_id=self.job_id, envelope=envelope, comment="no")  # noqa: E731
+        withdrawal = self.cast.withdrawal(self._envelope_spec(), name)
+        vote = self.cast.services.reviews.vote
+        act = lambda: vote(job_id=self.job_id, envelope=envelope, comment="no", withdrawal=withdrawal)  # noqa: E731
         if self._attempt(allowed, act):
             self.status = "rejected"
             self.gates[self.revision] = "rejected"
@@ -97,7 +99,7 @@ class ReviewMachine(RuleBasedStateMachine):
     @rule()
     def cancel_review(self):
         before = self.status
-        act = lambda: self.cast.services.reviews.cancel_review(actor=self.cast.id("anna"), job_id=self.job_id)  # noqa: E731
+        act = lambda: self.cast.cancel_review(self.job_id)  # noqa: E731
         if self._attempt(self.status in ("under_review", "rejected"), act):
             self.status = "draft"
             if before == "under_review":

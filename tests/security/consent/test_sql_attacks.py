@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import RunPolicy
 from opaque_jobs.errors import OpaqueJobsError
+from opaque_jobs.services.review_log import keep_vote
+from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store.records import VoteRecord
 from tests.support.row_mutations import TABLES, Mutation, mutations, sample, strip_constraints
 
 COLUMNS = ("id", "value")
@@ -197,10 +201,53 @@ def _used_up(stand: Stand) -> tuple[str, str]:
     return job, again
 
 
+def _with_the_missing_vote(stand: Stand, job: str, run: str, revision: int = 1) -> tuple[str, str]:
+    """Add the vote that was held back, row and entry, as somebody with a member's key and the database can."""
+    cast = stand.cast
+    spec = cast.spec(job)
+    vote = VoteRecord(
+        job_id=job,
+        revision=revision,
+        member_id=cast.id("lea"),
+        decision=Decision.APPROVE,
+        comment=None,
+        envelope=cast.sign(spec, "lea"),
+        voted_at=cast.clock(),
+    )
+    stand.sql(f"DELETE FROM votes WHERE job_id = '{job}' AND member_id = 'member-lea'")  # noqa: S608 - our own id
+    with cast.services.context.store.write() as session:
+        keep_vote(cast.services.context, session, job_rows.revision(session, job, revision), vote)
+    return job, run
+
+
+def _cancelled_then_completed(stand: Stand) -> tuple[str, str]:
+    job, run = _without_one_vote(stand)
+    stand.cast.cancel_review(job)
+    return _with_the_missing_vote(stand, job, run)
+
+
+def _rejected_then_completed(stand: Stand) -> tuple[str, str]:
+    return _with_the_missing_vote(stand, *_rejected(stand))
+
+
+def _expired_and_taken_back_then_completed(stand: Stand) -> tuple[str, str]:
+    job = stand.job("select count(*) as n from patients")
+    stand.cast.submit(job, deadline=stand.cast.clock() + timedelta(minutes=5))
+    stand.cast.vote(job, "ben")
+    run = stand.cast.open_run(job).id
+    stand.cast.clock.forward(hours=1)
+    stand.cast.services.reviews.expire_due()
+    stand.cast.withdraw(job, "ben")
+    return _with_the_missing_vote(stand, job, run)
+
+
 SCENES: dict[str, Callable[[Stand], tuple[str, str]]] = {
     "without-one-vote": _without_one_vote,
     "rejected": _rejected,
     "withdrawn": _withdrawn,
+    "cancelled-then-completed": _cancelled_then_completed,
+    "rejected-then-completed": _rejected_then_completed,
+    "expired-and-taken-back-then-completed": _expired_and_taken_back_then_completed,
     "of-an-older-epoch": _of_an_older_epoch,
     "unshared": _unshared,
     "used-up": _used_up,

@@ -40,7 +40,7 @@ def test_vote_for_another_job_is_refused(review):
 
 def test_vote_for_an_earlier_revision_is_refused(review):
     stale = review.sign(review.spec(review.job_id), "ben")
-    review.services.reviews.cancel_review(actor=review.id("anna"), job_id=review.job_id)
+    review.cancel_review(review.job_id)
     review.services.jobs.edit(actor=review.id("anna"), job_id=review.job_id, draft=review.draft(description="worse"))
     review.submit(review.job_id)
     _refused(review, stale)

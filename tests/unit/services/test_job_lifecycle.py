@@ -45,7 +45,7 @@ def apply(cast, job_id, event):  # noqa: C901 - one case for each event
         case JobEvent.REJECT:
             cast.vote(job_id, "lea", Decision.REJECT)
         case JobEvent.CANCEL_REVIEW:
-            cast.services.reviews.cancel_review(actor=cast.id("anna"), job_id=job_id)
+            cast.cancel_review(job_id)
         case JobEvent.EXPIRE:
             cast.clock.forward(days=DEADLINE_DAYS + 1)
             if job_id not in cast.services.reviews.expire_due():
@@ -77,8 +77,11 @@ def test_job_event_through_the_services_follows_the_table(study, status, event):
     else:
         if event in (JobEvent.ACCEPT, JobEvent.REJECT) and not study.show(job_id).revisions:
             return
-        with pytest.raises(ConflictError):
-            apply(study, job_id, event)
+        if event is JobEvent.WITHDRAW and study.show(job_id).revisions:
+            apply(study, job_id, event)  # whatever the status says; it changes nothing but what brokers know
+        else:
+            with pytest.raises(ConflictError):
+                apply(study, job_id, event)
         assert study.show(job_id).status is status
 
 
@@ -111,7 +114,8 @@ def test_withdrawal_from_an_older_accepted_revision_leaves_the_draft_alone(study
     job = study.accepted_job()
     spec = study.spec(job.id)
     study.services.jobs.revise(actor=study.id("anna"), job_id=job.id)
-    push = study.withdraw(job.id, "lea", spec).push
+    study.withdraw(job.id, "lea", spec)
+    push = study.services.workspaces.broker_push(study.workspace_id, actor=study.id("lea"))
     view = study.show(job.id)
     assert (view.status, view.accepted_revision, view.revisions[0].status) == (JobStatus.DRAFT, None, "withdrawn")
     assert {target.organisation_id for target in push.targets} == {"org-hospital", "org-laboratory"}

@@ -90,7 +90,7 @@ def test_inputs_take_defaults_and_are_recorded(study):
     [
         (lambda cast, job: cast.vote(job, "ben", Decision.REJECT), "rejected"),
         (lambda cast, job: cast.withdraw(job, "lea"), "withdrawn"),
-        (lambda cast, job: cast.services.reviews.cancel_review(actor=cast.id("anna"), job_id=job), "review-cancelled"),
+        (lambda cast, job: cast.cancel_review(job), "review-cancelled"),
         (lambda cast, _job: cast.change_members("anna", "ben", "lea", "mallory"), "superseded"),
         (lambda cast, job: cast.services.jobs.archive(job, actor=cast.id("anna")), "archived"),
         (lambda cast, _job: cast.services.workspaces.archive(cast.workspace_id, actor=cast.id("ben")), "archived"),

@@ -1,0 +1,78 @@
+"""What a member's own client remembers of their consent: whatever it approved, and whatever it took back.
+
+A database may forget a job or say that it is over; this file does not. It lies beside the member's key; nobody else writes it.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from opaque_jobs.crypto.key_files import write_new_private_file
+from opaque_jobs.domain.canonical import parse_json
+from opaque_jobs.domain.document import from_json, to_bytes
+from opaque_jobs.domain.job import JobSpec
+from opaque_jobs.domain.review import NamedJob
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import ConfigurationError
+from opaque_jobs.settings import Settings
+
+__all__ = ["OwnConsent", "consents", "remember"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnConsent:
+    """One job document that this member's client signed something about.
+
+    Args:
+        job: What it is.
+        withdrawal: The envelope by which consent was taken back; None while it stands.
+    """
+
+    job: NamedJob
+    withdrawal: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    v: int
+    consents: tuple[OwnConsent, ...]
+
+
+def consents(settings: Settings, member: MemberEntry) -> tuple[OwnConsent, ...]:
+    """Give all that a member's client has signed, oldest first.
+
+    Raises:
+        ConfigurationError: What is remembered cannot be read.
+        InvalidInputError: It is damaged.
+    """
+    path = _path(settings, member)
+    try:
+        return from_json(_Kept, parse_json(path.read_bytes(), what=path.name), what=path.name).consents
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
+
+
+def remember(settings: Settings, member: MemberEntry, jobs: Iterable[JobSpec | NamedJob], *, withdrawal: bytes | None) -> None:
+    """Keep that a member signs about jobs, before it leaves; a withdrawal that is kept stays.
+
+    Raises:
+        ConfigurationError: It cannot be read or written.
+        InvalidInputError: What is remembered is damaged.
+    """
+    kept = {each.job.digest: each for each in consents(settings, member)}
+    text = None if withdrawal is None else withdrawal.decode()
+    for job in jobs:
+        named = NamedJob(workspace_id=job.workspace_id, job_id=job.job_id, digest=job.digest)
+        before = kept.get(job.digest, OwnConsent(job=named, withdrawal=None))
+        kept[job.digest] = replace(before, withdrawal=before.withdrawal or text)
+    path = _path(settings, member)
+    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    write_new_private_file(fresh, to_bytes(_Kept(v=1, consents=tuple(kept.values()))))
+    fresh.replace(path)
+
+
+def _path(settings: Settings, member: MemberEntry) -> Path:
+    return settings.keys_dir / f"{member.name}.consent.json"
