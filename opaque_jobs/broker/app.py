@@ -22,10 +22,12 @@ from opaque_jobs.attestation.kbs import (
     problem_body,
     unlogged_body,
 )
+from opaque_jobs.broker.client import NONCE_HEADER
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.policy import Refused
 from opaque_jobs.broker.release import Broker, Token, Unlogged
 from opaque_jobs.broker.statements import accept_deposit, accept_statements, parse_statements
+from opaque_jobs.crypto.acknowledgement import sign_acknowledgement
 from opaque_jobs.errors import (
     ConflictError,
     DeniedError,
@@ -39,6 +41,7 @@ __all__ = ["COOKIE", "create_app"]
 
 COOKIE: Final = "kbs-session-id"
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+_MAX_NONCE: Final = 64
 _PROBLEM: Final = "application/problem+json"
 _STATUS: Final = {InvalidInputError: 400, DeniedError: 403, TrustError: 403, NotFoundError: 404, ConflictError: 409}
 _REFUSAL: Final[dict[int | str, dict[str, Any]]] = {
@@ -152,8 +155,11 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
 
 def _add_owner_side(app: FastAPI, broker: Broker) -> None:
     async def accepted(accept: Callable[[bytes], None], request: Request) -> Response:
-        await run_in_threadpool(accept, await _read(request))
-        return JSONResponse({"accepted": True})
+        body = await _read(request)
+        await run_in_threadpool(accept, body)
+        nonce = request.headers.get(NONCE_HEADER, "")[:_MAX_NONCE]
+        said = sign_acknowledgement(broker.keys.signing, path=request.url.path, nonce=nonce, body=body)
+        return JSONResponse({"accepted": True, "acknowledgement": said.decode()})
 
     @app.post(
         "/opaque/v1/deposits",

@@ -4,6 +4,7 @@ The relay carries ciphertext and public documents, and only to the protocol's ow
 once, and a release that was answered counts even if the answer got lost.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any, Final, Self
 import httpx
 
 from opaque_jobs.attestation.kbs import parse_reasons
+from opaque_jobs.crypto.acknowledgement import verify_acknowledgement
+from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.canonical import canonical_bytes, parse_json
 from opaque_jobs.domain.log import LogPage
 from opaque_jobs.errors import (
@@ -25,8 +28,9 @@ from opaque_jobs.errors import (
     TrustError,
 )
 
-__all__ = ["BrokerClient", "Relayed"]
+__all__ = ["NONCE_HEADER", "BrokerClient", "Relayed"]
 
+NONCE_HEADER: Final = "opaque-jobs-nonce"
 TIMEOUT_S: Final = 20.0
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _COOKIE_NAME: Final = "kbs-session-id"
@@ -107,23 +111,25 @@ class BrokerClient:
         session = answer.cookies.get(_COOKIE_NAME) or ""
         return Relayed(status=answer.status_code, cookie=session if _COOKIE.fullmatch(session) else "", body=text)
 
-    def deposit(self, *, deposit: bytes, manifest: bytes) -> None:
+    def deposit(self, *, key: VerifyKey, deposit: bytes, manifest: bytes) -> None:
         """Deposit a dataset's key at its owner's broker.
 
         Args:
+            key: What this broker signs with, from trusted context; it must sign that it kept this.
             deposit: `custody.sign_deposit`.
             manifest: `consent.sign_manifest`.
 
         Raises:
             ConfigurationError: The broker cannot be reached.
-            TrustError: It does not believe one of them.
+            TrustError: It does not believe one of them, or who answers is not this broker.
             ConflictError: It holds another key for this version.
         """
-        self._post("/opaque/v1/deposits", {"deposit": deposit.decode(), "manifest": manifest.decode()})
+        self._post("/opaque/v1/deposits", key, {"deposit": deposit.decode(), "manifest": manifest.decode()})
 
     def push(
         self,
         *,
+        key: VerifyKey,
         roster: bytes | None,
         acceptances: Sequence[bytes] = (),
         withdrawals: Sequence[bytes] = (),
@@ -132,12 +138,21 @@ class BrokerClient:
     ) -> None:
         """Tell a broker of a member list in force, of withdrawals, of sharing, and of what its owner holds back.
 
+        Args:
+            key: What this broker signs with, from trusted context; it must sign that it kept this.
+            roster: Of the member list; None without.
+            acceptances: Of the member list.
+            withdrawals: Of consent.
+            sharings: Of data sets.
+            holds: By the owner.
+
         Raises:
             ConfigurationError: The broker cannot be reached.
-            TrustError: It does not believe something; nothing of the call is kept.
+            TrustError: It does not believe something and keeps nothing of the call, or who answers is not this broker.
         """
         self._post(
             "/opaque/v1/statements",
+            key,
             {
                 "roster": None if roster is None else roster.decode(),
                 "acceptances": [each.decode() for each in acceptances],
@@ -176,8 +191,16 @@ class BrokerClient:
         """
         return self._answered("GET", "/opaque/v1/health", None)
 
-    def _post(self, path: str, document: dict[str, Any]) -> None:
-        self._answered("POST", path, canonical_bytes(document))
+    def _post(self, path: str, key: VerifyKey, document: dict[str, Any]) -> None:
+        body, nonce = canonical_bytes(document), os.urandom(16).hex()
+        said = self._answered("POST", path, body, nonce=nonce).get("acknowledgement")
+        try:
+            verify_acknowledgement(str(said).encode(), key, path=path, nonce=nonce, body=body)
+        except OpaqueJobsError:
+            raise TrustError(
+                f"what answers at {self._client.base_url} did not prove to be the key broker that it should be",
+                hint="take it as not told: is the address right? see 'opaque-jobs broker show' and 'opaque-jobs broker move'",
+            ) from None
 
     def _exchange(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[httpx.Response, str]:
         """Send one request; the client's own cookie jar stays empty, so sessions never mix."""
@@ -191,9 +214,10 @@ class BrokerClient:
         self._client.cookies.clear()
         return answer, data.decode()
 
-    def _answered(self, method: str, path: str, content: bytes | None) -> dict[str, Any]:
+    def _answered(self, method: str, path: str, content: bytes | None, *, nonce: str = "") -> dict[str, Any]:
+        headers = {"content-type": "application/json", **({NONCE_HEADER: nonce} if nonce else {})}
         try:
-            answer, text = self._exchange(method, path, content, {"content-type": "application/json"})
+            answer, text = self._exchange(method, path, content, headers)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeDecodeError):
             raise ConfigurationError(
                 f"the key broker at {self._client.base_url} cannot be reached",

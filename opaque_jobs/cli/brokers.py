@@ -1,14 +1,17 @@
 """Key brokers, as the command line meets them: telling them what members signed, and running one per organisation."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import config_path, load_config
 from opaque_jobs.cli.child import Child
 from opaque_jobs.cli.own_organisation import OwnOrganisation
-from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError
+from opaque_jobs.crypto.consent import roster_refusals
+from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.domain.workspace import parse_roster
+from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import BrokerPush, OrganisationView
 from opaque_jobs.settings import Settings
@@ -43,17 +46,16 @@ def push(statements: BrokerPush, own: OwnOrganisation | None, *, sharings: Seque
 
     Raises:
         ConfigurationError: One cannot be reached; the others have been told.
-        TrustError: One does not believe it; the others have been told.
+        TrustError: One does not believe it, or does not prove to be the broker of the member list; the others have been told. Or
+            the member list does not hold, and only the own broker was told.
     """
     refused: list[OpaqueJobsError] = []
     unreachable: list[ConfigurationError] = []
-    for target in statements.targets:
-        if only not in (None, target.organisation_id):
-            continue
+    for address, key in _reached(statements, own, only, refused):
         try:
-            mine = own is not None and own.entry.id == target.organisation_id
-            with BrokerClient(own.broker_address if own and mine else target.address) as client:
+            with BrokerClient(address) as client:
                 client.push(
+                    key=key,
                     roster=statements.roster,
                     acceptances=statements.acceptances,
                     withdrawals=statements.withdrawals,
@@ -71,6 +73,29 @@ def push(statements: BrokerPush, own: OwnOrganisation | None, *, sharings: Seque
             hint="start it ('opaque-jobs up'), then run 'opaque-jobs workspace tell-brokers'",
             brokers=len(unreachable),
         )
+
+
+def _reached(
+    statements: BrokerPush, own: OwnOrganisation | None, only: str | None, refused: list[OpaqueJobsError]
+) -> Iterator[tuple[str, VerifyKey]]:
+    """Give where each broker answers and the key that it must sign with: of the own one as pinned, of others as in the list.
+
+    Which brokers there are says the list that everybody signed, not the services; they say only where the others answer.
+    """
+    addresses = {each.organisation_id: each.address for each in statements.targets}
+    if own is not None and only in (None, own.entry.id):
+        yield own.broker_address, own.broker_key
+    if own is not None and only == own.entry.id:
+        return
+    roster = parse_roster(statements.roster)
+    if roster_refusals(roster, statements.acceptances) or (
+        own and own.entry.id not in {each.id for each in roster.organisations}
+    ):
+        refused.append(TrustError("the member list is not one that all its members signed", hint="was the database changed?"))
+        return
+    for each in roster.organisations:
+        if only in (None, each.id) and not (own and each.id == own.entry.id):
+            yield addresses.get(each.id, ""), VerifyKey.parse(each.broker_signing_key)
 
 
 def local_brokers(opened: Services) -> list[OrganisationView]:

@@ -29,7 +29,7 @@ def hold(
     Raises:
         ConfigurationError: The broker does not answer: nothing is held.
         DeniedError: The member is of another organisation.
-        TrustError: The broker does not know the member's key.
+        TrustError: The broker does not know the member's key, or what answers is not the broker.
     """
     if member.organisation_id != owner.entry.id:
         raise DeniedError("only its own members can hold a broker", hint="ask a member of that organisation")
@@ -42,5 +42,5 @@ def hold(
         issued_at=datetime.now(UTC).isoformat(),
     )
     with BrokerClient(owner.broker_address) as client:
-        client.push(roster=None, holds=[sign_hold(said, signer)])
+        client.push(key=owner.broker_key, roster=None, holds=[sign_hold(said, signer)])
     return said

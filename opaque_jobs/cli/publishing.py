@@ -103,7 +103,7 @@ def publish_dataset(
             now=datetime.now(UTC),
         )
         with BrokerClient(owner.broker_address) as client:
-            client.deposit(deposit=deposit, manifest=envelope)
+            client.deposit(key=owner.broker_key, deposit=deposit, manifest=envelope)
         if refresh_of:
             return opened.datasets.add_version(actor=member.id, envelope=envelope, storage=folder)
         return opened.datasets.register(

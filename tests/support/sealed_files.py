@@ -82,7 +82,10 @@ class SealedFiles:
             owned = [alias for alias, (owner, _) in sources.items() if owner is organisation]
             sharings = [self.world.sharing(organisation, dataset_id=f"ds-{alias}") for alias in owned]
             self.brokers[organisation.id].push(
-                roster=roster.to_bytes(), acceptances=self.world.acceptances(roster), sharings=sharings
+                key=organisation.broker.signing.public,
+                roster=roster.to_bytes(),
+                acceptances=self.world.acceptances(roster),
+                sharings=sharings,
             )
 
     def _encrypt(self, alias: str, owner: Organisation, source: Path) -> None:
@@ -98,7 +101,7 @@ class SealedFiles:
         self.owners[alias], self.manifests[alias] = owner, made.manifest
         policy = ReleasePolicy(columns=self.columns(alias), row_conditions=())
         deposit = self.world.deposit(owner, manifest=made.manifest, root=made.root_key, policy=policy)
-        self.brokers[owner.id].deposit(deposit=deposit, manifest=self._envelope(alias))
+        self.brokers[owner.id].deposit(key=owner.broker.signing.public, deposit=deposit, manifest=self._envelope(alias))
 
     def columns(self, alias: str) -> tuple[str, ...]:
         return tuple(column.name for column in self.manifests[alias].columns)

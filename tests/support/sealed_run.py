@@ -138,9 +138,12 @@ class SealedRuns:
                 if stage.owner is organisation and stage.manifest.digest not in self.deposited:
                     self.deposited.add(stage.manifest.digest)
                     deposit = self.world.deposit(organisation, manifest=stage.manifest, policy=stage.policy)
-                    client.deposit(deposit=deposit, manifest=self.envelope(stage))
+                    client.deposit(key=organisation.broker.signing.public, deposit=deposit, manifest=self.envelope(stage))
             client.push(
-                roster=roster.to_bytes(), acceptances=self.world.acceptances(roster), sharings=[self.world.sharing(organisation)]
+                key=organisation.broker.signing.public,
+                roster=roster.to_bytes(),
+                acceptances=self.world.acceptances(roster),
+                sharings=[self.world.sharing(organisation)],
             )
         given: dict[str, Any] = {
             "mode": Mode.REAL.value,

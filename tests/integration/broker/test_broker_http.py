@@ -65,8 +65,17 @@ def client(broker):
 
 def stock(world, client, organisation) -> None:
     roster = world.make_roster()
-    client.deposit(deposit=world.deposit(organisation), manifest=world.manifest_envelope(organisation))
-    client.push(roster=roster.to_bytes(), acceptances=world.acceptances(roster), sharings=[world.sharing(organisation)])
+    client.deposit(
+        key=organisation.broker.signing.public,
+        deposit=world.deposit(organisation),
+        manifest=world.manifest_envelope(organisation),
+    )
+    client.push(
+        key=organisation.broker.signing.public,
+        roster=roster.to_bytes(),
+        acceptances=world.acceptances(roster),
+        sharings=[world.sharing(organisation)],
+    )
 
 
 def make_enclave(world, **over) -> Enclave:
@@ -213,10 +222,14 @@ def test_health_and_pages_name_the_organisation_and_load_nothing(broker, client)
 def test_owner_errors_come_back_as_their_kind(world, client):
     deposit, manifest = world.deposit(world.hospital), world.manifest_envelope(world.hospital)
     with pytest.raises(TrustError):
-        client.deposit(deposit=world.deposit(world.hospital, signer=world.carl.key), manifest=manifest)
+        client.deposit(
+            key=world.hospital.broker.signing.public,
+            deposit=world.deposit(world.hospital, signer=world.carl.key),
+            manifest=manifest,
+        )
     with pytest.raises(InvalidInputError):
-        client.deposit(deposit=b"nonsense", manifest=manifest)
-    client.deposit(deposit=deposit, manifest=manifest)
-    client.deposit(deposit=deposit, manifest=manifest)
+        client.deposit(key=world.hospital.broker.signing.public, deposit=b"nonsense", manifest=manifest)
+    client.deposit(key=world.hospital.broker.signing.public, deposit=deposit, manifest=manifest)
+    client.deposit(key=world.hospital.broker.signing.public, deposit=deposit, manifest=manifest)
     with pytest.raises(ConflictError):
-        client.deposit(deposit=world.deposit(world.hospital), manifest=manifest)
+        client.deposit(key=world.hospital.broker.signing.public, deposit=world.deposit(world.hospital), manifest=manifest)

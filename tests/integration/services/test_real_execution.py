@@ -81,8 +81,8 @@ def _set_up(cast, stack):
         clients[made.entry.id] = stack.enter_context(BrokerClient(address))
     cast.workspace_id = cast.make_workspace("anna", "ben", "lea")
     push = cast.services.workspaces.broker_push(cast.workspace_id, actor=cast.id("anna"))
-    for client in clients.values():
-        client.push(roster=push.roster, acceptances=push.acceptances)
+    for made in cast.organisations.values():
+        clients[made.entry.id].push(key=made.signing.public, roster=push.roster, acceptances=push.acceptances)
     cast.clients = clients
     for name, (owner, table) in TABLES.items():
         _share(cast, clients, name=name, owner=owner, table=table)
@@ -107,7 +107,7 @@ def _encrypt(cast, clients, *, name, owner, table, version=1):
     policy = nouns.ReleasePolicy(columns=tuple(table.schema.names), row_conditions=())
     owner_org = next(each for each in cast.organisations.values() if each.entry.id == home)
     deposit = sign_deposit(made.manifest, made.root_key, policy, person.key, broker=owner_org.deposit.public, now=cast.clock())
-    clients[home].deposit(deposit=deposit, manifest=envelope)
+    clients[home].deposit(key=owner_org.signing.public, deposit=deposit, manifest=envelope)
     return envelope, folder
 
 
@@ -123,7 +123,8 @@ def _share(cast, clients, *, name, owner, table):
     sharing = cast.sharing(f"ds-{name}", owner)
     cast.services.datasets.share(actor=person.id, dataset_id=f"ds-{name}", workspace_id=cast.workspace_id, envelope=sharing)
     cast.dataset_ids[name] = f"ds-{name}"
-    clients[home].push(roster=None, sharings=[sharing])
+    key = cast.organisations[home.removeprefix("org-")].signing.public
+    clients[home].push(key=key, roster=None, sharings=[sharing])
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,8 @@ def test_withdrawal_that_only_the_brokers_know_stops_the_run(real):
     address = real.services.workspaces.organisation("org-laboratory").broker_address
     push = real.services.workspaces.broker_push(real.workspace_id, actor=lea.id)
     with BrokerClient(address) as client:
-        client.push(roster=push.roster, acceptances=push.acceptances, withdrawals=[envelope])
+        key = real.organisations["laboratory"].signing.public
+        client.push(key=key, roster=push.roster, acceptances=push.acceptances, withdrawals=[envelope])
     outcome = execute(real.services, real.open_run(job.id).id, **SIZE)
     assert (outcome.state, outcome.reason) == (RunState.FAILED, "broker-refused")
     assert "consent-withdrawn" in outcome.reasons

@@ -5,6 +5,8 @@ import socket
 import sqlite3
 import threading
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from opaque_jobs.broker.config import load_config
+from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.member import create_member
@@ -21,11 +24,13 @@ from opaque_jobs.cli.publishing import publish_dataset, share_dataset
 from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.rotation import Making, rotate_member_key
 from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.key_files import open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.errors import ConfigurationError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import open_services
+from opaque_jobs.services.views import BrokerPush, BrokerTarget
 from opaque_jobs.settings import Settings
 
 PASSPHRASE = "correct horse battery"
@@ -201,6 +206,27 @@ def test_member_list_that_waits_with_a_key_that_the_database_no_longer_shows_is_
             accept_roster(home.opened, workspace.workspace_id, home.anna, home.signer)
     finally:
         home.opened.workspaces.cancel(workspace.workspace_id, actor=home.anna.id)
+
+
+def test_broker_that_answers_but_does_not_sign_for_what_it_kept_counts_as_not_told(home, thief):
+    """Something else listens where the own broker should: a hold is not taken for done."""
+    own = replace(pinned_organisation(home.settings, home.anna), broker_address=thief.address)
+    with pytest.raises(TrustError, match="did not prove"):
+        hold(own, home.anna, home.signer, scope=HoldScope.ALL, subject=None, held=True)
+
+
+def test_other_broker_that_does_not_sign_for_what_it_kept_counts_as_not_told(home, thief):
+    """The database names an address of the administrator's for another organisation's broker."""
+    workspace = home.opened.workspaces.create(actor=home.anna.id, name="Told", description="", member_ids=[])
+    roster = workspace.roster
+    signed = sign_acceptance(roster, home.anna, home.signer, now=datetime.now(UTC))
+    home.opened.workspaces.cancel(workspace.workspace_id, actor=home.anna.id)
+    target = BrokerTarget(organisation_id=home.hospital.entry.id, address=thief.address)
+    known = BrokerPush(targets=(target,), roster=roster.to_bytes(), acceptances=(signed,), withdrawals=())
+    with pytest.raises(TrustError, match="did not prove"):
+        push(known, None)
+    with pytest.raises(TrustError, match="all its members signed"):
+        push(replace(known, acceptances=()), None)
 
 
 def test_member_who_was_told_nothing_seals_nothing(home):
