@@ -21,6 +21,7 @@ __all__ = [
     "believe_simulated",
     "config_path",
     "database_path",
+    "disbelieve_simulated",
     "key_path",
     "load_config",
     "pin_member",
@@ -149,6 +150,18 @@ def believe_simulated(folder: Path, key: VerifyKey) -> None:
     """
     config = load_config(folder)
     _replace(folder, replace(config, simulated_keys=tuple(dict.fromkeys((*config.simulated_keys, key.text)))))
+
+
+def disbelieve_simulated(folder: Path, key: VerifyKey) -> None:
+    """Believe another machine's simulated hardware no more.
+
+    Raises:
+        NotFoundError: There is no broker in this folder, or it does not believe that machine.
+    """
+    config = load_config(folder)
+    if key.text not in config.simulated_keys:
+        raise NotFoundError("this key is not believed by the broker", hint="give it as 'opaque-jobs broker believe' was given it")
+    _replace(folder, replace(config, simulated_keys=tuple(each for each in config.simulated_keys if each != key.text)))
 
 
 def unpin_member(folder: Path, member_id: str) -> None:

@@ -20,7 +20,7 @@ from opaque_jobs.crypto.merkle import leaf_hash
 from opaque_jobs.crypto.release import verify_release
 from opaque_jobs.crypto.signing import claimed_key_id, claimed_subject
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.log import EntryKind, LoggedEntry, parse_page
+from opaque_jobs.domain.log import EntryKind, LoggedEntry, LogPage, parse_page
 from opaque_jobs.domain.workspace import parse_roster
 from opaque_jobs.errors import ConflictError, OpaqueJobsError, TrustError
 
@@ -46,6 +46,9 @@ def accept_page(broker: Broker, body: bytes) -> int:
         tree = memory.tree(page.workspace_id)
         if page.first != tree.size:
             raise ConflictError("the entries do not begin where this broker stands", hint="ask it again", size=tree.size)
+        known = memory.roster(page.workspace_id)
+        log_key = _first_key(page) if known is None else known.log_key
+        roots: list[bytes] = []
         for logged in page.entries:
             entry = logged.entry
             # 1. It is the next entry of this log, and comes with what somebody signed.
@@ -54,18 +57,34 @@ def accept_page(broker: Broker, body: bytes) -> int:
                 raise TrustError("an entry of the log is not what it names", hint="the log was changed")
             # 2. The tree grows by it.
             tree = tree.append(leaf_hash(entry.to_bytes()))
-            memory.put_root(page.workspace_id, tree.size, tree.root)
-            # 3. What it says is believed only as far as it is signed by those whom it concerns.
-            _learn(broker, memory, logged)
-        memory.put_tree(page.workspace_id, tree)
-        # 4. It is the tree that the log has signed, with the key that all members agreed on.
-        roster = memory.roster(page.workspace_id)
-        if roster is None:
-            raise TrustError("this broker knows no member list of the workspace", hint="run 'opaque-jobs workspace tell-brokers'")
-        signed = verify_checkpoint(page.checkpoint, VerifyKey.parse(roster.log_key), workspace_id=page.workspace_id)
+            roots.append(tree.root)
+        # 3. It is the tree that the log has signed; before that nothing is read of what strangers may have written.
+        signed = verify_checkpoint(page.checkpoint, VerifyKey.parse(log_key), workspace_id=page.workspace_id)
         if signed != Checkpoint(origin=log_origin(page.workspace_id), size=tree.size, root=tree.root):
             raise TrustError("the log has another history than this broker has seen", hint="the log was changed")
+        for size, root in enumerate(roots, start=page.first + 1):
+            memory.put_root(page.workspace_id, size, root)
+        memory.put_tree(page.workspace_id, tree)
+        # 4. What an entry says is believed only as far as it is signed by those whom it concerns.
+        for logged in page.entries:
+            _learn(broker, memory, logged)
+        # 5. The key is the one that all members agreed on, even if the log itself had to bring their list.
+        roster = memory.roster(page.workspace_id)
+        if roster is None or (known is None and roster.log_key != log_key):
+            raise _no_list()
         return tree.size
+
+
+def _first_key(page: LogPage) -> str:
+    """Give the log's key as the first member list in the log names it, for a broker that knows no list yet."""
+    for logged in page.entries:
+        if logged.entry.kind is EntryKind.ROSTER and logged.document is not None:
+            return parse_roster(logged.document.encode()).log_key
+    raise _no_list()
+
+
+def _no_list() -> TrustError:
+    return TrustError("this broker knows no member list of the workspace", hint="run 'opaque-jobs workspace tell-brokers'")
 
 
 def _learn(broker: Broker, memory: Transaction, logged: LoggedEntry) -> None:
@@ -86,15 +105,14 @@ def _roster(_broker: Broker, memory: Transaction, workspace_id: str, document: b
 
 
 def _acceptance(broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:
-    subject = claimed_subject(document)
-    for roster in memory.logged_rosters(workspace_id):
-        if roster.digest != subject:
-            continue
-        verify_acceptance(document, roster)
-        accepted = memory.put_logged_acceptance(roster, document)
-        known = memory.known_roster(workspace_id)
-        if not roster_refusals(roster, accepted) and not roster_reasons(roster, broker.circle, known):
-            memory.put_roster(roster)
+    roster = memory.logged_roster(workspace_id, claimed_subject(document))
+    if roster is None:
+        return
+    verify_acceptance(document, roster)
+    accepted = memory.put_logged_acceptance(roster, document)
+    known = memory.known_roster(workspace_id)
+    if not roster_refusals(roster, accepted) and not roster_reasons(roster, broker.circle, known):
+        memory.put_roster(roster)
 
 
 def _withdrawal(_broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:

@@ -360,10 +360,12 @@ class Transaction:
             "INSERT OR IGNORE INTO logged_rosters VALUES (?, ?, ?)", (roster.digest, roster.workspace_id, roster.to_bytes())
         )
 
-    def logged_rosters(self, workspace_id: str) -> list[Roster]:
-        """Give the member lists that stand in a workspace's log."""
-        rows = self._connection.execute("SELECT roster FROM logged_rosters WHERE workspace_id = ?", (workspace_id,))
-        return [parse_roster(row[0]) for row in rows]
+    def logged_roster(self, workspace_id: str, digest: str) -> Roster | None:
+        """Give a member list that stands in a workspace's log."""
+        row = self._connection.execute(
+            "SELECT roster FROM logged_rosters WHERE workspace_id = ? AND digest = ?", (workspace_id, digest)
+        ).fetchone()
+        return parse_roster(row[0]) if row else None
 
     def put_logged_acceptance(self, roster: Roster, envelope: bytes) -> list[bytes]:
         """Keep an acceptance that stands in the log; gives all of this member list."""

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import believe_simulated, database_path, key_path, load_config, pin_member, unpin_member
+from opaque_jobs.broker.config import (
+    believe_simulated,
+    database_path,
+    disbelieve_simulated,
+    key_path,
+    load_config,
+    pin_member,
+    unpin_member,
+)
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.cli.command import Noun, common
@@ -103,7 +111,10 @@ def pin(
 
 @app.command("believe")
 def believe(
-    *, org: Org, key: Annotated[str, typer.Argument(help="What 'opaque-jobs receipt simulated-key' prints on that machine.")]
+    *,
+    org: Org,
+    key: Annotated[str, typer.Argument(help="What 'opaque-jobs receipt simulated-key' prints on that machine.")],
+    forget: Annotated[bool, typer.Option("--forget", help="Believe it no more, from the next request on.")] = False,
 ) -> None:
     """Let a broker here release keys to another machine's [bold]simulated[/] enclaves, whose owner can then read the data.
 
@@ -112,8 +123,8 @@ def believe(
     with services() as opened:
         entry = opened.workspaces.organisation(org).entry
         folder = opened.context.settings.broker_dir(entry.id)
-    believe_simulated(folder, VerifyKey.parse(key))
-    print_record({"organisation": entry.name, "believes": key}, as_json=common().json)
+    (disbelieve_simulated if forget else believe_simulated)(folder, VerifyKey.parse(key))
+    print_record({"organisation": entry.name, "key": key, "believed": not forget}, as_json=common().json)
 
 
 @app.command("unpin")

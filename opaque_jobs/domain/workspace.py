@@ -23,15 +23,9 @@ __all__ = [
     "RosterAcceptance",
     "RunPolicy",
     "decode_key",
-    "encode_key",
     "key_id",
     "parse_roster",
 ]
-
-
-def encode_key(raw: bytes) -> str:
-    """Give raw public key bytes as standard base64."""
-    return base64.b64encode(raw).decode()
 
 
 def decode_key(text: str) -> bytes:
@@ -159,6 +153,8 @@ class Roster:
             self.v == 1
             and self.epoch >= 1
             and (self.epoch == 1) == (self.previous is None) == (self.genesis is None)
+            and self.genesis != ""
+            and self.previous != ""
             and bool(member_ids)
             and member_ids == sorted(set(member_ids))
             and len(keys) == len(member_ids)

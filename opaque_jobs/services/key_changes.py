@@ -77,11 +77,6 @@ class KeyChanges:
                 SignedChange(word=each.word, possession=each.possession) for each in people.key_changes(session, owner_ids)
             )
 
-    def former_key_ids(self, owner_id: str) -> frozenset[str]:
-        """Give the ids of keys that a member or organisation had before."""
-        with self._context.store.read() as session:
-            return frozenset(each.old_key_id for each in people.key_changes(session, [owner_id]))
-
     def sealed_results(self, organisation_id: str) -> tuple[SealedResult, ...]:
         """Give what real runs have left for an organisation, oldest first. Only its key opens them, whoever asks."""
         settings = self._context.settings

@@ -34,7 +34,6 @@ __all__ = [
     "overdue",
     "remove_job",
     "revision",
-    "revision_by_digest",
     "revisions",
     "revisions_in",
     "revisions_reading",
@@ -131,11 +130,6 @@ def revision(session: Session, job_id: str, number: int) -> RevisionRecord:
 def revisions(session: Session, job_id: str) -> list[RevisionRecord]:
     """Give the revisions of a job, ascending."""
     return fetch(session, RevisionRecord, RevisionRow, RevisionRow.job_id == job_id, order=RevisionRow.revision)
-
-
-def revision_by_digest(session: Session, job_id: str, digest: str) -> RevisionRecord | None:
-    """Give the revision with this job digest."""
-    return fetch_one(session, RevisionRecord, RevisionRow, RevisionRow.job_id == job_id, RevisionRow.digest == digest)
 
 
 def accepted_revision(session: Session, job_id: str) -> RevisionRecord | None:

@@ -8,6 +8,7 @@ import pytest
 
 from opaque_jobs.attestation.kbs import attest_body
 from opaque_jobs.broker.config import unpin_member
+from opaque_jobs.broker.monitor import accept_page
 from opaque_jobs.broker.policy import Refused
 from opaque_jobs.broker.release import Broker, Sealed, Token
 from opaque_jobs.broker.statements import Statements, accept_deposit, accept_statements
@@ -575,3 +576,16 @@ def test_lease_is_judged_by_the_time_after_the_wait_for_other_steps(stage):
         stage.world.clock.forward(300)
     thread.join()
     assert answers[0].reasons == ("session-unknown-or-expired",)
+
+
+def test_page_that_the_log_has_not_signed_is_refused_before_anything_in_it_is_read(stage):
+    read, known = [], stage.broker.clock
+    stage.broker.clock = lambda: read.append("learned") or known()
+    sharing = stage.world.sharing(stage.world.hospital)
+    stage.world.log.append(EntryKind.SHARING, "ds-org-hospital", sharing)
+    page = stage.world.log.page(0, checkpoint="nonsense")
+    with pytest.raises(InvalidInputError):
+        accept_page(stage.broker, page.to_bytes())
+    assert read == []
+    accept_page(stage.broker, stage.world.log.page(0).to_bytes())
+    assert read == ["learned"]

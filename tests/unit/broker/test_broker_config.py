@@ -2,7 +2,17 @@
 
 import pytest
 
-from opaque_jobs.broker.config import BrokerConfig, config_path, key_path, load_config, pin_member, set_up_broker, unpin_member
+from opaque_jobs.broker.config import (
+    BrokerConfig,
+    believe_simulated,
+    config_path,
+    disbelieve_simulated,
+    key_path,
+    load_config,
+    pin_member,
+    set_up_broker,
+    unpin_member,
+)
 from opaque_jobs.broker.server import open_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.crypto.keys import SigningKey
@@ -156,3 +166,22 @@ def test_store_answers_for_a_dataset_of_a_run_once(tmp_path):
         assert memory.record_delivery(dataset_id="ds-2", **delivery)
         assert not memory.record_delivery(dataset_id="ds-1", **delivery)
         assert memory.releases("sha256:j", but_run="run-2") == (NOW,)
+
+
+def test_machine_that_was_believed_can_be_forgotten_once(tmp_path):
+    world, key = World(), SigningKey.generate().public
+    world.make_broker(world.hospital, tmp_path)
+    before = load_config(tmp_path).simulated_keys
+    believe_simulated(tmp_path, key)
+    assert load_config(tmp_path).simulated_keys == (*before, key.text)
+    disbelieve_simulated(tmp_path, key)
+    assert load_config(tmp_path).simulated_keys == before
+    with pytest.raises(NotFoundError):
+        disbelieve_simulated(tmp_path, key)
+
+
+@pytest.mark.parametrize("name", ["genesis", "previous"])
+def test_later_member_list_without_a_link_to_those_before_is_refused(name):
+    world = World()
+    with pytest.raises(InvalidInputError):
+        world.next_roster(world.make_roster(), **{name: ""})
