@@ -1,12 +1,17 @@
 """What tests of several areas share: the enclave's runtime, built once per machine, and how they are spread over processes."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from opaque_jobs.enclave.runtime import Runtime, ensure_runtime
 from opaque_jobs.settings import Settings
+
+if not hasattr(sys.modules["__main__"], "__file__"):
+    # PySpark takes a main module without a file, which pytest-xdist's processes have, for its own doctests and ends the process.
+    sys.modules["__main__"].__file__ = __file__
 
 
 @pytest.fixture(scope="session")
