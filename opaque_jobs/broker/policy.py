@@ -162,15 +162,9 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     spec = case.spec
     if knowledge.lost:
         return Refused(reasons=("broker-memory-lost",))
-    # 1. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run; and the versions
-    #    that it reads are the approved ones, or newer ones that the approval covers.
-    uses = uses_shown(case)
-    reasons = _evidence_reasons(case, uses or spec.datasets, now)
-    if uses is None:
-        reasons.append("version-not-covered")
-    # 2. Every member consents to exactly this job, at this epoch, nobody took it back, and the owner holds nothing of it.
-    reasons += _consent_reasons(case, knowledge)
-    # 3. The member list is the workspace's, as this broker knows it, and names its own people and keys truly.
+    # 1. Every member consents to exactly this job, at this epoch, nobody took it back, and the owner holds nothing of it.
+    reasons = _consent_reasons(case, knowledge)
+    # 2. The member list is the workspace's, as this broker knows it, and names its own people and keys truly.
     roster = _parsed_roster(case.bundle)
     if roster is None:
         return Refused(reasons=_unique([*reasons, "roster-invalid"]))
@@ -182,8 +176,16 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
         roster.digest,
     ):
         reasons.append("roster-not-the-jobs")
+    # 3. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run; and the versions
+    #    that it reads are the approved ones, or newer ones that the approval covers.
+    uses = uses_shown(case)
+    reasons += _runtime_reasons(case, now)
+    if uses is None:
+        reasons.append("version-not-covered")
     # 4. All of it stands in the one log that this broker has seen grow, and so does every reviewer's view of it.
-    reasons += _log_reasons(case, roster, knowledge)
+    #    Input values meet the author's patterns here, so not before everybody has consented to these.
+    if not reasons:
+        reasons = [*_binding_reasons(case, uses or spec.datasets), *_log_reasons(case, roster, knowledge)]
     # 5. The lease has a run left, now, and this run has not had its keys in another enclave.
     reasons += lease_refusals(spec.rerun_terms, now=now, releases=knowledge.releases)
     if knowledge.released_to not in {None, case.keys.key_id}:
@@ -213,7 +215,7 @@ def _unique(reasons: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reasons))
 
 
-def _evidence_reasons(case: Case, uses: Sequence[DatasetUse], now: datetime) -> list[str]:
+def _runtime_reasons(case: Case, now: datetime) -> list[str]:
     spec, evidence = case.spec, case.evidence
     reasons = []
     if evidence.kind not in spec.tee_kinds:
@@ -222,15 +224,19 @@ def _evidence_reasons(case: Case, uses: Sequence[DatasetUse], now: datetime) -> 
         reasons += codes(appraise_for(evidence.claims, spec.tee_policies, now=now), Outcome.FAILS)
     elif evidence.kind is not TeeKind.SIMULATED or evidence.measurement != spec.measurement:
         reasons.append("measurement-not-approved")
+    return reasons
+
+
+def _binding_reasons(case: Case, uses: Sequence[DatasetUse]) -> list[str]:
+    spec, evidence = case.spec, case.evidence
     try:
         effective = effective_inputs(spec.inputs, case.inputs, aliases=spec.aliases)
     except InvalidInputError:
-        return [*reasons, "inputs-invalid"]
+        return ["inputs-invalid"]
     fixed = effective_inputs(
         spec.inputs, {name: case.inputs.get(name) for name in spec.rerun_terms.variable_inputs}, aliases=spec.aliases
     )
-    if effective != fixed:
-        reasons.append("input-not-variable")
+    reasons = [] if effective == fixed else ["input-not-variable"]
     try:
         checkpoint = bundle_checkpoint(case.bundle).seen
     except OpaqueJobsError:
@@ -259,7 +265,7 @@ def _withdrawn(case: Case, withdrawals: Sequence[bytes]) -> bool:
     """Tell whether one of these is truly by a member of the job's own member list, whenever and by whatever way it came."""
     roster = _parsed_roster(case.bundle)
     if roster is None:
-        return False  # a reason of step 3
+        return False  # a reason of step 2
     for envelope in withdrawals:
         try:
             verify_withdrawal(envelope, job_digest=case.spec.digest, roster=roster)
@@ -274,7 +280,7 @@ def _log_reasons(case: Case, roster: Roster, knowledge: Knowledge) -> list[str]:
         shown = bundle_checkpoint(case.bundle)
         values = effective_inputs(case.spec.inputs, case.inputs, aliases=case.spec.aliases)
     except OpaqueJobsError:
-        return []  # each of them is a reason of step 1
+        return []  # each of them is a reason of the binding
     reasons = log_refusals(case.bundle, run_id=case.run_id, job_digest=case.spec.digest, inputs_digest=inputs_digest(values))
     # The proof's checkpoint is one that this broker has followed to: it knows every entry up to there, and that none was changed.
     if knowledge.log_root(shown.size) != shown.root:
@@ -292,7 +298,7 @@ def _seen_by_reviewers(case: Case, roster: Roster) -> list[Checkpoint | None]:
         try:
             vote = verify_vote(text.encode(), case.spec, roster)
         except OpaqueJobsError:
-            continue  # a reason of step 2
+            continue  # a reason of step 1
         try:
             seen.append(Checkpoint.parse_seen(vote.log_checkpoint, workspace_id=case.spec.workspace_id))
         except InvalidInputError:

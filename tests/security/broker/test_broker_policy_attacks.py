@@ -156,9 +156,16 @@ def evidence_of_another_bundle(a):
     a.case_over["bundle"] = a.world.make_bundle(a.spec())  # fresh nonces in the votes
 
 
-@attack("run-not-bound", "run-not-in-log", "approval-invalid", "not-unanimous")
+@attack("approval-invalid", "not-unanimous")
 def evidence_and_approvals_of_another_job(a):
     a.case_over["spec"] = a.world.make_spec(description="something else")
+
+
+@attack("approval-invalid", "not-unanimous")
+def inputs_of_a_job_that_nobody_approved_are_not_looked_at(a):
+    # A pattern of its author's could keep the broker from its owner's hold for hours.
+    a.case_over["spec"] = a.world.make_spec(description="something else")
+    a.case_over["inputs"] = {"threshold": 101, "fixed": 7}
 
 
 @attack("inputs-invalid")
@@ -245,7 +252,7 @@ def roster_accepted_at_another_epoch(a):
     a.bundle_over["acceptances"] = tuple(each.decode() for each in a.world.acceptances(old))
 
 
-@attack("roster-invalid", "log-checkpoint-invalid")
+@attack("roster-invalid")
 def roster_that_does_not_parse(a):
     a.bundle_over["roster"] = "{}"
 

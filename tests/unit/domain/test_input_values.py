@@ -2,7 +2,7 @@
 
 import pytest
 
-from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, effective_inputs
+from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, check_defaults, effective_inputs
 from opaque_jobs.errors import InvalidInputError
 
 
@@ -95,6 +95,16 @@ def test_missing_value_without_default_is_refused():
 def test_declaration_that_contradicts_itself_is_refused(over):
     with pytest.raises(InvalidInputError):
         make_variable(**over)
+
+
+def test_default_meets_its_pattern_when_its_author_drafts_and_when_it_is_used_but_not_when_it_is_parsed():
+    pattern = Constraint(kind=ConstraintKind.PATTERN, value="(a+)+")
+    wrong = make_variable(type=InputType.STRING, default="ab", constraints=((pattern,),))
+    with pytest.raises(InvalidInputError):
+        check_defaults([wrong])
+    with pytest.raises(InvalidInputError):
+        effective_inputs([wrong], {})
+    check_defaults([make_variable(type=InputType.STRING, default="aa", constraints=((pattern,),))])
 
 
 @pytest.mark.parametrize(
