@@ -17,7 +17,7 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError
 from opaque_jobs.settings import Settings
 
-__all__ = ["OwnConsent", "consents", "remember"]
+__all__ = ["OwnConsent", "consents", "own_job", "remember"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,17 @@ def consents(settings: Settings, member: MemberEntry) -> tuple[OwnConsent, ...]:
         raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
 
 
+def own_job(settings: Settings, member: MemberEntry, text: str) -> NamedJob | None:
+    """Give the newest document of a job, by its id or the digest of any, that a member's client has signed; None if it never did.
+
+    Raises as `consents`.
+    """
+    found = [each.job for each in consents(settings, member) if text in (each.job.job_id, each.job.digest)]
+    return found[-1] if found else None
+
+
 def remember(settings: Settings, member: MemberEntry, jobs: Iterable[JobSpec | NamedJob], *, withdrawal: bytes | None) -> None:
-    """Keep that a member signs about jobs, before it leaves; a withdrawal that is kept stays.
+    """Keep that a member signs about jobs, before it leaves; a kept withdrawal stays until another takes its place.
 
     Raises:
         ConfigurationError: It cannot be read or written.
@@ -67,7 +76,7 @@ def remember(settings: Settings, member: MemberEntry, jobs: Iterable[JobSpec | N
     for job in jobs:
         named = NamedJob(workspace_id=job.workspace_id, job_id=job.job_id, digest=job.digest)
         before = kept.get(job.digest, OwnConsent(job=named, withdrawal=None))
-        kept[job.digest] = replace(before, withdrawal=before.withdrawal or text)
+        kept[job.digest] = replace(before, withdrawal=text or before.withdrawal)
     path = _path(settings, member)
     fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     write_new_private_file(fresh, to_bytes(_Kept(v=1, consents=tuple(kept.values()))))

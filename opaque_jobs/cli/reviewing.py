@@ -1,26 +1,22 @@
 """Votes as a member gives them: the exact document is read, checked to be the one asked about, and signed with the own key."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.log_heads import verified_head
-from opaque_jobs.cli.own_consent import consents, remember
-from opaque_jobs.cli.own_organisation import pinned_organisation
-from opaque_jobs.crypto.consent import sign_vote, sign_withdrawal
+from opaque_jobs.cli.own_consent import remember
+from opaque_jobs.cli.withdrawing import taken_back
+from opaque_jobs.crypto.consent import consent_refusals, sign_vote
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.job import JobSpec, parse_job_spec
-from opaque_jobs.domain.lifecycle import JobStatus
-from opaque_jobs.domain.review import Decision, NamedJob
+from opaque_jobs.domain.job import parse_job_spec
+from opaque_jobs.domain.lifecycle import JobEvent, JobStatus
+from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConflictError, OpaqueJobsError
+from opaque_jobs.errors import ConflictError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import JobView, ReviewView
 
-__all__ = ["cancel_review", "cast_vote", "revise_job", "submit_job", "tell_withdrawals", "withdraw_consent"]
+__all__ = ["cancel_review", "cast_vote", "revise_job", "submit_job"]
 
 
 def submit_job(
@@ -90,7 +86,7 @@ def cast_vote(
     seen = verified_head(opened, member, spec.workspace_id).seen
     envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, seen=seen, now=now)
     if decision is Decision.REJECT:
-        with _taken_back(opened, member, signer, [spec]) as (withdrawal,):
+        with taken_back(opened, member, signer, [spec]) as (withdrawal,):
             return opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)
     remember(opened.context.settings, member, [spec], withdrawal=None)
     view = opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment)
@@ -103,63 +99,33 @@ def cancel_review(opened: Services, author: MemberEntry, signer: Signer, job_id:
 
     Raises:
         ConflictError: It is neither under review nor rejected.
+        DeniedError: Somebody else is its author.
         ConfigurationError: A broker cannot be reached; the rest is done all the same.
     """
+    opened.jobs.check_event(job_id, JobEvent.CANCEL_REVIEW, actor=author.id)
     spec = parse_job_spec(opened.reviews.status(job_id, actor=author.id).spec_bytes)
-    with _taken_back(opened, author, signer, [spec]) as (withdrawal,):
+    with taken_back(opened, author, signer, [spec]) as (withdrawal,):
         return opened.reviews.cancel_review(actor=author.id, job_id=job_id, withdrawal=withdrawal)
 
 
 def revise_job(opened: Services, author: MemberEntry, signer: Signer, job_id: str) -> JobView:
     """Return a job to draft. The author's consent to a revision that is over is taken back; one that is accepted stays.
 
+    Accepted is what votes prove to be so: a word in the database spares no revision.
+
     Raises:
         ConflictError: It is in a state that does not allow it.
+        DeniedError: Somebody else is its author.
         ConfigurationError: A broker cannot be reached; the rest is done all the same.
     """
-    before = opened.jobs.show(job_id, actor=author.id)
-    view = opened.jobs.revise(actor=author.id, job_id=job_id)
-    if before.status is not JobStatus.ACCEPTED:
-        _end(opened, author, signer, [parse_job_spec(before.revisions[-1].spec_bytes)])
-    return view
-
-
-def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView:
-    """Withdraw consent to a job for good, to every revision of it, whatever state the database says that they are in.
-
-    Raises:
-        ConflictError: Nothing of this job was ever submitted, or all of it was withdrawn by this member.
-        ConfigurationError: A broker cannot be reached; the withdrawal is recorded all the same.
-    """
-    named = [_named(parse_job_spec(each.spec_bytes)) for each in opened.jobs.show(job_id, actor=member.id).revisions]
-    own = [each.job for each in consents(opened.context.settings, member) if each.job.job_id == job_id]
-    if not named and not own:
-        raise ConflictError("nothing of this job was ever submitted for review", hint="see 'opaque-jobs job show'")
-    _end(opened, member, signer, list(dict.fromkeys([*own, *named])))
-    return opened.reviews.status(job_id, actor=member.id)
-
-
-def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
-    """Tell brokers the member list, and every withdrawal of it that the database or this member's own client knows.
-
-    Raises:
-        ConfigurationError: A broker cannot be reached; the others have been told.
-        TrustError: One does not believe it; the others have been told.
-    """
-    own = [
-        each.withdrawal.encode()
-        for each in consents(opened.context.settings, member)
-        if each.job.workspace_id == workspace_id and each.withdrawal is not None
-    ]
-    known = opened.workspaces.broker_push(workspace_id, actor=member.id)
-    push(
-        replace(known, withdrawals=tuple(dict.fromkeys([*own, *known.withdrawals]))),
-        pinned_organisation(opened.context.settings, member),
-    )
-
-
-def _named(spec: JobSpec) -> NamedJob:
-    return NamedJob(workspace_id=spec.workspace_id, job_id=spec.job_id, digest=spec.digest)
+    opened.jobs.check_event(job_id, JobEvent.REVISE, actor=author.id)
+    last = opened.jobs.show(job_id, actor=author.id).revisions[-1]
+    spec = parse_job_spec(last.spec_bytes)
+    if not consent_refusals(opened.reviews.bundle(job_id, last.revision), spec):
+        return opened.jobs.revise(actor=author.id, job_id=job_id)
+    with taken_back(opened, author, signer, [spec]) as (withdrawal,):
+        opened.reviews.withdraw(job_id=job_id, envelope=withdrawal)
+        return opened.jobs.revise(actor=author.id, job_id=job_id)
 
 
 def _end_earlier_revisions(opened: Services, member: MemberEntry, signer: Signer, view: ReviewView) -> None:
@@ -170,38 +136,6 @@ def _end_earlier_revisions(opened: Services, member: MemberEntry, signer: Signer
     before = [parse_job_spec(each.spec_bytes) for each in opened.jobs.show(view.job_id, actor=member.id).revisions]
     earlier = [each for each in before if each.revision < present.revision and each.epoch == present.epoch]
     if earlier:
-        _end(opened, member, signer, earlier)
-
-
-def _end(opened: Services, member: MemberEntry, signer: Signer, jobs: Sequence[JobSpec | NamedJob]) -> None:
-    with _taken_back(opened, member, signer, jobs) as envelopes:
-        for job, envelope in zip(jobs, envelopes, strict=True):
-            opened.reviews.withdraw(job_id=job.job_id, envelope=envelope)
-
-
-@contextmanager
-def _taken_back(
-    opened: Services, member: MemberEntry, signer: Signer, jobs: Sequence[JobSpec | NamedJob]
-) -> Iterator[list[bytes]]:
-    """Sign withdrawals, keep them, and tell every broker; then the body records them, also if a broker is away.
-
-    Brokers come first: what decides is what they know, and the database may refuse to write, or be written by somebody else.
-
-    Raises:
-        ConfigurationError: A broker cannot be reached; the others have been told, and the body is done.
-        TrustError: A broker does not believe it; likewise.
-    """
-    settings = opened.context.settings
-    for job in jobs:
-        remember(settings, member, [job], withdrawal=sign_withdrawal(job, member, signer, now=datetime.now(UTC)))
-    kept = {each.job.digest: each.withdrawal or "" for each in consents(settings, member)}
-    envelopes = [kept[job.digest].encode() for job in jobs]
-    problem: OpaqueJobsError | None = None
-    try:
-        known = opened.workspaces.broker_push(jobs[0].workspace_id, actor=member.id)
-        push(replace(known, withdrawals=tuple(envelopes)), pinned_organisation(settings, member))
-    except OpaqueJobsError as error:
-        problem = error
-    yield envelopes
-    if problem is not None:
-        raise problem
+        with taken_back(opened, member, signer, earlier) as envelopes:
+            for envelope in envelopes:
+                opened.reviews.withdraw(job_id=view.job_id, envelope=envelope)

@@ -9,9 +9,9 @@ from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.reviewing import tell_withdrawals
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, waiting
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.withdrawing import tell_withdrawals
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import RunPolicy
 from opaque_jobs.errors import InvalidInputError

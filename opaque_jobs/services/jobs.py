@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.ids import new_id
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
-from opaque_jobs.domain.lifecycle import RUN, JobEvent, JobStatus
+from opaque_jobs.domain.lifecycle import JOB, RUN, JobEvent, JobStatus
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.services.access import JobAccess, access_to_job, check_active, member_workspace
@@ -102,6 +102,16 @@ class Jobs:
         measurement = self._context.runtime().measurement
         with self._context.store.read() as session:
             return spec_of_draft(session, access_to_job(session, job_id, actor), measurement)
+
+    def check_event(self, job_id: str, event: JobEvent, *, actor: str) -> None:
+        """Check, before anybody signs anything for it, that the author may do this now.
+
+        Raises:
+            ConflictError: Its state does not allow it.
+            DeniedError: Not the author.
+        """
+        with self._context.store.read() as session:
+            JOB.next(access_to_job(session, job_id, actor, Action.EDIT).job.status, event)
 
     def revise(self, *, actor: str, job_id: str) -> JobView:
         """Return an accepted, expired, withdrawn or superseded job to draft; an accepted revision stays in force meanwhile.

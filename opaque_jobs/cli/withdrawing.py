@@ -1,0 +1,117 @@
+"""Consent taken back as a member does it: signed, kept beside the own key, told to every broker, and only then recorded.
+
+Nothing here waits for the database: who can write it could deny a withdrawal, and what decides is what brokers know.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.own_consent import OwnConsent, consents, remember
+from opaque_jobs.cli.own_organisation import pinned_organisation
+from opaque_jobs.crypto.consent import sign_withdrawal, verify_withdrawal
+from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.crypto.signing import claimed_key_id
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.review import NamedJob
+from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
+from opaque_jobs.errors import NotFoundError, OpaqueJobsError
+from opaque_jobs.services import Services
+from opaque_jobs.services.views import ReviewView
+
+__all__ = ["taken_back", "tell_withdrawals", "withdraw_consent"]
+
+
+def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView | None:
+    """Withdraw consent to a job for good, to every revision of it, whatever state the database says that they are in.
+
+    Revisions that the database does not show any more are withdrawn too, if this member's client signed them.
+
+    Returns:
+        The review of its last revision; None where the database does not know the job, and brokers alone were told.
+
+    Raises:
+        NotFoundError: Neither the database nor this member's client knows a revision of such a job.
+        ConfigurationError: A broker cannot be reached; the withdrawal is recorded all the same.
+    """
+    shown = _shown(opened, member, job_id)
+    own = [each.job for each in consents(opened.context.settings, member) if each.job.job_id == job_id]
+    jobs = list(dict.fromkeys([*own, *shown]))
+    if not jobs:
+        raise NotFoundError("nothing of such a job was ever submitted for review", hint="see 'opaque-jobs job list'")
+    with taken_back(opened, member, signer, jobs) as envelopes:
+        for job, envelope in zip(jobs, envelopes, strict=True):
+            if job in shown:
+                opened.reviews.withdraw(job_id=job_id, envelope=envelope)
+        return opened.reviews.status(job_id, actor=member.id) if shown else None
+
+
+def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
+    """Tell brokers the member list, and every withdrawal of it that the database or this member's own client knows.
+
+    Raises:
+        ConfigurationError: A broker cannot be reached; the others have been told.
+        TrustError: One does not believe it; the others have been told.
+    """
+    settings = opened.context.settings
+    known = opened.workspaces.broker_push(workspace_id, actor=member.id)
+    roster = parse_roster(known.roster)
+    own = [each.withdrawal.encode() for each in consents(settings, member) if each.withdrawal and _holds(each, roster)]
+    told = replace(known, withdrawals=tuple(dict.fromkeys([*own, *known.withdrawals])))
+    push(told, pinned_organisation(settings, member))
+
+
+@contextmanager
+def taken_back(
+    opened: Services, member: MemberEntry, signer: Signer, jobs: Sequence[JobSpec | NamedJob]
+) -> Iterator[list[bytes]]:
+    """Sign withdrawals, keep them, and tell every broker; then the body records them, also if a broker is away.
+
+    What the present key signed before is sent again. What a former key signed brokers would not believe beside this member list,
+    nor anything that comes with it: it is signed anew.
+
+    Raises:
+        ConfigurationError: A broker cannot be reached; the others have been told, and the body is done.
+        TrustError: A broker does not believe it; likewise.
+    """
+    settings = opened.context.settings
+    kept = {each.job.digest: each.withdrawal.encode() for each in consents(settings, member) if each.withdrawal}
+    envelopes = []
+    for job in jobs:
+        envelope = kept.get(job.digest)
+        if envelope is None or claimed_key_id(envelope) != member.key_id:
+            envelope = sign_withdrawal(job, member, signer, now=datetime.now(UTC))
+            remember(settings, member, [job], withdrawal=envelope)
+        envelopes.append(envelope)
+    problem: OpaqueJobsError | None = None
+    try:
+        known = opened.workspaces.broker_push(jobs[0].workspace_id, actor=member.id)
+        push(replace(known, withdrawals=tuple(envelopes)), pinned_organisation(settings, member))
+    except OpaqueJobsError as error:
+        problem = error
+    yield envelopes
+    if problem is not None:
+        raise problem
+
+
+def _shown(opened: Services, member: MemberEntry, job_id: str) -> list[NamedJob]:
+    """Give the revisions that the database shows of a job and that are its own; none where it does not know the job."""
+    try:
+        revisions = opened.jobs.show(job_id, actor=member.id).revisions
+    except NotFoundError:
+        return []
+    specs = [parse_job_spec(each.spec_bytes) for each in revisions]
+    return [
+        NamedJob(workspace_id=each.workspace_id, job_id=job_id, digest=each.digest) for each in specs if each.job_id == job_id
+    ]
+
+
+def _holds(consent: OwnConsent, roster: Roster) -> bool:
+    """Tell whether brokers believe a withdrawal beside this member list: one that they do not would keep the others from them."""
+    try:
+        verify_withdrawal((consent.withdrawal or "").encode(), job_digest=consent.job.digest, roster=roster)
+    except OpaqueJobsError:
+        return False
+    return True

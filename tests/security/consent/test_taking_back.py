@@ -1,0 +1,203 @@
+"""Consent taken back beside a database that refuses, forgets or lies: brokers learn it first, and the own file keeps it."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from broker_house import BrokerHouse, fast_folder
+from consortium import Consortium, open_consortium
+
+from opaque_jobs.cli.own_consent import consents, own_job, remember
+from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
+from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job
+from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.crypto.consent import sign_withdrawal
+from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.domain.lifecycle import JobStatus
+from opaque_jobs.domain.review import Decision
+from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, NotFoundError
+
+NOBODY = "http://127.0.0.1:1"
+
+
+class Desk:
+    """The members' own clients, the database, and the brokers of both organisations."""
+
+    def __init__(self, cast: Consortium, house: BrokerHouse) -> None:
+        self.cast, self.house = cast, house
+
+    def who(self, name: str) -> tuple:
+        person = self.cast.people[name]
+        return self.cast.services, person.entry, person.key
+
+    def pin(self, address: str | None = None) -> None:
+        """Tell every member where their own broker answers."""
+        for name in ("anna", "ben", "lea"):
+            home = self.cast.people[name].entry.organisation_id.removeprefix("org-")
+            own = OwnOrganisation(
+                v=1, entry=self.cast.organisations[home].entry, broker_address=address or self.house.addresses[home]
+            )
+            pin_organisation(self.cast.services.context.settings, name, own)
+
+    def sql(self, *statements: str) -> None:
+        with closing(sqlite3.connect(self.cast.home / "opaque-jobs.db")) as database, database:
+            for each in statements:
+                database.execute(each)
+
+    def submitted(self, *approving: str, **over) -> str:
+        job = self.cast.make_job().id
+        self.cast.submit(job, **over)
+        for name in approving:
+            self.cast.vote(job, name)
+        return job
+
+    def expired(self) -> str:
+        job = self.submitted("ben", deadline=self.cast.clock() + timedelta(minutes=1))
+        self.cast.clock.forward(minutes=2)
+        self.cast.services.reviews.expire_due()
+        return job
+
+    def told(self, digest: str) -> list[int]:
+        """How many withdrawals of a document each broker knows."""
+        counts = []
+        for broker in self.house.brokers.values():
+            with broker.store.transaction() as memory:
+                counts.append(len(memory.withdrawals(self.cast.workspace_id, digest)))
+        return counts
+
+    def digest(self, job: str) -> str:
+        return self.cast.spec(job).digest
+
+    def kept(self, name: str) -> dict[str, str | None]:
+        settings, entry = self.cast.services.context.settings, self.cast.people[name].entry
+        return {each.job.digest: each.withdrawal for each in consents(settings, entry)}
+
+
+@pytest.fixture(scope="module")
+def desk():
+    folder = fast_folder("opaque-jobs-back-")
+    cast = open_consortium(folder / "home")
+    cast.services.context.settings.prepare()
+    cast.settle_in()
+    try:
+        with BrokerHouse(folder / "brokers") as house:
+            house.open(cast)
+            made = Desk(cast, house)
+            made.pin()
+            yield made
+    finally:
+        cast.services.close()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def refusing(desk):
+    """A database that writes no withdrawal and moves no job."""
+    refusals = ("withdrawals", "INSERT ON withdrawals"), ("jobs", "UPDATE ON jobs")
+    yield lambda: desk.sql(*(f"CREATE TRIGGER no_{n} BEFORE {on} BEGIN SELECT RAISE(ABORT, 'no'); END" for n, on in refusals))
+    desk.sql(*(f"DROP TRIGGER no_{name}" for name, _ in refusals))
+
+
+def _reject(desk: Desk, job: str) -> None:
+    cast_vote(*desk.who("lea"), job, decision=Decision.REJECT, comment="too wide")
+
+
+ACTS: dict[str, tuple[str, Callable[[Desk], str], Callable[[Desk, str], object]]] = {
+    "reject": ("lea", lambda desk: desk.submitted("ben"), _reject),
+    "cancel": ("anna", lambda desk: desk.submitted("ben"), lambda desk, job: cancel_review(*desk.who("anna"), job)),
+    "revise": ("anna", Desk.expired, lambda desk, job: revise_job(*desk.who("anna"), job)),
+    "withdraw": ("ben", lambda desk: desk.submitted("ben", "lea"), lambda desk, job: withdraw_consent(*desk.who("ben"), job)),
+}
+
+
+@pytest.mark.parametrize("name", list(ACTS))
+def test_database_that_does_not_write_keeps_no_withdrawal_from_brokers(desk, refusing, name):
+    who, prepare, act = ACTS[name]
+    job = prepare(desk)
+    refusing()
+    with pytest.raises(ConflictError, match="refers to it"):
+        act(desk, job)
+    assert desk.told(desk.digest(job)) == [1, 1]
+    assert desk.kept(who)[desk.digest(job)]
+    path = desk.cast.services.context.settings.keys_dir / f"{who}.consent.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["revise", "withdraw"])
+def test_broker_that_is_away_is_named_and_told_later(desk, name):
+    who, prepare, act = ACTS[name]
+    job = prepare(desk)
+    for each in desk.house.addresses:
+        desk.cast.services.workspaces.move_broker(f"org-{each}", broker_address=NOBODY)
+    desk.pin(NOBODY)
+    try:
+        with pytest.raises(ConfigurationError) as caught:
+            act(desk, job)
+    finally:
+        desk.pin()
+        for each, address in desk.house.addresses.items():
+            desk.cast.services.workspaces.move_broker(f"org-{each}", broker_address=address)
+    assert "tell-brokers" in caught.value.hint
+    assert desk.told(desk.digest(job)) == [0, 0]
+    desk.sql("DELETE FROM withdrawals")
+    tell_withdrawals(*desk.who(who)[:2], desk.cast.workspace_id)
+    assert desk.told(desk.digest(job)) == [1, 1]
+
+
+def test_withdrawal_of_a_former_key_keeps_no_other_from_brokers(desk):
+    stale, job = desk.submitted("ben"), desk.submitted("ben")
+    settings, former = desk.cast.services.context.settings, SigningKey.generate()
+    before = replace(desk.cast.people["ben"].entry, public_key=former.public.text)
+    old = sign_withdrawal(desk.cast.spec(stale), before, former, now=desk.cast.clock())
+    now = desk.cast.withdrawal(desk.cast.spec(job), "ben")
+    remember(settings, before, [desk.cast.spec(stale)], withdrawal=old)
+    remember(settings, before, [desk.cast.spec(job)], withdrawal=now)
+    tell_withdrawals(*desk.who("ben")[:2], desk.cast.workspace_id)
+    assert (desk.told(desk.digest(stale)), desk.told(desk.digest(job))) == ([0, 0], [1, 1])
+    withdraw_consent(*desk.who("ben"), stale)
+    assert desk.told(desk.digest(stale)) == [1, 1]
+
+
+def test_status_column_denies_no_withdrawal(desk):
+    job = desk.submitted("ben", "lea")
+    desk.sql(f"UPDATE revisions SET status = 'superseded' WHERE job_id = '{job}'", "UPDATE jobs SET status = 'expired'")  # noqa: S608
+    withdraw_consent(*desk.who("ben"), job)
+    assert desk.told(desk.digest(job)) == [1, 1]
+
+
+def test_job_that_the_database_forgot_is_withdrawn_by_what_the_member_kept(desk):
+    job = desk.submitted()
+    digest = desk.digest(job)
+    cast_vote(*desk.who("ben"), job, decision=Decision.APPROVE)
+    desk.sql(*(f"DELETE FROM {table} WHERE job_id = '{job}'" for table in ("votes", "revision_datasets", "revisions")))  # noqa: S608
+    desk.sql(f"DELETE FROM jobs WHERE id = '{job}'")  # noqa: S608
+    settings, entry = desk.cast.services.context.settings, desk.cast.people["ben"].entry
+    assert own_job(settings, entry, digest) == own_job(settings, entry, job) is not None
+    assert withdraw_consent(*desk.who("ben"), job) is None
+    assert desk.told(digest) == [1, 1]
+    with pytest.raises(NotFoundError):
+        withdraw_consent(*desk.who("lea"), job)
+
+
+def test_revision_that_is_called_accepted_without_its_votes_is_taken_back_when_its_author_revises(desk):
+    job = desk.submitted("ben")
+    desk.sql(*(f"UPDATE {table} SET status = 'accepted'" for table in ("revisions", "jobs")))  # noqa: S608
+    assert revise_job(*desk.who("anna"), job).status is JobStatus.DRAFT
+    assert desk.told(desk.digest(job)) == [1, 1]
+
+
+def test_accepted_revision_stays_while_its_author_revises_and_an_act_that_is_not_allowed_signs_nothing(desk):
+    job = desk.submitted("ben", "lea")
+    with pytest.raises(ConflictError):
+        cancel_review(*desk.who("anna"), job)
+    with pytest.raises(DeniedError):
+        revise_job(*desk.who("ben"), job)
+    revise_job(*desk.who("anna"), job)
+    with pytest.raises(ConflictError):
+        revise_job(*desk.who("anna"), job)
+    assert desk.told(desk.digest(job)) == [0, 0]
+    assert not desk.kept("anna").get(desk.digest(job))
