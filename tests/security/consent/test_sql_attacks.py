@@ -20,7 +20,7 @@ from broker_house import BrokerHouse, Delivery, copy_broker, copy_database, fast
 from consortium import Consortium, open_consortium
 
 from opaque_jobs.crypto.keys import SigningKey
-from opaque_jobs.domain.job import Code, Language
+from opaque_jobs.domain.job import Code, JobSpec, Language
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import RunPolicy
@@ -201,13 +201,13 @@ def _used_up(stand: Stand) -> tuple[str, str]:
     return job, again
 
 
-def _with_the_missing_vote(stand: Stand, job: str, run: str, revision: int = 1) -> tuple[str, str]:
+def _with_the_missing_vote(stand: Stand, job: str, run: str, revised: JobSpec | None = None) -> tuple[str, str]:
     """Add the vote that was held back, row and entry, as somebody with a member's key and the database can."""
     cast = stand.cast
-    spec = cast.spec(job)
+    spec = revised or cast.spec(job)
     vote = VoteRecord(
         job_id=job,
-        revision=revision,
+        revision=spec.revision,
         member_id=cast.id("lea"),
         decision=Decision.APPROVE,
         comment=None,
@@ -216,7 +216,7 @@ def _with_the_missing_vote(stand: Stand, job: str, run: str, revision: int = 1) 
     )
     stand.sql(f"DELETE FROM votes WHERE job_id = '{job}' AND member_id = 'member-lea'")  # noqa: S608 - our own id
     with cast.services.context.store.write() as session:
-        keep_vote(cast.services.context, session, job_rows.revision(session, job, revision), vote)
+        keep_vote(cast.services.context, session, job_rows.revision(session, job, spec.revision), vote)
     return job, run
 
 
@@ -241,6 +241,23 @@ def _expired_and_taken_back_then_completed(stand: Stand) -> tuple[str, str]:
     return _with_the_missing_vote(stand, job, run)
 
 
+def _superseded_by_revision(stand: Stand) -> tuple[str, str]:
+    """A review that expired for want of one vote, and a next revision; who accepts that takes the earlier one back."""
+    cast, job = stand.cast, stand.job("select count(*) as n from patients")
+    cast.submit(job, deadline=cast.clock() + timedelta(minutes=5))
+    cast.vote(job, "ben")
+    earlier, run = cast.spec(job), cast.open_run(job).id
+    cast.clock.forward(hours=1)
+    cast.services.reviews.expire_due()
+    cast.services.jobs.revise(actor=cast.id("anna"), job_id=job)
+    cast.submit(job)
+    for name in ("lea", "ben"):
+        cast.vote(job, name)
+    cast.withdraw(job, "ben", earlier)
+    cast.withdraw(job, "ben")  # the later one too: what runs may be neither
+    return _with_the_missing_vote(stand, job, run, earlier)
+
+
 SCENES: dict[str, Callable[[Stand], tuple[str, str]]] = {
     "without-one-vote": _without_one_vote,
     "rejected": _rejected,
@@ -248,6 +265,7 @@ SCENES: dict[str, Callable[[Stand], tuple[str, str]]] = {
     "cancelled-then-completed": _cancelled_then_completed,
     "rejected-then-completed": _rejected_then_completed,
     "expired-and-taken-back-then-completed": _expired_and_taken_back_then_completed,
+    "superseded-by-revision": _superseded_by_revision,
     "of-an-older-epoch": _of_an_older_epoch,
     "unshared": _unshared,
     "used-up": _used_up,
