@@ -1,7 +1,7 @@
 """Key brokers, as the command line meets them: telling them what members signed, and running one per organisation."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from opaque_jobs.broker.client import BrokerClient
@@ -35,12 +35,20 @@ def check_answers(address: str, organisation_id: str) -> None:
             raise ConflictError(f"another organisation's key broker answers at {address}", hint="give each its own port")
 
 
-def push(statements: BrokerPush, own: OwnOrganisation | None, *, sharings: Sequence[bytes] = (), only: str | None = None) -> None:
+def push(
+    statements: BrokerPush,
+    own: OwnOrganisation | None,
+    *,
+    keys: Collection[str] = (),
+    sharings: Sequence[bytes] = (),
+    only: str | None = None,
+) -> None:
     """Send what members signed to every broker of the workspace.
 
     Args:
         statements: The member list in force, and withdrawals.
         own: Whose broker is reached where its members were told; None, and where the services say, for housekeeping alone.
+        keys: Ids of the own signing keys, from the key files here: with `own`, other brokers are told of no list without one.
         sharings: Sharing statements too.
         only: Just this organisation's broker.
 
@@ -51,7 +59,7 @@ def push(statements: BrokerPush, own: OwnOrganisation | None, *, sharings: Seque
     """
     refused: list[OpaqueJobsError] = []
     unreachable: list[ConfigurationError] = []
-    for address, key in _reached(statements, own, only, refused):
+    for address, key in _reached(statements, own, keys, only, refused):
         try:
             with BrokerClient(address) as client:
                 client.push(
@@ -76,11 +84,12 @@ def push(statements: BrokerPush, own: OwnOrganisation | None, *, sharings: Seque
 
 
 def _reached(
-    statements: BrokerPush, own: OwnOrganisation | None, only: str | None, refused: list[OpaqueJobsError]
+    statements: BrokerPush, own: OwnOrganisation | None, keys: Collection[str], only: str | None, refused: list[OpaqueJobsError]
 ) -> Iterator[tuple[str, VerifyKey]]:
     """Give where each broker answers and the key that it must sign with: of the own one as pinned, of others as in the list.
 
-    Which brokers there are says the list that everybody signed, not the services; they say only where the others answer.
+    Which brokers there are says the list that everybody signed, this member with a key of their own, not the services; they say
+    only where the others answer.
     """
     addresses = {each.organisation_id: each.address for each in statements.targets}
     if own is not None and only in (None, own.entry.id):
@@ -88,10 +97,11 @@ def _reached(
     if own is not None and only == own.entry.id:
         return
     roster = parse_roster(statements.roster)
-    if roster_refusals(roster, statements.acceptances) or (
-        own and own.entry.id not in {each.id for each in roster.organisations}
-    ):
-        refused.append(TrustError("the member list is not one that all its members signed", hint="was the database changed?"))
+    mine = {each.key_id for each in roster.members if own and each.organisation_id == own.entry.id}
+    if roster_refusals(roster, statements.acceptances) or (own and mine.isdisjoint(keys)):
+        refused.append(
+            TrustError("the member list is not one that you and all its members signed", hint="was the database changed?")
+        )
         return
     for each in roster.organisations:
         if only in (None, each.id) and not (own and each.id == own.entry.id):

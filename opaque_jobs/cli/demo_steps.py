@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, run_test, wait_for_run
 from opaque_jobs.cli.session import member_key_path, organisation_key_path
+from opaque_jobs.cli.signed_list import known_beforehand
+from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.domain.dataset import TestDataKind
@@ -30,7 +32,6 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, OpaqueJobsError, TrustError
 from opaque_jobs.orchestration.launcher import running_address
 from opaque_jobs.services import Services
-from opaque_jobs.services.attesting import own_trust
 from opaque_jobs.services.demo_data import write_demo_sources
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
 from opaque_jobs.services.views import DatasetView, JobView, OrganisationView, RunView
@@ -293,9 +294,9 @@ def finish_run(cast: Cast, drafted: Drafted, run: RunView, shown: Step) -> RunVi
 def open_for_author(cast: Cast, drafted: Drafted, run: RunView) -> Opened:
     """Open a result with the key of the author's organisation."""
     author = cast.members[drafted.job.author]
-    folder = cast.services.runs.result_folder(run.id, actor=author.id)
+    proved = verified_run(cast.services, run, author)
     key = cast.sealing[cast.organisation_of(drafted.job.author)]
-    opened = open_real_result(run, folder, key, workspace_id=cast.workspace_id)
+    opened = open_real_result(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
     return Opened(columns=opened.schema.names, rows=[plain_value(row) for row in opened.table().to_pylist()])
 
 
@@ -330,7 +331,6 @@ def refusals_for(cast: Cast, drafted: Drafted, run: RunView) -> dict[str, str]:
 def verify_for(cast: Cast, run: RunView, name: str) -> ReceiptReport:
     """Verify a receipt as any member."""
     context = cast.services.runs.receipt(run.id, actor=cast.members[name].id)
-    roster = cast.services.workspaces.show(cast.workspace_id, actor=cast.members[name].id).roster
     return inspect_receipt(
         context.receipt,
         spec_bytes=context.spec_bytes,
@@ -338,5 +338,6 @@ def verify_for(cast: Cast, run: RunView, name: str) -> ReceiptReport:
         inputs=context.inputs,
         refreshed=context.refreshed,
         folder=context.folder,
-        trust=replace(own_trust(cast.services.context.settings), workspace_genesis=roster.genesis_digest if roster else None),
+        trust=known_beforehand(cast.services, cast.members[name], context),
+        run_id=run.id,
     )

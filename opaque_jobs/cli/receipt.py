@@ -11,12 +11,13 @@ import typer
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.cli.signed_list import anchors_in, known_beforehand, signed_list
 from opaque_jobs.cli.steps import print_steps
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
 from opaque_jobs.domain.document import to_json
-from opaque_jobs.domain.receipt_trust import ReceiptTrust, parse_trust
+from opaque_jobs.domain.receipt_trust import parse_trust
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.attesting import believed_keys, own_trust
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
@@ -30,6 +31,7 @@ _RULES: Final = {
     ApprovalRule.UNANIMOUS: "by every member",
     ApprovalRule.GROUPS: "by its author, every data owner, and the groups that all members chose",
 }
+_ANCHORS: Final = "file of trust anchors"
 _FIELDS = ("v", "run_id", "receipt", "job", "approvals", "inputs", "refreshed")
 
 
@@ -104,7 +106,11 @@ def verify(
     result: Annotated[Path | None, typer.Option(help="Folder with the sealed result, to check its files too.")] = None,
     trust: Annotated[
         Path | None,
-        typer.Option(metavar="ANCHORS", help="What you know beforehand, from 'receipt trust'; this home's own if left out."),
+        typer.Option(
+            metavar="ANCHORS",
+            help="What you know beforehand, from 'receipt trust'. If left out: of a run, the member list that you signed; of a "
+            "file, nothing but this home's simulated hardware.",
+        ),
     ] = None,
     acting: Acting = None,
 ) -> None:
@@ -118,9 +124,10 @@ def verify(
             context = opened.runs.receipt(what, actor=actor.id)
             package = _Package.of(context)
             result = result or context.folder
+            anchors = parse_trust(_read(trust, _ANCHORS)) if trust else known_beforehand(opened, actor, context)
     else:
         package = _Package.read(Path(what))
-    anchors = parse_trust(_read(trust, "file of trust anchors")) if trust else own_trust(load_settings())
+        anchors = parse_trust(_read(trust, _ANCHORS)) if trust else own_trust(load_settings())
     report = inspect_receipt(
         package.receipt,
         spec_bytes=package.job,
@@ -129,6 +136,7 @@ def verify(
         refreshed=package.refreshed,
         folder=result,
         trust=anchors,
+        run_id=package.run_id,
     )
     if common().json:
         print_json(_report_document(package, report))
@@ -147,20 +155,15 @@ def trust_(
 ) -> None:
     """Write what somebody outside needs to know beforehand to verify this workspace's receipts: public keys, nothing secret.
 
-    It says what this member's own member list says. Whoever gets it does well to compare it with another member's.
+    It says what the member list says that this member signed. Whoever gets it does well to compare it with another member's.
     """
     with services() as opened:
         actor = acting_member(opened, acting)
         view = opened.workspaces.show(workspace, actor=actor.id)
         if view.roster is None:
             raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
-        anchors = ReceiptTrust(
-            v=1,
-            workspace_genesis=view.roster.genesis_digest,
-            log_key=view.roster.log_key,
-            brokers={each.id: each.broker_signing_key for each in view.roster.organisations},
-            simulated_keys=tuple(key.text for key in believed_keys(load_settings())),
-        )
+        known, settings = opened.workspaces.broker_push(view.id, actor=actor.id), opened.context.settings
+        anchors = anchors_in(settings, actor, signed_list(settings, actor, known.roster, known.acceptances))
     write_new_private_file(to, anchors.to_bytes())
     print_record({"workspace": view.name, "file": str(to)}, as_json=common().json)
 

@@ -1,6 +1,7 @@
 """`opaque-jobs result`: what a run gave, opened with the organisation's key on this machine."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,9 @@ from opaque_jobs.cli.passphrase import FormerPassphraseFiles, PassphraseFile
 from opaque_jobs.cli.resealing import reseal
 from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
 from opaque_jobs.cli.session import Acting, acting_member, open_former_sealing_keys, open_sealing_key, services
+from opaque_jobs.cli.verified_run import verified_run
+from opaque_jobs.crypto.keys import SealingKey
+from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import TrustError
@@ -28,22 +32,43 @@ app = Noun(help="Results: sealed to the author's organisation, opened here and n
 Run = Annotated[str, typer.Argument(help="Run id.")]
 
 
-def open_result(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> OpenedResult:
-    """Open a run's result for a member.
+def open_result(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[RunView, OpenedResult]:
+    """Open a run's result for a member; a real run's only after its receipt was verified, with the files.
+
+    Returns:
+        The run, as far as proved by its receipt (a test run has none), and the result.
 
     Raises:
         DeniedError: The member is not of the author's organisation.
         ConflictError: The run has not succeeded.
-        TrustError: The result does not open with the organisation's key.
+        TrustError: The receipt does not hold, or the result does not open with the organisation's key.
     """
-    folder = opened.runs.result_folder(run.id, actor=actor.id)
     if run.kind is RunKind.TEST:
-        return open_test_result(folder)
-    owner = opened.workspaces.organisation(actor.organisation_id).entry
-    workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
-    key = open_sealing_key(opened.context.settings, owner.name, passphrase_file)
+        return replace(run, trust_label=None), open_test_result(opened.runs.result_folder(run.id, actor=actor.id))
+    proved = verified_run(opened, run, actor)
+    key, resealed = _sealing_key(opened, actor, passphrase_file), opened.context.settings.resealed_path(run.id)
+    workspace_id = proved.receipt.workspace_id
+    return proved.run, open_real_result(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
+
+
+def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[bool, str]:
+    """Give a run's log, and whether a receipt vouches for it: a run that failed has none, but its log says why."""
+    if run.kind is RunKind.TEST:
+        return False, read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
     resealed = opened.context.settings.resealed_path(run.id)
-    return open_real_result(run, folder, key, workspace_id=workspace_id, resealed=resealed)
+    if run.state is RunState.SUCCEEDED:
+        proved = verified_run(opened, run, actor)
+        key, workspace_id = _sealing_key(opened, actor, passphrase_file), proved.receipt.workspace_id
+        return True, open_log(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
+    folder = opened.runs.result_folder(run.id, actor=actor.id)
+    workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
+    key = _sealing_key(opened, actor, passphrase_file)
+    return False, open_log(run, folder, key, workspace_id=workspace_id, resealed=resealed)
+
+
+def _sealing_key(opened: Services, actor: MemberEntry, passphrase_file: Path | None) -> SealingKey:
+    owner = opened.workspaces.organisation(actor.organisation_id).entry
+    return open_sealing_key(opened.context.settings, owner.name, passphrase_file)
 
 
 def _cell(value: Any) -> str:
@@ -76,8 +101,7 @@ def show(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        run = opened.runs.show(run_id, actor=actor.id)
-        result = open_result(opened, run, actor, passphrase_file)
+        run, result = open_result(opened, opened.runs.show(run_id, actor=actor.id), actor, passphrase_file)
         found = result.first(rows)
     if common().json:
         label = run.trust_label.value if run.trust_label else None
@@ -107,7 +131,7 @@ def export_(
         actor = acting_member(opened, acting)
         run = opened.runs.show(run_id, actor=actor.id)
         check_free(to)
-        written = export(open_result(opened, run, actor, passphrase_file), to, how)
+        written = export(open_result(opened, run, actor, passphrase_file)[1], to, how)
     print_record({"run_id": run.id, "file": str(to), "format": how.value, "rows": written}, as_json=common().json)
 
 
@@ -117,20 +141,13 @@ def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile =
     with services() as opened:
         actor = acting_member(opened, acting)
         run = opened.runs.show(run_id, actor=actor.id)
-        settings = opened.context.settings
-        folder = opened.runs.result_folder(run.id, actor=actor.id)
-        if run.kind is RunKind.TEST:
-            text = read_test_log(run, folder)
-        else:
-            owner = opened.workspaces.organisation(actor.organisation_id).entry
-            key = open_sealing_key(settings, owner.name, passphrase_file)
-            workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
-            resealed = settings.resealed_path(run.id)
-            text = open_log(run, folder, key, workspace_id=workspace_id, resealed=resealed)
+        proved, text = _read_log(opened, run, actor, passphrase_file)
     if common().json:
-        print_json({"run_id": run.id, "log": text})
-    else:
-        typer.echo(visible(text))
+        print_json({"run_id": run.id, "kind": run.kind.value, "proved": proved, "log": text})
+        return
+    typer.echo(visible(text))
+    if run.kind is RunKind.REAL and not proved:
+        stderr().print("[yellow]no receipt vouches for this log[/]: only runs that succeed have one")
 
 
 @app.command("reseal")

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.own_organisation import check_own_entry, compared_organisation
+from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer
@@ -78,5 +79,5 @@ def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, sign
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
     if view.proposal is None:
-        push(opened.workspaces.broker_push(view.id, actor=member.id), own)
+        push(opened.workspaces.broker_push(view.id, actor=member.id), own, keys=own_key_ids(opened.context.settings, member))
     return view

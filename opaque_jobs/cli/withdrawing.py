@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.own_consent import OwnConsent, consents, remember
 from opaque_jobs.cli.own_organisation import pinned_organisation
+from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.crypto.consent import sign_withdrawal, verify_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.signing import claimed_key_id
@@ -60,7 +61,7 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
     roster = parse_roster(known.roster)
     own = [each.withdrawal.encode() for each in consents(settings, member) if each.withdrawal and _holds(each, roster)]
     told = replace(known, withdrawals=tuple(dict.fromkeys([*own, *known.withdrawals])))
-    push(told, pinned_organisation(settings, member))
+    push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
 
 
 @contextmanager
@@ -88,7 +89,8 @@ def taken_back(
     problem: OpaqueJobsError | None = None
     try:
         known = opened.workspaces.broker_push(jobs[0].workspace_id, actor=member.id)
-        push(replace(known, withdrawals=tuple(envelopes)), pinned_organisation(settings, member))
+        told = replace(known, withdrawals=tuple(envelopes))
+        push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
     except OpaqueJobsError as error:
         problem = error
     yield envelopes

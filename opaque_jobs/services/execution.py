@@ -273,10 +273,9 @@ def _close(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: S
             refreshed=_refreshed(call, record),
             folder=folder,
             trust=own_trust(call.context.settings),
+            run_id=record.id,
         )
     except OpaqueJobsError:
-        return _failed(call, CloseReason.RECEIPT_REFUSED)
-    if receipt.run_id != record.id:
         return _failed(call, CloseReason.RECEIPT_REFUSED)
     return _close_succeeded(call, folder, final, receipt=receipt, envelope=envelope)
 

@@ -79,6 +79,7 @@ def verify_receipt(
     folder: Path | None,
     trust: ReceiptTrust,
     anchors: Anchors = MAKERS,
+    run_id: str | None = None,
 ) -> Receipt:
     """Verify a receipt and give it; see `inspect_receipt`.
 
@@ -94,6 +95,7 @@ def verify_receipt(
         folder=folder,
         trust=trust,
         anchors=anchors,
+        run_id=run_id,
     )
     if report.receipt is None or not report.holds:
         raise TrustError("the receipt does not hold", hint=f"failed: {report.steps[-1].name}", step=report.steps[-1].number)
@@ -110,6 +112,7 @@ def inspect_receipt(
     folder: Path | None,
     trust: ReceiptTrust,
     anchors: Anchors = MAKERS,
+    run_id: str | None = None,
 ) -> ReceiptReport:
     """Verify a receipt step by step.
 
@@ -122,6 +125,7 @@ def inspect_receipt(
         folder: Result folder (ciphertext); None leaves step 8 out.
         trust: What is known beforehand.
         anchors: Roots of hardware makers that are believed.
+        run_id: The run that it must be of; None takes any.
     """
     case = _Case(
         envelope=envelope,
@@ -132,6 +136,7 @@ def inspect_receipt(
         folder=folder,
         verifiers={**hardware_verifiers(anchors), TeeKind.SIMULATED: _simulated(trust)},
         trust=trust,
+        run_id=run_id,
     )
     steps: list[Step] = []
     checks: list[tuple[str, Callable[[], None]]] = [
@@ -178,6 +183,7 @@ class _Case:
         folder: Path | None,
         verifiers: Mapping[TeeKind, EvidenceVerifier],
         trust: ReceiptTrust,
+        run_id: str | None,
     ) -> None:
         self._envelope = envelope
         self._spec_bytes = spec_bytes
@@ -187,6 +193,7 @@ class _Case:
         self._folder = folder
         self._verifiers = verifiers
         self._trust = trust
+        self._run_id = run_id
         self.receipt: Receipt | None = None
         self.approval_rule: ApprovalRule | None = None
         self._statement: Statement
@@ -212,6 +219,7 @@ class _Case:
         self._statement = verify_statement(self._envelope, VerifyKey.parse(claimed.tee_signing_key), predicate_type=RECEIPT)
         self.receipt = parse_receipt(self._statement.predicate)
         _demand(self._statement.subject_name == self.receipt.run_id, "the receipt names two runs")
+        _demand(self._run_id in (None, self.receipt.run_id), "the receipt is of another run")
 
     def job(self) -> None:
         """(2) The job digest, and everything that the receipt repeats of the job."""

@@ -23,11 +23,12 @@ from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organ
 from opaque_jobs.cli.publishing import publish_dataset, share_dataset
 from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.rotation import Making, rotate_member_key
-from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.cli.session import member_key_path, own_key_ids
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.key_files import open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.release import HoldScope
+from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import open_services
 from opaque_jobs.services.views import BrokerPush, BrokerTarget
@@ -227,6 +228,24 @@ def test_other_broker_that_does_not_sign_for_what_it_kept_counts_as_not_told(hom
         push(known, None)
     with pytest.raises(TrustError, match="all its members signed"):
         push(replace(known, acceptances=()), None)
+
+
+def test_list_that_somebody_signed_in_a_members_name_reaches_no_other_broker(home, thief):
+    """The administrator makes a list with a key of their own and calls it Anna's: each signature holds."""
+    forger, other, thief.organisation_id = SigningKey.generate(), SigningKey.generate(), home.laboratory.entry.id
+    anna = replace(home.anna, public_key=forger.public.text)
+    lea = MemberEntry(id="member-lea", name="lea", organisation_id=home.laboratory.entry.id, public_key=other.public.text)
+    true = home.opened.workspaces.create(actor=home.anna.id, name="Named", description="", member_ids=[]).roster
+    home.opened.workspaces.cancel(true.workspace_id, actor=home.anna.id)
+    owners = tuple(sorted((home.hospital.entry, home.laboratory.entry), key=lambda each: each.id))
+    forged = replace(true, members=tuple(sorted((anna, lea), key=lambda each: each.id)), organisations=owners)
+    signed = tuple(sign_acceptance(forged, each, key, now=datetime.now(UTC)) for each, key in ((anna, forger), (lea, other)))
+    target = BrokerTarget(organisation_id=home.laboratory.entry.id, address=thief.address)
+    known = BrokerPush(targets=(target,), roster=forged.to_bytes(), acceptances=signed, withdrawals=())
+    thief.got.clear()
+    with pytest.raises(TrustError, match="you and all its members signed"):
+        push(known, pinned_organisation(home.settings, home.anna), keys=own_key_ids(home.settings, home.anna))
+    assert thief.got == []
 
 
 def test_member_who_was_told_nothing_seals_nothing(home):

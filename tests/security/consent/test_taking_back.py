@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from broker_house import BrokerHouse, fast_folder
 from consortium import Consortium, open_consortium
+from own_files import write_public_part
 
 from opaque_jobs.cli.own_consent import consents, own_job, remember
 from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
@@ -35,13 +36,14 @@ class Desk:
         return self.cast.services, person.entry, person.key
 
     def pin(self, address: str | None = None) -> None:
-        """Tell every member where their own broker answers."""
+        """Tell every member where their own broker answers, and which key is theirs."""
         for name in ("anna", "ben", "lea"):
             home = self.cast.people[name].entry.organisation_id.removeprefix("org-")
             own = OwnOrganisation(
                 v=1, entry=self.cast.organisations[home].entry, broker_address=address or self.house.addresses[home]
             )
             pin_organisation(self.cast.services.context.settings, name, own)
+            write_public_part(self.cast.services.context.settings, self.cast.people[name].entry)
 
     def sql(self, *statements: str) -> None:
         with closing(sqlite3.connect(self.cast.home / "opaque-jobs.db")) as database, database:

@@ -1,0 +1,66 @@
+"""A run as its receipt proves it: the only way by which the sealed result of a real run is opened.
+
+Trust: anyone can seal to an organisation's public key, so that a file opens says nothing of where it comes from, and what the
+database says of a run is unsigned. The receipt is verified first, with the very files, by what this member knows beforehand.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from opaque_jobs.cli.signed_list import known_beforehand
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.run import Receipt
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.errors import TrustError
+from opaque_jobs.services import Services
+from opaque_jobs.services.receipts import inspect_receipt
+from opaque_jobs.services.views import RunView
+
+__all__ = ["VerifiedRun", "verified_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedRun:
+    """A run whose receipt holds.
+
+    Args:
+        run: The run; its job digest and trust label are those of the receipt.
+        receipt: What the receipt says.
+        folder: The files that it lists, and no others.
+    """
+
+    run: RunView
+    receipt: Receipt
+    folder: Path
+
+
+def verified_run(opened: Services, run: RunView, member: MemberEntry) -> VerifiedRun:
+    """Verify a real run's receipt and its files, for a member who may read the result.
+
+    Raises:
+        ConflictError: The run has not succeeded.
+        DeniedError: The member is not of the author's organisation.
+        NotFoundError: The member's key file is not here, or they were told nothing of their own organisation yet.
+        TrustError: The receipt does not hold, is of another run, or is not for these files.
+    """
+    folder = opened.runs.result_folder(run.id, actor=member.id)
+    context = opened.runs.receipt(run.id, actor=member.id)
+    report = inspect_receipt(
+        context.receipt,
+        spec_bytes=context.spec_bytes,
+        bundle_bytes=context.bundle_bytes,
+        inputs=context.inputs,
+        refreshed=context.refreshed,
+        folder=folder,
+        trust=known_beforehand(opened, member, context),
+        run_id=run.id,
+    )
+    receipt = report.receipt
+    if receipt is None or not report.holds:
+        raise TrustError(
+            f"the result is not opened, its receipt does not hold: {report.steps[-1].problem}",
+            hint=f"do not rely on it; see 'opaque-jobs receipt verify {run.id}'",
+            step=report.steps[-1].number,
+        )
+    proved = replace(run, job_digest=digest(context.spec_bytes), trust_label=receipt.trust_label)
+    return VerifiedRun(run=proved, receipt=receipt, folder=folder)

@@ -1,0 +1,25 @@
+"""What stands in a member's own home beside the database: the public part of their key file, and their organisation's pin."""
+
+from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
+from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.crypto.key_files import KeyKind
+from opaque_jobs.domain.canonical import canonical_bytes, digest
+
+
+def write_own_files(cast, *names):
+    """Write them for people of a consortium, without waiting for a passphrase to be stretched: nobody opens these keys."""
+    settings = cast.services.context.settings
+    settings.keys_dir.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        entry = cast.people[name].entry
+        write_public_part(settings, entry)
+        owner = cast.organisations[entry.organisation_id.removeprefix("org-")].entry
+        pin_organisation(settings, name, OwnOrganisation(v=1, entry=owner, broker_address="http://127.0.0.1:8701"))
+
+
+def write_public_part(settings, member):
+    """Write a member's key file with nothing in it that opens."""
+    public = {"ed25519": member.public_key}
+    document = {"v": 2, "kind": str(KeyKind.MEMBER), "owner_id": member.id, "public": public, "store": "file", "held": {}}
+    path = member_key_path(settings, member.name)
+    path.write_bytes(canonical_bytes(document | {"check": digest(canonical_bytes(document))}))
