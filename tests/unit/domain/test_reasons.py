@@ -21,7 +21,7 @@ SOURCES = [
     PACKAGE / "enclave" / "agent" / "admission.py",
 ]
 CODE = re.compile(r"[a-z]+(-[a-z]+)+")
-NO_REASONS = {"content-type", "kbs-session-id", "runtime-data", "init-data", "tee-evidence", "extra-params"}
+NO_REASONS = {"content-type", "kbs-session-id", "opaque-jobs-nonce", "runtime-data", "init-data", "tee-evidence", "extra-params"}
 
 
 def codes(source: Path) -> set[str]:

@@ -70,7 +70,7 @@ def test_everything_that_is_the_authors_is_denied_to_other_members(study, name):
     study.submit(job.id)
     jobs, reviews = study.services.jobs, study.services.reviews
     calls = [
-        lambda: reviews.cancel_review(actor=actor, job_id=job.id),
+        lambda: reviews.cancel_review(actor=actor, job_id=job.id, withdrawal=b"{}"),
         lambda: jobs.revise(actor=actor, job_id=job.id),
         lambda: jobs.archive(job.id, actor=actor),
         lambda: jobs.unarchive(job.id, actor=actor),

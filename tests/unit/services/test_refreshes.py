@@ -194,7 +194,7 @@ def test_receipt_with_a_newer_version_of_what_is_not_followed_fails(ready):
 
 def test_refresh_is_due_from_its_registration_until_its_run_begins(ready):
     job = on_refresh(ready)
-    due = ready.services.runs.due_refreshes
+    due = ready.services.deployments.due_refreshes
     assert due() == []
     ready.clock.forward(seconds=1)
     refresh(ready, 2)
