@@ -30,6 +30,7 @@ def enclave_runtime(runtime_settings) -> Runtime:
 TOGETHER = ("e2e/airflow", "tpch", "security/bad_input")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each file's tests in one process, and let the longest, those with an Airflow, begin first."""
     items.sort(key=lambda item: item.get_closest_marker("airflow") is None)
