@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from home_contents import contents
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.main import build_app
+from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.session import member_key_path
 
 SECRET = "cell-5b1e77"
@@ -150,7 +152,7 @@ BEFORE_THE_PASSPHRASE = {
     "data-of-others": ("dataset share findings Study --as anna", 4, "findings"),
     "job-without-a-test": ("job submit Good --as anna", 5, "needs a successful test run"),
     "job-not-under-review": ("review approve Good --as lea", 7, "not been submitted"),
-    "nothing-to-withdraw": ("consent withdraw Good --as lea", 7, "under review or accepted"),
+    "nothing-to-withdraw": ("consent withdraw Good --as lea", 4, "ever submitted for review"),
     "nothing-to-accept": ("workspace accept Study --as lea", 7, "no member list waits"),
     "organisation-that-is-there": ("org create Hospital", 7, "'Hospital' already"),
     "member-that-is-there": ("member create anna --org Hospital", 7, "'anna' already"),
@@ -226,10 +228,18 @@ def test_dataset_file_that_is_not_the_signed_one_is_named(installation, app, att
 @pytest.fixture
 def broker_away(installation):
     """The hospital's broker, where nobody answers."""
-    organisation, known = installation.organisations["Hospital"], installation.services.workspaces
-    known.move_broker(organisation.entry.id, broker_address="http://127.0.0.1:9")
+    organisation = installation.organisations["Hospital"]
+    move(installation, organisation.entry.id, "http://127.0.0.1:9")
     yield
-    known.move_broker(organisation.entry.id, broker_address=organisation.broker_address)
+    move(installation, organisation.entry.id, organisation.broker_address)
+
+
+def move(installation, organisation_id, address):
+    """Say where a broker answers, to the database and to its members' clients."""
+    installation.services.workspaces.move_broker(organisation_id, broker_address=address)
+    for name in members_here(installation.settings, organisation_id):
+        own = pinned_organisation(installation.settings, installation.services.workspaces.member_for_login(name))
+        pin_organisation(installation.settings, name, replace(own, broker_address=address))
 
 
 @pytest.mark.usefixtures("broker_away", "untouched")

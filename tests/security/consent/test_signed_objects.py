@@ -21,6 +21,7 @@ from opaque_jobs.attestation.simulated import SimulatedAttester, SimulatedVerifi
 from opaque_jobs.broker.monitor import accept_page
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.statements import Statements, accept_deposit, accept_statements
+from opaque_jobs.crypto.acknowledgement import sign_acknowledgement, verify_acknowledgement
 from opaque_jobs.crypto.checkpoints import verify_checkpoint
 from opaque_jobs.crypto.consent import verify_acceptance, verify_manifest, verify_vote, verify_withdrawal
 from opaque_jobs.crypto.custody import verify_deposit, verify_sharing
@@ -268,6 +269,13 @@ def release_in_the_log(s: Scene, envelope: bytes, **mine: Any) -> None:
             must("release-not-in-log")
 
 
+REQUEST = {"path": "/opaque/v1/statements", "nonce": "00" * 16, "body": b'{"withdrawals":["one"]}'}
+
+
+def accept_acknowledgement(s: Scene, envelope: bytes, *, key: VerifyKey | None = None, **over: Any) -> None:
+    verify_acknowledgement(envelope, key or s.home.broker.signing.public, **(REQUEST | over))
+
+
 Accept = Callable[[Scene, bytes], Any]
 
 
@@ -292,7 +300,22 @@ OF_DATA = "jobs name the data set's version by its manifest's digest"
 ALL_BROKERS = "every broker is shown the same one, and must be"
 LEASE = "it covers the runs of its lease; the broker's own memory counts them (test_release_is_remembered_across_a_restart)"
 
+OF_REQUEST = "it is about one request's bytes; what those say is signed by itself"
+
 SIGNED: dict[str, Row] = {
+    "acknowledgement": Row(
+        lambda s: sign_acknowledgement(s.home.broker.signing, **REQUEST),
+        accept_acknowledgement,
+        (
+            lambda s, e: accept_acknowledgement(s, e, body=b'{"withdrawals":["two"]}'),
+            lambda s, e: accept_acknowledgement(s, e, path="/opaque/v1/deposits"),
+            OF_REQUEST,
+            OF_REQUEST,
+            lambda s, e: accept_acknowledgement(s, e, key=s.laboratory.broker.signing.public),
+            OF_REQUEST,
+            lambda s, e: accept_acknowledgement(s, e, nonce="11" * 16),
+        ),
+    ),
     "roster-acceptance": Row(
         lambda s: s.world.acceptances(s.roster, [s.world.carl])[0],
         lambda s, e: verify_acceptance(e, s.roster),
