@@ -132,6 +132,7 @@ class BrokerClient:
         key: VerifyKey,
         roster: bytes | None,
         acceptances: Sequence[bytes] = (),
+        earlier: Sequence[tuple[bytes, Sequence[bytes]]] = (),
         withdrawals: Sequence[bytes] = (),
         sharings: Sequence[bytes] = (),
         holds: Sequence[bytes] = (),
@@ -142,6 +143,7 @@ class BrokerClient:
             key: What this broker signs with, from trusted context; it must sign that it kept this.
             roster: Of the member list; None without.
             acceptances: Of the member list.
+            earlier: The lists of the epochs before, each with its acceptances.
             withdrawals: Of consent.
             sharings: Of data sets.
             holds: By the owner.
@@ -156,6 +158,9 @@ class BrokerClient:
             {
                 "roster": None if roster is None else roster.decode(),
                 "acceptances": [each.decode() for each in acceptances],
+                "earlier": [
+                    {"roster": each.decode(), "acceptances": [text.decode() for text in signed]} for each, signed in earlier
+                ],
                 "withdrawals": [each.decode() for each in withdrawals],
                 "sharings": [each.decode() for each in sharings],
                 "holds": [each.decode() for each in holds],

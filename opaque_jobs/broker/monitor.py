@@ -9,12 +9,10 @@ does not remember means that its memory is an older copy: from then on it releas
 from collections.abc import Callable
 from typing import Final
 
-from opaque_jobs.broker.policy import roster_reasons
 from opaque_jobs.broker.release import Broker
-from opaque_jobs.broker.sharings import take_sharing
 from opaque_jobs.broker.store import Transaction
+from opaque_jobs.broker.taking import take_roster, take_sharing
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkpoint
-from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.merkle import leaf_hash
 from opaque_jobs.crypto.release import verify_release
@@ -101,18 +99,13 @@ def _learn(broker: Broker, memory: Transaction, logged: LoggedEntry) -> None:
 def _roster(_broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:
     roster = parse_roster(document)
     if roster.workspace_id == workspace_id:
-        memory.put_logged_roster(roster)
+        memory.put_list(roster)
 
 
-def _acceptance(broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:
-    roster = memory.logged_roster(workspace_id, claimed_subject(document))
-    if roster is None:
-        return
-    verify_acceptance(document, roster)
-    accepted = memory.put_logged_acceptance(roster, document)
-    known = memory.known_roster(workspace_id)
-    if not roster_refusals(roster, accepted) and not roster_reasons(roster, broker.circle, known):
-        memory.put_roster(roster)
+def _acceptance(broker: Broker, memory: Transaction, _workspace_id: str, document: bytes) -> None:
+    roster = memory.seen_list(claimed_subject(document))
+    if roster is not None:
+        take_roster(broker, memory, roster, [document])
 
 
 def _withdrawal(_broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:

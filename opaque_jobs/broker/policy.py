@@ -12,6 +12,7 @@ from typing import Any, Final
 from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import Evidence, unbound
+from opaque_jobs.broker.rosters import Circle, roster_reasons
 from opaque_jobs.crypto.checkpoints import Checkpoint
 from opaque_jobs.crypto.consent import consent_refusals, verify_vote, verify_withdrawal
 from opaque_jobs.crypto.coverage import uses_of_run
@@ -22,20 +23,17 @@ from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
 from opaque_jobs.domain.rerun_terms import lease_refusals
 from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.domain.run import inputs_digest
-from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
+from opaque_jobs.domain.workspace import Roster, parse_roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
 
 __all__ = [
     "NONCE_LIFETIME_S",
     "Case",
-    "Circle",
     "Granted",
     "Holding",
     "Knowledge",
-    "KnownRoster",
     "Refused",
     "decide",
-    "roster_reasons",
     "uses_shown",
 ]
 
@@ -68,16 +66,6 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownRoster:
-    """The newest member list of a workspace that this broker has seen in force."""
-
-    epoch: int
-    digest: str
-    genesis: str
-    member_ids: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
     """A dataset version whose key this broker holds."""
 
@@ -86,33 +74,12 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circle:
-    """A broker and its own people, as it knows them without being told by anybody else.
-
-    Args:
-        organisation_id: Whose broker it is.
-        deposit_key: Its own public deposit key (base64).
-        signing_key: Its own public signing key (base64).
-        members: Pinned members of the organisation.
-    """
-
-    organisation_id: str
-    deposit_key: str
-    signing_key: str
-    members: tuple[MemberEntry, ...]
-
-    @property
-    def own_ids(self) -> frozenset[str]:
-        """Ids of the pinned members."""
-        return frozenset(member.id for member in self.members)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge(Circle):
     """What this broker knows of its own, about the case at hand.
 
     Args:
         roster: Newest known member list of the workspace; None if it never saw one.
+        earlier: Gives a member list by its digest, if this broker has seen that all in it accepted it.
         withdrawals: What was seen that claims to withdraw consent to this job, unverified; None if it was more than is kept.
         held: What the owner holds back: ids of data sets, digests of jobs, and the organisation's own id for everything.
         lost: The broker's memory is known to be incomplete.
@@ -123,7 +90,8 @@ class Knowledge(Circle):
         released_to: Id of the enclave keys that this run's keys went to; None if they went nowhere.
     """
 
-    roster: KnownRoster | None
+    roster: Roster | None
+    earlier: Callable[[str], Roster | None]
     withdrawals: tuple[bytes, ...] | None
     held: frozenset[str]
     lost: bool
@@ -168,7 +136,7 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     roster = _parsed_roster(case.bundle)
     if roster is None:
         return Refused(reasons=_unique([*reasons, "roster-invalid"]))
-    reasons += roster_reasons(roster, knowledge, knowledge.roster)
+    reasons += roster_reasons(roster, knowledge, knowledge.roster, knowledge.earlier)
     if (spec.workspace_id, spec.workspace_genesis, spec.epoch, spec.roster_digest) != (
         roster.workspace_id,
         roster.genesis_digest,
@@ -311,34 +279,6 @@ def _parsed_roster(bundle: ApprovalBundle) -> Roster | None:
         return parse_roster(bundle.roster.encode())
     except InvalidInputError:
         return None
-
-
-def roster_reasons(roster: Roster, circle: Circle, known: KnownRoster | None) -> list[str]:
-    """Give the reasons why a member list cannot be the workspace's as this broker knows it; acceptances are not looked at."""
-    reasons = []
-    # 1. Our own people stand in it with the keys that we pinned, and nobody else stands in it as ours.
-    pinned = {(member.id, member.public_key) for member in circle.members}
-    ours = {(member.id, member.public_key) for member in roster.members if member.organisation_id == circle.organisation_id}
-    if not ours or not ours <= pinned:
-        reasons.append("own-members-not-pinned")
-    # 2. It names this very broker.
-    entries = [each for each in roster.organisations if each.id == circle.organisation_id]
-    if [(each.broker_deposit_key, each.broker_signing_key) for each in entries] != [(circle.deposit_key, circle.signing_key)]:
-        reasons.append("roster-names-another-broker")
-    # 3. It is not older than, beside, or unrelated to the newest one known.
-    if known is not None:
-        if roster.genesis_digest != known.genesis:
-            reasons.append("roster-of-another-workspace")
-        elif roster.epoch < known.epoch:
-            reasons.append("roster-outdated")
-        elif (roster.epoch == known.epoch and roster.digest != known.digest) or (
-            roster.epoch == known.epoch + 1 and roster.previous != known.digest
-        ):
-            reasons.append("roster-conflict")
-        # 4. None of our own people was left out behind their back: whoever leaves is unpinned by us first.
-        if roster.epoch > known.epoch and not circle.own_ids & known.member_ids <= {each.id for each in roster.members}:
-            reasons.append("own-member-left-out")
-    return reasons
 
 
 def _dataset_reasons(use: DatasetUse, knowledge: Knowledge, columns: dict[tuple[str, int], tuple[str, ...]]) -> list[str]:

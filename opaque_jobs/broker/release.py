@@ -14,7 +14,8 @@ from opaque_jobs.attestation.kbs import AttestRequest, parse_attest
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
-from opaque_jobs.broker.policy import Case, Circle, Granted, Holding, Knowledge, Refused, decide, uses_shown
+from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide, uses_shown
+from opaque_jobs.broker.rosters import Circle
 from opaque_jobs.broker.sessions import Session, Sessions
 from opaque_jobs.broker.store import Store, Transaction
 from opaque_jobs.crypto.custody import KeyRelease, open_deposit, release_info, seal_release
@@ -207,7 +208,8 @@ class Broker:
             deposit_key=circle.deposit_key,
             signing_key=circle.signing_key,
             members=circle.members,
-            roster=memory.known_roster(spec.workspace_id),
+            roster=memory.roster(spec.workspace_id),
+            earlier=memory.accepted_list,
             withdrawals=memory.withdrawals(spec.workspace_id, spec.digest),
             held=memory.held(),
             lost=memory.lost,

@@ -6,10 +6,9 @@ Everything is verified before it is kept, and only what is signed by the right p
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opaque_jobs.broker.policy import roster_reasons
 from opaque_jobs.broker.release import Broker
-from opaque_jobs.broker.sharings import check_not_from_the_future, take_sharing
 from opaque_jobs.broker.store import Transaction
+from opaque_jobs.broker.taking import check_not_from_the_future, take_roster, take_sharing
 from opaque_jobs.crypto.consent import roster_refusals, verify_manifest, verify_withdrawal
 from opaque_jobs.crypto.custody import check_policy, open_deposit, verify_deposit
 from opaque_jobs.crypto.release import verify_hold
@@ -17,10 +16,23 @@ from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import parse_json, require_fields
 from opaque_jobs.domain.document import from_json
 from opaque_jobs.domain.inputs import parse_datetime
-from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.domain.workspace import parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
 
-__all__ = ["Statements", "accept_deposit", "accept_statements", "parse_statements"]
+__all__ = ["EarlierList", "Statements", "accept_deposit", "accept_statements", "parse_statements"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierList:
+    """A member list of an earlier epoch.
+
+    Args:
+        roster: Its canonical JSON text.
+        acceptances: One by each member in it.
+    """
+
+    roster: str
+    acceptances: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +42,7 @@ class Statements:
     Args:
         roster: Canonical JSON text of a workspace's member list; None with sharings alone.
         acceptances: One by each member in it.
+        earlier: The lists before it, by epoch, for a broker that missed some.
         withdrawals: Withdrawals of consent to jobs of this workspace, by members in it.
         sharings: By members of the broker's organisation.
         holds: By members of the broker's organisation.
@@ -37,6 +50,7 @@ class Statements:
 
     roster: str | None
     acceptances: tuple[str, ...]
+    earlier: tuple[EarlierList, ...]
     withdrawals: tuple[str, ...]
     sharings: tuple[str, ...]
     holds: tuple[str, ...]
@@ -62,7 +76,7 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
     config, now = broker.config, broker.clock()
     with broker.store.transaction() as memory:
         if statements.roster is not None:
-            _accept_roster(broker, memory, statements.roster, statements.acceptances)
+            _accept_roster(broker, memory, statements.roster, statements.acceptances, statements.earlier)
         for text in statements.sharings:
             take_sharing(broker, memory, text.encode())
         for text in statements.holds:
@@ -91,18 +105,23 @@ def _keep_withdrawals(broker: Broker, statements: Statements) -> None:
             memory.put_withdrawal(roster.workspace_id, job_digest, envelope)
 
 
-def _accept_roster(broker: Broker, memory: Transaction, text: str, acceptances: Sequence[str]) -> Roster:
-    roster = parse_roster(text.encode())
-    reasons = roster_refusals(roster, [each.encode() for each in acceptances])
-    reasons += roster_reasons(roster, broker.circle, memory.known_roster(roster.workspace_id))
+def _accept_roster(
+    broker: Broker, memory: Transaction, text: str, acceptances: Sequence[str], earlier: Sequence[EarlierList]
+) -> None:
+    line = [(parse_roster(text.encode()), acceptances)]
+    for each in reversed(earlier):
+        before = parse_roster(each.roster.encode())
+        if before.digest == line[-1][0].previous:  # what is not in its line is not kept
+            line.append((before, each.acceptances))
+    reasons: list[str] = []
+    for roster, signed in reversed(line):  # the one in force decides, by what it follows
+        reasons = take_roster(broker, memory, roster, [envelope.encode() for envelope in signed])
     if reasons:
         raise TrustError(
             "this broker does not believe the member list",
             hint="every member must accept it, and own members' keys be pinned where this broker lives: 'opaque-jobs broker pin'",
             reasons=",".join(reasons),
         )
-    memory.put_roster(roster)
-    return roster
 
 
 def accept_deposit(broker: Broker, body: bytes) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from opaque_jobs.broker.anchor import Anchor, Mark
-from opaque_jobs.broker.policy import KnownRoster
+from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.crypto.merkle import EMPTY, Frontier
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.custody import Deposit, Sharing, parse_deposit
@@ -58,17 +58,15 @@ CREATE TABLE IF NOT EXISTS logs (workspace_id TEXT PRIMARY KEY, size INTEGER NOT
 CREATE TABLE IF NOT EXISTS log_roots (
   workspace_id TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, PRIMARY KEY (workspace_id, size)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS logged_rosters (
-  digest TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, roster BLOB NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS logged_acceptances (
+CREATE TABLE IF NOT EXISTS lists (digest TEXT PRIMARY KEY, roster BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS acceptances (
   digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (digest, envelope)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memory (
   id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL
 ) STRICT;
 """
-_VERSION: Final = 3
+_VERSION: Final = 4
 _MAX_WITHDRAWAL_BYTES: Final = 4096
 _MAX_WITHDRAWALS_OF_JOB: Final = 64
 _MAX_WITHDRAWALS: Final = 4096
@@ -220,18 +218,6 @@ class Transaction:
         row = self._connection.execute("SELECT roster FROM rosters WHERE workspace_id = ?", (workspace_id,)).fetchone()
         return parse_roster(row[0]) if row else None
 
-    def known_roster(self, workspace_id: str) -> KnownRoster | None:
-        """Give what identifies the newest member list of a workspace."""
-        roster = self.roster(workspace_id)
-        if roster is None:
-            return None
-        return KnownRoster(
-            epoch=roster.epoch,
-            digest=roster.digest,
-            genesis=roster.genesis_digest,
-            member_ids=frozenset(member.id for member in roster.members),
-        )
-
     def put_roster(self, roster: Roster) -> None:
         """Remember a member list; never goes back to an older epoch."""
         self._connection.execute(
@@ -354,21 +340,25 @@ class Transaction:
         """Keep the root that a log had at a size."""
         self._connection.execute("INSERT INTO log_roots VALUES (?, ?, ?)", (workspace_id, size, root))
 
-    def put_logged_roster(self, roster: Roster) -> None:
-        """Keep a member list that stands in the log, accepted or not."""
-        self._connection.execute(
-            "INSERT OR IGNORE INTO logged_rosters VALUES (?, ?, ?)", (roster.digest, roster.workspace_id, roster.to_bytes())
-        )
+    def put_list(self, roster: Roster) -> None:
+        """Keep a member list that was seen, accepted or not."""
+        self._connection.execute("INSERT OR IGNORE INTO lists VALUES (?, ?)", (roster.digest, roster.to_bytes()))
 
-    def logged_roster(self, workspace_id: str, digest: str) -> Roster | None:
-        """Give a member list that stands in a workspace's log."""
-        row = self._connection.execute(
-            "SELECT roster FROM logged_rosters WHERE workspace_id = ? AND digest = ?", (workspace_id, digest)
-        ).fetchone()
+    def seen_list(self, digest: str) -> Roster | None:
+        """Give a member list that was seen, accepted or not."""
+        row = self._connection.execute("SELECT roster FROM lists WHERE digest = ?", (digest,)).fetchone()
         return parse_roster(row[0]) if row else None
 
-    def put_logged_acceptance(self, roster: Roster, envelope: bytes) -> list[bytes]:
-        """Keep an acceptance that stands in the log; gives all of this member list."""
-        self._connection.execute("INSERT OR IGNORE INTO logged_acceptances VALUES (?, ?)", (roster.digest, envelope))
-        rows = self._connection.execute("SELECT envelope FROM logged_acceptances WHERE digest = ?", (roster.digest,))
-        return [row[0] for row in rows]
+    def accepted_list(self, digest: str) -> Roster | None:
+        """Give a member list that was seen with the acceptances of all in it."""
+        roster = self.seen_list(digest)
+        return None if roster is None or roster_refusals(roster, self.acceptances(roster)) else roster
+
+    def put_acceptance(self, roster: Roster, envelope: bytes) -> None:
+        """Keep a verified acceptance of a member list."""
+        self._connection.execute("INSERT OR IGNORE INTO acceptances VALUES (?, ?)", (roster.digest, envelope))
+
+    def acceptances(self, roster: Roster) -> tuple[bytes, ...]:
+        """Give the acceptances of a member list that were seen."""
+        rows = self._connection.execute("SELECT envelope FROM acceptances WHERE digest = ?", (roster.digest,))
+        return tuple(row[0] for row in rows)

@@ -66,6 +66,7 @@ def push(
                     key=key,
                     roster=statements.roster,
                     acceptances=statements.acceptances,
+                    earlier=statements.earlier,
                     withdrawals=statements.withdrawals,
                     sharings=sharings,
                 )

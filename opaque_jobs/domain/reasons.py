@@ -28,6 +28,7 @@ REASONS: Final[dict[str, str]] = {
     "own-member-left-out": "the member list leaves out one of the broker's own people, whom their organisation has not let go",
     "own-members-not-pinned": "the broker does not know its own members by these keys ('opaque-jobs broker pin')",
     "roster-conflict": "the member list does not follow the one that the broker knows",
+    "roster-gap": "the broker has not seen every member list in between; run 'opaque-jobs workspace tell-brokers'",
     "roster-invalid": "the member list does not parse; was it changed?",
     "roster-names-another-broker": "the member list names another broker than this one",
     "roster-not-accepted-by-all": "not every member has accepted the member list",

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from opaque_jobs.crypto.consent import verify_withdrawal
+from opaque_jobs.crypto.consent import roster_refusals, verify_withdrawal
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.workspace import Roster, RunPolicy, parse_roster
@@ -31,9 +31,28 @@ def broker_push(session: Session, roster: Roster, withdrawals: Sequence[bytes] =
             for each in roster.organisations
         ),
         roster=roster.to_bytes(),
-        acceptances=tuple(each.envelope for each in rows.acceptances(session, roster.digest)),
+        acceptances=_accepted(session, roster.digest),
+        earlier=_earlier(session, roster),
         withdrawals=tuple(withdrawals),
     )
+
+
+def _earlier(session: Session, roster: Roster) -> tuple[tuple[bytes, tuple[bytes, ...]], ...]:
+    """Give the lists before, by epoch, that hold: one row of nonsense would keep the rest from brokers."""
+    found = []
+    for each in rows.past_rosters(session, roster.workspace_id):
+        accepted = _accepted(session, each.digest)
+        try:
+            refusals = roster_refusals(parse_roster(each.body), accepted)
+        except OpaqueJobsError:
+            continue
+        if not refusals:
+            found.append((each.body, accepted))
+    return tuple(found)
+
+
+def _accepted(session: Session, roster_digest: str) -> tuple[bytes, ...]:
+    return tuple(each.envelope for each in rows.acceptances(session, roster_digest))
 
 
 def standing_withdrawals(session: Session, roster: Roster) -> list[bytes]:

@@ -65,12 +65,14 @@ class BrokerPush:
         targets: Brokers of all organisations in the workspace.
         roster: Roster bytes in force.
         acceptances: Envelopes, one by each member.
+        earlier: Roster bytes of the epochs before, each with its acceptances.
         withdrawals: Envelopes of this epoch that hold.
     """
 
     targets: tuple[BrokerTarget, ...]
     roster: bytes
     acceptances: tuple[bytes, ...]
+    earlier: tuple[tuple[bytes, tuple[bytes, ...]], ...]
     withdrawals: tuple[bytes, ...]
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "add_workspace",
     "apply_event",
     "member_of",
+    "past_rosters",
     "propose",
     "roster",
     "roster_in_state",
@@ -113,6 +114,12 @@ def roster(session: Session, digest: str) -> RosterRecord | None:
 def roster_in_state(session: Session, workspace_id: str, state: RosterState) -> RosterRecord | None:
     """Give the roster that is proposed or in force."""
     return fetch_one(session, RosterRecord, RosterRow, RosterRow.workspace_id == workspace_id, RosterRow.state == state)
+
+
+def past_rosters(session: Session, workspace_id: str) -> list[RosterRecord]:
+    """Give the rosters that were in force before, by epoch."""
+    where = RosterRow.workspace_id == workspace_id, RosterRow.state == RosterState.PAST
+    return fetch(session, RosterRecord, RosterRow, *where, order=RosterRow.epoch)
 
 
 def set_roster_state(session: Session, record: RosterRecord, state: RosterState) -> None:

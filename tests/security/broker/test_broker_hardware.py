@@ -57,7 +57,7 @@ class Stage:
         accept_statements(self.broker, Statements(
             roster=roster.to_bytes().decode(),
             acceptances=tuple(each.decode() for each in self.world.acceptances(roster)),
-            withdrawals=(), holds=(), sharings=(self.world.sharing(home).decode(),),
+            earlier=(), withdrawals=(), holds=(), sharings=(self.world.sharing(home).decode(),),
         ))  # fmt: skip
 
     def guest(self, run_id="run-1"):

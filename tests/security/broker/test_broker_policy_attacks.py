@@ -12,7 +12,7 @@ import pytest
 from opaque_jobs.attestation.binding import report_data
 from opaque_jobs.attestation.evidence import Evidence
 from opaque_jobs.attestation.simulated import SimulatedVerifier
-from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, KnownRoster, Refused, decide
+from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.job import TeeKind
@@ -38,6 +38,7 @@ class Attempt:
     refreshed: dict[str, str] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)
     roster: Any = None
+    earlier: list[Any] = field(default_factory=list)
     now: Any = NOW
 
     def spec(self):
@@ -73,6 +74,7 @@ class Attempt:
                 signing_key=home.broker.signing.public.text,
                 members=tuple(member.entry for member in home.members),
                 roster=None,
+                earlier={each.digest: each for each in self.earlier}.get,
                 withdrawals=(),
                 held=frozenset(),
                 lost=False,
@@ -85,18 +87,10 @@ class Attempt:
             **self.known_over,
         )
 
-    def known_roster(self, roster) -> KnownRoster:
-        return KnownRoster(
-            epoch=roster.epoch,
-            digest=roster.digest,
-            genesis=roster.genesis_digest,
-            member_ids=frozenset(member.id for member in roster.members),
-        )
-
     def leave_ben_out(self) -> None:
         """Make the next member list without ben; everybody in it signs, votes and is known."""
         before = self.world.make_roster()
-        self.known_over["roster"] = self.known_roster(before)
+        self.known_over["roster"] = before
         self.known_over["members"] = tuple(member.entry for member in self.world.hospital.members)
         self.world.hospital.members.remove(self.world.ben)
         self.roster = self.world.next_roster(before)
@@ -300,24 +294,24 @@ def roster_with_another_signing_key(a):
 
 @attack("roster-outdated")
 def roster_of_an_earlier_epoch(a):
-    a.known_over["roster"] = a.known_roster(a.world.next_roster(a.world.make_roster()))
+    a.known_over["roster"] = a.world.next_roster(a.world.make_roster())
 
 
 @attack("roster-conflict")
 def another_roster_of_the_same_epoch(a):
     a.roster = a.world.next_roster(a.world.make_roster())
-    a.known_over["roster"] = a.known_roster(a.world.next_roster(a.world.make_roster(), name="Fork"))
+    a.known_over["roster"] = a.world.next_roster(a.world.make_roster(), name="Fork")
 
 
 @attack("roster-conflict")
 def next_roster_that_does_not_follow_the_known_one(a):
     a.roster = a.world.next_roster(a.world.make_roster(), previous=OTHER_DIGEST)
-    a.known_over["roster"] = a.known_roster(a.world.make_roster())
+    a.known_over["roster"] = a.world.make_roster()
 
 
 @attack("roster-of-another-workspace")
 def roster_with_another_beginning(a):
-    a.known_over["roster"] = KnownRoster(epoch=1, digest=OTHER_DIGEST, genesis=OTHER_DIGEST, member_ids=frozenset())
+    a.known_over["roster"] = a.world.make_roster(name="Another")
 
 
 @attack("own-member-left-out")
@@ -328,7 +322,64 @@ def roster_that_leaves_a_colleague_out_behind_their_back(a):
 @attack("own-member-left-out")
 def roster_some_epochs_later_that_leaves_a_colleague_out(a):
     a.leave_ben_out()
+    a.earlier.append(a.roster)
     a.roster = a.world.next_roster(a.roster)
+
+
+@attack("own-member-left-out")
+def roster_at_first_contact_that_leaves_a_colleague_of_the_first_one_out(a):
+    a.leave_ben_out()
+    a.earlier.append(a.known_over.pop("roster"))
+
+
+@attack("own-member-left-out")
+def roster_at_first_contact_that_leaves_a_colleague_of_one_in_between_out(a):
+    a.leave_ben_out()
+    first = a.world.make_roster()
+    between = a.world.next_roster(first, members=a.known_over.pop("roster").members)
+    a.earlier += [first, between]
+    a.roster = a.world.next_roster(between)
+
+
+@attack("roster-gap")
+def roster_at_first_contact_of_which_nothing_before_is_known(a):
+    a.roster = a.world.next_roster(a.world.make_roster())
+
+
+@attack("roster-gap")
+def roster_at_first_contact_that_calls_itself_the_first_ones_and_follows_none(a):
+    first = a.world.make_roster()
+    a.earlier.append(first)
+    a.roster = a.world.next_roster(first, epoch=7, previous=OTHER_DIGEST)
+
+
+@attack("roster-gap")
+def roster_at_first_contact_that_jumps_over_epochs(a):
+    first = a.world.make_roster()
+    a.earlier.append(first)
+    a.roster = a.world.next_roster(first, epoch=7)
+
+
+@attack("roster-gap")
+def roster_two_epochs_later_of_which_the_one_between_is_not_known(a):
+    first = a.known_over["roster"] = a.world.make_roster()
+    a.roster = a.world.next_roster(a.world.next_roster(first))
+
+
+@attack("roster-conflict")
+def roster_at_first_contact_that_follows_another_workspaces_first_one(a):
+    first = a.world.make_roster(name="Another")
+    a.earlier.append(first)
+    a.roster = a.world.next_roster(first, genesis=a.world.make_roster().digest)
+
+
+@attack("roster-conflict")
+def roster_two_epochs_later_on_another_line_than_the_known_one(a):
+    first = a.world.make_roster()
+    a.known_over["roster"] = a.world.next_roster(first, name="Known")
+    other = a.world.next_roster(first, name="Fork")
+    a.earlier += [first, other]
+    a.roster = a.world.next_roster(other)
 
 
 @attack("lease-used-up", "lease-interval")
@@ -437,7 +488,25 @@ def test_next_epoch_that_follows_the_known_one_is_granted():
     attempt = Attempt(World())
     first = attempt.world.make_roster()
     attempt.roster = attempt.world.next_roster(first)
-    attempt.known_over["roster"] = attempt.known_roster(first)
+    attempt.known_over["roster"] = first
+    assert isinstance(attempt.decide(), Granted)
+
+
+def test_roster_some_epochs_later_is_granted_over_those_in_between():
+    attempt = Attempt(World())
+    first = attempt.known_over["roster"] = attempt.world.make_roster()
+    attempt.earlier.append(attempt.world.next_roster(first))
+    attempt.roster = attempt.world.next_roster(attempt.earlier[-1])
+    assert isinstance(attempt.decide(), Granted)
+
+
+def test_roster_at_first_contact_is_granted_back_to_the_first_though_a_colleague_was_away_meanwhile():
+    attempt = Attempt(World())
+    world = attempt.world
+    first = world.make_roster()
+    without_ben = tuple(each for each in first.members if each.id != world.ben.id)
+    attempt.earlier += [first, world.next_roster(first, members=without_ben)]
+    attempt.roster = world.next_roster(attempt.earlier[-1])
     assert isinstance(attempt.decide(), Granted)
 
 

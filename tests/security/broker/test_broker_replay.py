@@ -32,7 +32,7 @@ class Stage:
         self.spec = self.world.make_spec()
         self.bundle = self.world.make_bundle(self.spec)
 
-    def tell(self, *, roster=None, withdrawals=(), sharings=(), holds=(), acceptances=None) -> None:
+    def tell(self, *, roster=None, earlier=(), withdrawals=(), sharings=(), holds=(), acceptances=None) -> None:
         roster = roster or self.world.make_roster()
         given = self.world.acceptances(roster) if acceptances is None else acceptances
         accept_statements(
@@ -40,6 +40,7 @@ class Stage:
             Statements(
                 roster=roster.to_bytes().decode(),
                 acceptances=tuple(each.decode() for each in given),
+                earlier=tuple(earlier),
                 withdrawals=tuple(each.decode() for each in withdrawals),
                 sharings=tuple(each.decode() for each in sharings),
                 holds=tuple(each.decode() for each in holds),
@@ -454,7 +455,9 @@ def test_withdrawal_by_a_stranger_is_refused(stage):
 def test_withdrawal_without_a_member_list_is_refused(stage):
     envelope = stage.world.withdrawal(stage.spec, stage.world.anna).decode()
     with pytest.raises(InvalidInputError):
-        accept_statements(stage.broker, Statements(roster=None, acceptances=(), withdrawals=(envelope,), sharings=(), holds=()))
+        accept_statements(
+            stage.broker, Statements(roster=None, acceptances=(), earlier=(), withdrawals=(envelope,), sharings=(), holds=())
+        )
 
 
 def test_roster_with_a_missing_acceptance_is_not_remembered(stage):

@@ -223,7 +223,7 @@ def test_other_broker_that_does_not_sign_for_what_it_kept_counts_as_not_told(hom
     signed = sign_acceptance(roster, home.anna, home.signer, now=datetime.now(UTC))
     home.opened.workspaces.cancel(workspace.workspace_id, actor=home.anna.id)
     target = BrokerTarget(organisation_id=home.hospital.entry.id, address=thief.address)
-    known = BrokerPush(targets=(target,), roster=roster.to_bytes(), acceptances=(signed,), withdrawals=())
+    known = BrokerPush(targets=(target,), roster=roster.to_bytes(), acceptances=(signed,), earlier=(), withdrawals=())
     with pytest.raises(TrustError, match="did not prove"):
         push(known, None)
     with pytest.raises(TrustError, match="all its members signed"):
@@ -241,7 +241,7 @@ def test_list_that_somebody_signed_in_a_members_name_reaches_no_other_broker(hom
     forged = replace(true, members=tuple(sorted((anna, lea), key=lambda each: each.id)), organisations=owners)
     signed = tuple(sign_acceptance(forged, each, key, now=datetime.now(UTC)) for each, key in ((anna, forger), (lea, other)))
     target = BrokerTarget(organisation_id=home.laboratory.entry.id, address=thief.address)
-    known = BrokerPush(targets=(target,), roster=forged.to_bytes(), acceptances=signed, withdrawals=())
+    known = BrokerPush(targets=(target,), roster=forged.to_bytes(), acceptances=signed, earlier=(), withdrawals=())
     thief.got.clear()
     with pytest.raises(TrustError, match="you and all its members signed"):
         push(known, pinned_organisation(home.settings, home.anna), keys=own_key_ids(home.settings, home.anna))

@@ -173,7 +173,9 @@ class ReleaseMachine(RuleBasedStateMachine):
             issued_at=self.cast.clock().isoformat(),
         )
         envelope = sign_hold(hold, self.cast.people[OWNERS[owner]].key).decode()
-        accept_statements(broker, Statements(roster=None, acceptances=(), withdrawals=(), sharings=(), holds=(envelope,)))
+        accept_statements(
+            broker, Statements(roster=None, acceptances=(), earlier=(), withdrawals=(), sharings=(), holds=(envelope,))
+        )
         self.held ^= {owner}
         self.try_any()
 
@@ -209,13 +211,13 @@ class ReleaseMachine(RuleBasedStateMachine):
 
     def try_run_of(self, job_id):
         job = self.jobs[job_id]
-        for owner in OWNERS:
-            copy_database(self.house.broker_folder(owner) / "broker.db", self.folder / f"before-{owner}.db")
         if not self.consents(job):
             assert self.attempt(job_id) == []
             self.attempt_with_a_forged_database(job_id)
             event("refused without consent")
             return
+        for owner in OWNERS:
+            copy_database(self.house.broker_folder(owner) / "broker.db", self.folder / f"before-{owner}.db")
         given = self.attempt(job_id)
         digest = self.cast.spec(job_id).digest
         assert {(each.organisation, each.job_digest) for each in given} == {(f"org-{name}", digest) for name in OWNERS}

@@ -69,7 +69,7 @@ class Scene:
 
     def tell(self, broker: Broker | None = None, **texts: tuple[bytes, ...]) -> None:
         given = {name: tuple(each.decode() for each in envelopes) for name, envelopes in texts.items()}
-        blank = {"roster": None, "acceptances": (), "withdrawals": (), "sharings": (), "holds": ()}
+        blank = {"roster": None, "acceptances": (), "earlier": (), "withdrawals": (), "sharings": (), "holds": ()}
         accept_statements(broker or self.broker, Statements(**(blank | given)))
 
     def deposit(self, envelope: bytes, **over: Any) -> None:

@@ -1,15 +1,19 @@
-"""Taking an owner's word about where a dataset is shared, whichever way it comes: told directly, or read in the log."""
+"""Taking what people signed, whichever way it comes: told directly, or read in the log."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
 from opaque_jobs.broker.release import Broker
+from opaque_jobs.broker.rosters import roster_reasons
 from opaque_jobs.broker.store import Transaction
+from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
 from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.domain.inputs import parse_datetime
+from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import TrustError
 
-__all__ = ["check_not_from_the_future", "take_sharing"]
+__all__ = ["check_not_from_the_future", "take_roster", "take_sharing"]
 
 _CLOCK_SKEW: Final = timedelta(minutes=5)
 
@@ -27,6 +31,28 @@ def take_sharing(broker: Broker, memory: Transaction, envelope: bytes) -> None:
     check_not_from_the_future(sharing.issued_at, broker.clock())
     if not memory.put_sharing(sharing):
         raise TrustError("a sharing statement is older than the one known", hint="sign it again")
+
+
+def take_roster(broker: Broker, memory: Transaction, roster: Roster, acceptances: Iterable[bytes]) -> list[str]:
+    """Keep acceptances of a member list; once all in it have accepted it, it is the newest known, if it is to be believed.
+
+    Returns:
+        The reasons why it is not; none if it is now the newest known, or was already.
+
+    Raises:
+        InvalidInputError: Something is no acceptance.
+        TrustError: One is of another list, by a stranger, or does not hold.
+    """
+    memory.put_list(roster)
+    for envelope in acceptances:
+        verify_acceptance(envelope, roster)
+        memory.put_acceptance(roster, envelope)
+    reasons = roster_refusals(roster, memory.acceptances(roster))
+    known = memory.roster(roster.workspace_id)
+    reasons += roster_reasons(roster, broker.circle, known, memory.accepted_list)
+    if not reasons:
+        memory.put_roster(roster)
+    return reasons
 
 
 def check_not_from_the_future(issued_at: str, now: datetime) -> None:
