@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.enclave.runtime.java import JAVA
 
 SECRET = "cell-5b1e77"
 SQL = "SELECT id, age FROM visits"
@@ -362,6 +364,40 @@ def test_machine_without_user_namespaces_fails_the_run_and_names_the_doctor(inst
     arguments = ["job", "test", "Good", "--as", "anna", "--home", installation.home]
     refused(program(*arguments, before=REFUSES_NAMESPACES), 9, "sandbox-unavailable", "opaque-jobs doctor")
     assert storage(installation) == before
+
+
+@pytest.fixture
+def without_java(installation, enclave_runtime):
+    """A runtime in this home whose Java was deleted."""
+    folder = installation.home / "runtime"
+    folder.mkdir()
+    subprocess.run(["cp", "-al", enclave_runtime.root.parent, folder], check=True)
+    (folder / enclave_runtime.root.parent.name / "root" / JAVA).unlink()
+    yield
+    shutil.rmtree(folder)
+
+
+@pytest.mark.usefixtures("draft", "without_java")
+def test_runtime_without_its_java_runs_nothing_and_says_how_to_build_it_anew(installation, app):
+    before = storage(installation)
+    arguments = ["job", "test", "Good", "--as", "anna", "--home", str(installation.home)]
+    refused(CliRunner().invoke(app, arguments), 8, "runtime", "opaque-jobs runtime build")
+    assert storage(installation) == before
+
+
+@pytest.mark.usefixtures("built")
+def test_sql_that_does_not_parse_is_pointed_at_when_drafted_and_fails_its_test_run(installation, app, passphrase_file, tmp_path):
+    code = tmp_path / "broken.sql"
+    code.write_text("SELECT id,\n  count( FROM visits GROUP BY id")
+    home = ["--as", "anna", "--home", str(installation.home)]
+    arguments = ["job", "create", "Study", "--name", "Broken", "--sql", str(code), "--dataset", "visits", "--tee", "simulated"]
+    made = CliRunner().invoke(app, [*arguments, *home])
+    assert (made.exit_code, "line 2" in made.stderr) == (0, True), made.output
+    failed = CliRunner().invoke(app, ["job", "test", "Broken", *home])
+    refused(failed, 7, "author-error", "opaque-jobs result log run-")
+    (run_id,) = re.findall(r"run-[0-9a-f]{24}", failed.stderr)
+    log = CliRunner().invoke(app, ["result", "log", run_id, *home, "--passphrase-file", str(passphrase_file)])
+    assert "PARSE_SYNTAX_ERROR" in log.output
 
 
 SUBMISSIONS = {
