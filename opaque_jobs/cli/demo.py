@@ -90,7 +90,7 @@ def demo(
 def _installed_runtime() -> Path:
     """Build the enclave's runtime where every home of this user finds it; this belongs to installing, not to the demo."""
     settings = Settings.load()
-    with step("checking the enclave's runtime (built once, then shared by all homes)") as shown:
+    with step("checking the enclave's runtime (built once for you; the demo's home takes it from there)") as shown:
         ensure_runtime(settings, shown.say)
     return settings.runtime_dir
 
@@ -206,6 +206,8 @@ def _show_outcome(cast: steps.Cast, drafted: steps.Drafted, started: RunView) ->
         opened = steps.open_for_author(cast, drafted, run)
         refused = steps.refusals_for(cast, drafted, run)
         report = steps.verify_for(cast, run, "lea" if job.author != "lea" else "ben")
+        if run.duration_s is not None:
+            shown.note(f"the enclave's task took {run.duration_s:.1f} s (the jobs run side by side)")
     if not report.holds or report.receipt is None:
         raise TrustError("a receipt of the demo does not hold", hint=report.steps[-1].name)
     console = stderr()

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.spark]
 
 CLEANING_S = 90
 STEPS = (
-    "checking the enclave's runtime (built once, then shared by all homes)",
+    "checking the enclave's runtime (built once for you; the demo's home takes it from there)",
     "two organisations and three members make their keys",
     "the key brokers start (Airflow starts in the background)",
     "the members found a workspace",
