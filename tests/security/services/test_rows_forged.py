@@ -3,7 +3,9 @@
 import pytest
 from sqlalchemy import text
 
+from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.domain.lifecycle import JobStatus
+from opaque_jobs.domain.workspace import parse_roster
 from opaque_jobs.errors import ConflictError, OpaqueJobsError
 from opaque_jobs.services.runs import CONSENT_NOT_PROVED
 
@@ -110,3 +112,19 @@ def test_words_outside_the_closed_lists_are_refused_by_the_database(study):
     ):
         with pytest.raises(ConflictError):
             _sql(study, statement)
+
+
+def test_brokers_are_told_every_list_before_but_no_row_of_nonsense(study):
+    study.change_members("anna", "lea")
+    study.change_members("anna", "ben", "lea")
+
+    def epochs():
+        told = study.services.workspaces.broker_push(study.workspace_id, actor=study.id("anna")).earlier
+        assert all(roster_refusals(parse_roster(body), signed) == [] for body, signed in told)
+        return [parse_roster(body).epoch for body, _ in told]
+
+    assert epochs() == [1, 2]
+    _sql(study, "UPDATE rosters SET body = :body WHERE epoch = 2", body=b"{}")
+    assert epochs() == [1]
+    _sql(study, "DELETE FROM acceptances WHERE member_id = :ben", ben=study.id("ben"))
+    assert epochs() == []
