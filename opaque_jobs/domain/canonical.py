@@ -1,11 +1,12 @@
 """The one way to turn a document into bytes that are signed or hashed, and back.
 
-RFC 8785 (JCS). Parsing takes untrusted bytes: it refuses duplicate keys, floats that are not finite, unknown or missing fields,
-and bytes that are not themselves canonical, so one document has one digest.
+RFC 8785 (JCS). Parsing takes untrusted bytes: it refuses duplicate keys, floats that are not finite, halves of characters,
+unknown or missing fields, and bytes that are not themselves canonical, so one document has one digest.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ __all__ = ["MAX_DOCUMENT_BYTES", "canonical_bytes", "digest", "parse_canonical",
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024 * 1024
 _MAX_SAFE_INTEGER: Final = 2**53 - 1
+_HALF_CHARACTER: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape that stands for half a character, unless another follows that completes it."""
 
 
 def canonical_bytes(document: Any) -> bytes:
@@ -27,7 +30,7 @@ def canonical_bytes(document: Any) -> bytes:
     """
     try:
         return rfc8785.dumps(document)
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
+    except (rfc8785.CanonicalizationError, RecursionError, UnicodeError) as error:
         raise InvalidInputError(
             "a value cannot be written as canonical JSON",
             hint="write whole numbers above 2^53-1 as text; NaN and infinity are not allowed",
@@ -65,22 +68,25 @@ def parse_json(data: bytes, *, what: str) -> Any:
         what: What the bytes are, for the error.
 
     Raises:
-        InvalidInputError: Not JSON, too long, a duplicate key, or a number that is not exact.
+        InvalidInputError: Not JSON, too long, a duplicate key, a number that is not exact, or half a character (RFC 7493).
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InvalidInputError(f"{what} is too long", hint="was the right file given?", limit_bytes=MAX_DOCUMENT_BYTES)
     try:
-        return json.loads(
+        document = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_no_duplicates,
             parse_constant=_refuse_constant,
             parse_int=_safe_integer,
         )
+        if _HALF_CHARACTER.search(data):
+            json.dumps(document, ensure_ascii=False).encode("utf-8")  # refuses what no text can hold
     except (ValueError, RecursionError):
         raise InvalidInputError(
             f"{what} is not well-formed JSON, or has duplicate keys",
             hint="was the right file given, and is it complete?",
         ) from None
+    return document
 
 
 def require_fields(document: Any, fields: Collection[str], *, what: str) -> dict[str, Any]:

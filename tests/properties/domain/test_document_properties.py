@@ -101,7 +101,23 @@ def test_document_with_a_field_of_another_type_is_refused(document, data):
         from_json(type(document), body, what="document")
 
 
-@pytest.mark.parametrize("text", ['{"a":1,"a":2}', '{"a":NaN}', '{"a":9007199254740992}', '{"a":1', "\ufeff{}"])
+@pytest.mark.parametrize("text", ['{"a":1,"a":2}', '{"a":NaN}', '{"a":9007199254740992}', '{"a":1', "\ufeff{}", "[" * 100_000])
 def test_ambiguous_json_is_refused(text):
     with pytest.raises(InvalidInputError):
         parse_json(text.encode(), what="text")
+
+
+@pytest.mark.parametrize("text", ['{"a":"\\ud800"}', '{"\\udfff":1}', '[["\\uDC00\\ud800"]]', '"\\ud83d \\ude00"'])
+def test_half_a_character_is_refused_because_no_bytes_can_hold_it(text):
+    with pytest.raises(InvalidInputError):
+        parse_json(text.encode(), what="text")
+
+
+def test_character_written_as_two_escapes_and_an_escape_that_is_text_are_read():
+    assert parse_json(b'{"a":"\\ud83d\\ude00","b":"\\\\ud800"}', what="text") == {"a": "\U0001f600", "b": "\\ud800"}
+
+
+@pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, {"a": float("nan")}, {"a": 2**53}, {"a": b""}])
+def test_value_that_has_no_canonical_form_is_refused(value):
+    with pytest.raises(InvalidInputError):
+        canonical_bytes(value)
