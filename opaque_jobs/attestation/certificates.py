@@ -166,9 +166,11 @@ def parse_crl(data: bytes) -> x509.CertificateRevocationList:
     """
     try:
         with warnings.catch_warnings(action="ignore"):
-            return x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
-    except (ValueError, TypeError):
+            found = x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
+            found.issuer.public_bytes()  # the library reads names only when they are asked for
+    except _FIRST_REFUSES:
         raise InvalidInputError("a revocation list does not parse", hint="give it as PEM or DER") from None
+    return found
 
 
 def by_cryptography(der: bytes) -> Certificate:

@@ -57,7 +57,7 @@ def coco_evidence(document: Mapping[str, Any]) -> tuple[TeeKind, bytes, tuple[by
     if not isinstance(report, Mapping):
         raise InvalidInputError("evidence of the guest components is of another kind", hint="SEV-SNP and TDX are known")
     try:
-        chain = [bytes(each["data"]) for each in document.get("cert_chain") or ()]
+        chain = [_octets(each["data"]) for each in document.get("cert_chain") or ()]
     except (ValueError, TypeError, KeyError):
         raise InvalidInputError(
             "evidence of the guest components has certificates of another form", hint="is their version a newer one?"
@@ -73,7 +73,7 @@ def report_bytes(fields: Mapping[str, Any]) -> bytes:
     """
     try:
         return _report(fields)
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise InvalidInputError(
             "evidence of the guest components has another form than expected", hint="is their version a newer one?"
         ) from None
@@ -102,8 +102,8 @@ def _report(fields: Mapping[str, Any]) -> bytes:
     return bytes(raw)
 
 
-def _octets(value: str | Sequence[int]) -> bytes:
-    return bytes.fromhex(value) if isinstance(value, str) else bytes(value)
+def _octets(value: Any) -> bytes:
+    return bytes(value) if isinstance(value, list) else bytes.fromhex(value)
 
 
 def _levels(tcb: Mapping[str, Any]) -> bytes:

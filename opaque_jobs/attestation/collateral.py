@@ -6,7 +6,6 @@ gives that chain in a header, so its value may come as PEM or percent-encoded. C
 and in the JSON of a cloud's host. Nothing is verified here.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -95,8 +94,8 @@ def _together(found: Sequence[Pieces]) -> Pieces:
 
 
 def _piece(item: bytes) -> Pieces:
-    if len(item) > MAX_DOCUMENT_BYTES or not item.strip():
-        raise InvalidInputError("a file of the collateral is empty or too long", hint="was the right file given?")
+    if len(item) > MAX_DOCUMENT_BYTES:
+        raise InvalidInputError("a file of the collateral is too long", hint="was the right file given?")
     for layer in layers(item):
         if layer.lstrip().startswith(b"{"):
             return _from_json(layer.strip())
@@ -122,7 +121,7 @@ def _labelled(label: str, der: bytes) -> Pieces:
 def _told(der: bytes) -> str:
     try:
         x509.load_der_x509_crl(der)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return CERTIFICATE
     return REVOCATION_LIST
 
@@ -146,7 +145,7 @@ def _from_json(data: bytes) -> Pieces:
 
 def _answer(text: str, name: str, document: dict[str, Any]) -> Pieces:
     """Read an answer of Intel's service: what is signed is the text between the braces as it came, not the values in it."""
-    start, end = text.index("{", 1), text.rindex("}", 0, len(text) - 1) + 1
+    start, end = text.find("{", 1), text.rfind("}", 0, len(text) - 1) + 1
     signed = text[start:end]
     if parse_json(signed.encode(), what="collateral") != document[name]:
         raise InvalidInputError("a JSON file of the collateral was written anew", hint="give Intel's answer as it came")
@@ -198,7 +197,8 @@ def intel_collateral(pieces: Pieces, quote_chain: Sequence[Certificate]) -> tupl
     (tcb_info, tcb_signature), (identity, identity_signature) = (pieces.documents[name] for name in _SIGNED.values())
     signing_chain = pem_text([signer.der, root.der])
     try:
-        stamps = [datetime.fromisoformat(json.loads(text)["issueDate"]) for text in (tcb_info, identity)]
+        documents = [parse_json(text.encode(), what="collateral") for text in (tcb_info, identity)]
+        stamps = [datetime.fromisoformat(each["issueDate"]) for each in documents]
     except (ValueError, KeyError, TypeError):
         raise InvalidInputError("Intel's collateral has no date of issue", hint="give Intel's answers as they came") from None
     if any(stamp.tzinfo is None for stamp in stamps):

@@ -120,7 +120,7 @@ def _document(payload: bytes) -> dict[str, Any]:
         and document["module_id"] != ""
         and document["digest"] == "SHA384"
         and type(stamp) is int
-        and 0 < stamp < 1 << 48
+        and 0 < stamp < 1 << 47
         and isinstance(document["certificate"], bytes)
         and isinstance(bundle, list)
         and 1 <= len(bundle) <= 8

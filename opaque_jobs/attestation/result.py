@@ -28,6 +28,8 @@ _ALGORITHM: Final = "Ed25519"
 _PROFILE: Final = "tag:github.com,2023:veraison/ear"
 _HEADER: Final = {"alg": _ALGORITHM, "typ": "eat+jwt"}
 _CLOCK_SKEW_S: Final = 30
+_NEVER: Final = 1 << 36
+"""Seconds; later than anything, and still a date."""
 _ENCLAVE: Final = (
     "ear.status", "ear.appraisal-policy-id", "opaque-jobs.measurement", "opaque-jobs.warnings", "opaque-jobs.claims",
 )  # fmt: skip
@@ -129,7 +131,7 @@ def verify_result(token: str, key: VerifyKey, *, now: datetime) -> AttestationRe
     """
     try:
         decoded = jwt.decode(token, OKPKey.import_key(_jwk(key)), algorithms=[_ALGORITHM])
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError, RecursionError):
         raise TrustError("an attestation result is not signed by its broker", hint="fetch the receipt again") from None
     if decoded.header != _HEADER:
         raise TrustError("an attestation result has a header of its own", hint="fetch the receipt again")
@@ -164,6 +166,7 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         or enclave["ear.appraisal-policy-id"] != fields["opaque-jobs.job-digest"]
         or type(fields["iat"]) is not int
         or type(fields["exp"]) is not int
+        or not 0 <= fields["iat"] < _NEVER
     ):
         raise InvalidInputError(f"{what} has another form than expected", hint="was it made by this program?")
     result = AttestationResult(

@@ -1,5 +1,8 @@
 """The protocol's messages survive the way through a relay, and nothing else parses as one."""
 
+import json
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +18,9 @@ from opaque_jobs.attestation.kbs import (
     parse_auth,
     parse_auth_answer,
     parse_reasons,
+    parse_unlogged,
     problem_body,
+    unlogged_body,
 )
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.job import TeeKind
@@ -76,3 +81,59 @@ def test_nothing_but_code_words_comes_out_of_a_refusal(text):
     body = problem_body(status=403, title=text, reasons=[text, "fine", text.upper()])
     assert all(word == "fine" or (word.isascii() and word.replace("-", "").islower()) for word in parse_reasons(body))
     assert parse_reasons(text) == ()
+
+
+SHOWN = AttestRequest(
+    nonce="bm9uY2U=", keys=KEYS, job_spec=b"{}", bundle=b"{}", run_id="run-1", inputs={"x": 1}, refreshed={"a": "b"},
+    evidence=b"{}",
+)  # fmt: skip
+LONE = "\ud800"
+
+
+def changed(body, path, value):
+    """Give a message with one field changed."""
+    document = json.loads(body)
+    inner = document
+    for name in path[:-1]:
+        inner = inner[name]
+    assert path[-1] in inner
+    inner[path[-1]] = value
+    return json.dumps(document)
+
+
+OTHERS = {
+    (parse_auth, auth_body(TeeKind.TDX)): [
+        (["version"], "0.2.0"), (["version"], None), (["tee"], "sgx"), (["tee"], []), (["extra-params"], {"x": 1}),
+    ],
+    (parse_attest, attest_body(SHOWN)): [
+        (["init-data", "format"], "opaque-jobs/v2"), (["runtime-data", "nonce"], 1), (["runtime-data", "nonce"], LONE),
+        (["runtime-data", "tee-pubkey"], {}), (["init-data", "body", "run_id"], 1), (["init-data", "body", "run_id"], "../run-1"),
+        (["init-data", "body", "run_id"], "run-1\n"), (["init-data", "body", "run_id"], ""),
+        (["init-data", "body", "run_id"], "r" * 129), (["init-data", "body", "inputs"], [["x", 1]]),
+        (["init-data", "body", "inputs"], {LONE: 1}), (["init-data", "body", "refreshed"], [["a", "b"]]),
+        (["init-data", "body", "refreshed"], {"a": 1}), (["init-data", "body", "job_spec"], 1),
+        (["init-data", "body", "bundle"], "e30"), (["tee-evidence", "primary_evidence"], {}), (["tee-evidence"], []),
+    ],
+    (parse_auth_answer, auth_answer("bm9uY2Utb2YtMTYtYnl0ZXM=")): [
+        (["nonce"], 1), (["nonce"], "bm9uY2Utb2YtMTUtYnl0"), (["nonce"], "no base64"), (["nonce"], LONE),
+    ],
+    (parse_attest_answer, attest_answer("token")): [(["token"], 1), (["token"], None), (["token"], LONE)],
+    (parse_unlogged, unlogged_body(b"{}")): [(["statement"], 1), (["statement"], None), (["statement"], LONE)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parse", "body", "path", "value"), [(*message, *change) for message, changes in OTHERS.items() for change in changes]
+)
+def test_message_with_one_field_of_another_form_is_refused(parse, body, path, value):
+    written = (lambda text: text.encode()) if parse in {parse_auth, parse_attest} else str
+    parse(written(body))
+    with pytest.raises(InvalidInputError):
+        parse(written(changed(body, path, value)))
+
+
+def test_statement_to_be_logged_survives_and_nothing_else_is_taken_for_one():
+    assert parse_unlogged(unlogged_body(b"{}")) == b"{}"
+    for body in ("[]", "1", "{}"):
+        with pytest.raises(InvalidInputError):
+            parse_unlogged(body)

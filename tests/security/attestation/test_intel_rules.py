@@ -4,6 +4,7 @@ Most of these rules are the library's to keep; a test each tells when a newer on
 """
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,10 @@ from opaque_jobs.attestation.certificates import pem_text
 from opaque_jobs.attestation.claims import SgxClaims, TdxClaims
 from opaque_jobs.attestation.collateral import parse_pieces
 from opaque_jobs.attestation.dcap import quote_claims, verify_quote
+from opaque_jobs.attestation.envelope import EvidenceEnvelope
+from opaque_jobs.attestation.hardware import MAKERS, HardwareVerifier, hardware_verifiers, verify_claims
 from opaque_jobs.attestation.steps import Steps
+from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
 from tests.support.amd_simulator import DAY, NOW
 from tests.support.intel_simulator import ENCLAVE, FIRMWARE, FMSPC, REPORT_DATA, SGX, IntelMaker
@@ -290,6 +294,60 @@ def test_answers_of_intels_service_hold_like_the_whole(form):
 def test_collateral_without_a_date_is_refused(date):
     with pytest.raises(OpaqueJobsError):
         verify(IntelMaker(identity_over={"issueDate": date}))
+
+
+@pytest.mark.parametrize("part", ["tcb_info", "qe_identity"])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "1", "null", "{", "[" * 100_000, '{"issueDate": []}'])
+def test_collateral_that_names_no_date_in_any_other_form_is_an_input_error(part, text):
+    with pytest.raises(InvalidInputError):
+        verify(IntelMaker(), beside=[json.dumps(IntelMaker().collateral() | {part: text}).encode()])
+
+
+@pytest.mark.parametrize("part", sorted(IntelMaker().collateral()))
+def test_collateral_with_a_part_that_is_no_text_is_an_input_error(part):
+    for value in (None, 1, {}, ["x"], "\ud800"):
+        with pytest.raises(InvalidInputError):
+            parse_pieces([json.dumps(IntelMaker().collateral() | {part: value}).encode()])
+
+
+@pytest.mark.parametrize("part", ["tcb_info_signature", "qe_identity_signature"])
+@pytest.mark.parametrize("signature", ["", "xy" * 64, "00" * 63, "00" * 65, "00" * 63 + "0 "])
+def test_collateral_with_a_signature_of_another_form_is_refused(part, signature):
+    with pytest.raises(TrustError, match="lacks Intel's"):
+        verify(IntelMaker(), beside=[json.dumps(IntelMaker().collateral() | {part: signature}).encode()])
+
+
+def test_what_a_tool_adds_to_the_collateral_is_passed_over():
+    maker = IntelMaker()
+    for more in ({"pck_certificate_chain": None}, {"pck_certificate_chain": ""}, {"tool": 1, "other_chain": "x", "other_crl": 1}):
+        assert verify(maker, beside=[json.dumps(maker.collateral() | more).encode()]) == verify(maker)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b'{"tcbInfo":[{"a":1}],"signature":"00"}', b'{"tcbInfo":1,"signature":"00"}', b'{"tcbInfo":{},"signature":"}"}',
+     b'{"tcbInfo":[],"signature":"{"}'],
+)  # fmt: skip
+def test_answer_whose_signed_text_cannot_be_found_is_an_input_error(answer):
+    with pytest.raises(InvalidInputError):
+        parse_pieces([answer])
+
+
+def test_quote_of_an_enclave_is_not_taken_for_one_of_a_guest():
+    for maker, holds in ((IntelMaker(), True), (IntelMaker(kind=SGX, version=3), False)):
+        verifier = HardwareVerifier(kind=TeeKind.TDX, anchors=replace(MAKERS, intel=maker.roots))
+        envelope = EvidenceEnvelope.of(TeeKind.TDX, maker.quote(), [json.dumps(maker.collateral()).encode()])
+        if holds:
+            assert verifier.verify(envelope.to_bytes(), now=NOW).kind is TeeKind.TDX
+        else:
+            with pytest.raises(TrustError, match="SGX enclave"):
+                verifier.verify(envelope.to_bytes(), now=NOW)
+
+
+def test_simulation_is_no_hardware():
+    assert set(hardware_verifiers()) == set(TeeKind) - {TeeKind.SIMULATED}
+    with pytest.raises(TrustError, match="not made by hardware"):
+        verify_claims(TeeKind.SIMULATED, IntelMaker().quote(), parse_pieces([]), now=NOW, steps=Steps())
 
 
 @pytest.mark.parametrize("version", [0, 2, 6])

@@ -104,6 +104,7 @@ def test_document_from_the_future_is_refused():
     "over",
     [
         {"module_id": ""}, {"module_id": 1}, {"digest": "SHA256"}, {"timestamp": -1}, {"timestamp": 1.5}, {"timestamp": 1 << 60},
+        {"timestamp": (1 << 48) - 1},
         {"timestamp": True}, {"pcrs": {}}, {"pcrs": {1: IMAGE}}, {"pcrs": {0: IMAGE, 32: IMAGE}}, {"pcrs": {0: IMAGE[:32]}},
         {"pcrs": {0: IMAGE, 1: "x" * 48}},
         {"pcrs": {0: IMAGE, "1": IMAGE}}, {"pcrs": [IMAGE]}, {"certificate": None}, {"cabundle": []}, {"cabundle": b"x"},

@@ -157,7 +157,8 @@ def test_validly_signed_result_with_another_header_is_refused():
     "change",
     [
         {"eat_profile": "other"}, {"iat": 1.5}, {"iat": NOW.timestamp()},
-        {"exp": "x"}, {"exp": NOW.timestamp() + 300}, {"iss": 1}, {"submods": {}}, {"extra": 1},
+        {"exp": "x"}, {"exp": NOW.timestamp() + 300}, {"iat": 1 << 36, "exp": (1 << 36) + 300}, {"iat": -1, "exp": 299},
+        {"iat": 10**30, "exp": 10**30 + 300}, {"iss": 1}, {"submods": {}}, {"extra": 1},
         {"opaque-jobs.trust-label": "sgx"}, {"opaque-jobs.run-id": None},
     ],
 )  # fmt: skip
@@ -167,7 +168,20 @@ def test_validly_signed_result_of_another_form_is_refused(change):
         verify_result(signed(claims), KEY.public, now=NOW)
 
 
-@pytest.mark.parametrize("token", ["", "a.b", "a.b.c", "....", "ü.b.c"])
+HEADS = [{"alg": "Ed25519", "crit": 1}, {"alg": "Ed25519", "crit": [[]]}, {"alg": ["Ed25519"]}, ["Ed25519"]]
+
+
+@pytest.mark.parametrize(
+    "token", ["", "a.b", "a.b.c", "....", "ü.b.c", "a.\ud800.c", *(f"{part(head)}.e30.AA" for head in HEADS)]
+)
 def test_something_else_than_a_result_is_refused(token):
     with pytest.raises(TrustError):
         verify_result(token, KEY.public, now=NOW)
+
+
+def test_result_that_says_something_else_without_end_is_refused_though_it_is_signed():
+    head = issue_result(RESULT, KEY).split(".")[0]
+    body = base64.urlsafe_b64encode(b"[" * 90_000).decode().rstrip("=")
+    signature = base64.urlsafe_b64encode(KEY.sign(f"{head}.{body}".encode())).decode().rstrip("=")
+    with pytest.raises(TrustError):
+        verify_result(f"{head}.{body}.{signature}", KEY.public, now=NOW)

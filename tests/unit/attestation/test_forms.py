@@ -10,13 +10,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opaque_jobs.attestation.certificates import pem_text
+from opaque_jobs.attestation.certificates import parse_crl, pem_text
 from opaque_jobs.attestation.collateral import parse_pieces
 from opaque_jobs.attestation.envelope import MAX_EVIDENCE_BYTES, EvidenceEnvelope
 from opaque_jobs.attestation.forms import EvidenceKind, read_evidence
 from opaque_jobs.attestation.hardware import verify_claims
 from opaque_jobs.attestation.packing import MAX_PACKED_BYTES, der_items, layers
 from opaque_jobs.attestation.steps import Steps
+from opaque_jobs.domain.canonical import MAX_DOCUMENT_BYTES, canonical_bytes
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.tee_policy import SnpLine, SnpSigner
 from opaque_jobs.errors import InvalidInputError
@@ -201,12 +202,37 @@ NONE = {
     "JSON of a report with a part that is no number": in_json(report=as_go_json(REPORT) | {"policy": "x"}),
     "guest components with a short part": in_json(attestation_report=as_coco_json(REPORT, spelling="new") | {"chip_id": "00"}),
 }
+NONE |= {
+    f"guest components with {name} of another form": in_json(
+        attestation_report=as_coco_json(REPORT, spelling="new") | {name: value}
+    )
+    for name, value in {
+        "chip_id": 1 << 40, "reported_tcb": 1, "current_tcb": "x", "signature": None, "policy": "x", "current": {"build": 1},
+        "family_id": ["x"], "vmpl": 1 << 40, "report_data": None,
+    }.items()
+}  # fmt: skip
+NONE["JSON with half a character"] = b'{"report": "\\ud800"}'
+NONE |= {
+    f"envelope with {name}": canonical_bytes({"v": 1, "kind": "sev-snp", "report": b64(REPORT), "collateral": []} | over)
+    for name, over in {
+        "another version": {"v": 2}, "a simulation": {"kind": "simulated"}, "an unknown kind": {"kind": "sgx"},
+        "a report that is no base64": {"report": "!"}, "collateral that is no base64": {"collateral": ["!"]},
+        "too many files": {"collateral": ["AA=="] * 65},
+    }.items()
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("form", NONE)
 def test_something_else_is_an_input_error(form):
     with pytest.raises(InvalidInputError):
         read_evidence(NONE[form])
+
+
+def test_envelope_may_have_many_files_and_has_one_length_at_most():
+    many = EvidenceEnvelope.of(TeeKind.SEV_SNP, REPORT, [b"x"] * 64)
+    assert EvidenceEnvelope.parse(many.to_bytes()) == many
+    with pytest.raises(InvalidInputError, match="too long"):
+        EvidenceEnvelope.parse(EvidenceEnvelope.of(TeeKind.SEV_SNP, bytes(MAX_EVIDENCE_BYTES), ()).to_bytes())
 
 
 @given(st.binary(max_size=300))
@@ -257,12 +283,26 @@ def test_revocation_list_in_every_form_is_read(encoding):
     "item",
     [
         b"-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n", DERS[0] + b"\x30", DERS[0][:-1],
-        certificate_table([certificate_table(DERS)] * 3), b"\x63\xda", in_json(pem=1),
+        certificate_table([certificate_table(DERS)] * 3), b"\x63\xda", in_json(pem=1), b"", b" \n", b'{"pem": "\\ud800"}',
     ],
 )  # fmt: skip
 def test_file_beside_evidence_that_is_something_else_is_refused(item):
     with pytest.raises(InvalidInputError):
         parse_pieces([item])
+
+
+AT = CRL.public_bytes(Encoding.DER).index(CRL.issuer.public_bytes())
+
+
+@pytest.mark.parametrize(("at", "value"), [(9, 0x07), (AT + 2, 0x05), (AT + 11, 0x05), (AT + 11, 0x03)])
+def test_revocation_list_whose_issuer_or_version_cannot_be_read_is_refused(at, value):
+    data = bytearray(CRL.public_bytes(Encoding.DER))
+    data[at] = value
+    for form in (bytes(data), b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(bytes(data)) + b"-----END X509 CRL-----\n"):
+        with pytest.raises(InvalidInputError):
+            parse_pieces([form])
+        with pytest.raises(InvalidInputError):
+            parse_crl(form)
 
 
 @pytest.mark.parametrize("item", [b"\x30\x81\x00", DERS[0]])
@@ -271,6 +311,11 @@ def test_many_items_in_a_row_are_refused_before_they_are_read(item):
     assert len(der_items(row)) == 65
     with pytest.raises(InvalidInputError):
         parse_pieces([row])
+
+
+def test_file_that_is_too_long_is_not_looked_at():
+    with pytest.raises(InvalidInputError, match="too long"):
+        parse_pieces([bytes(MAX_DOCUMENT_BYTES + 1)])
 
 
 def test_der_items_are_split_by_their_lengths():
