@@ -13,6 +13,7 @@ from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
 from opaque_jobs.attestation.kbs import AttestRequest, parse_attest
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
+from opaque_jobs.broker.believing import newest_roster
 from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
 from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide, uses_shown
 from opaque_jobs.broker.rosters import Circle
@@ -208,7 +209,7 @@ class Broker:
             deposit_key=circle.deposit_key,
             signing_key=circle.signing_key,
             members=circle.members,
-            roster=memory.roster(spec.workspace_id),
+            roster=newest_roster(circle, memory, spec.workspace_id),
             earlier=memory.accepted_list,
             withdrawals=memory.withdrawals(spec.workspace_id, spec.digest),
             held=memory.held(),

@@ -45,10 +45,10 @@ def roster_reasons(roster: Roster, circle: Circle, known: Roster | None, earlier
         earlier: Gives a list by its digest, if all in it have accepted it.
     """
     reasons = []
-    # 1. Our own people stand in it with the keys that we pinned, and nobody else stands in it as ours.
-    pinned = {(member.id, member.public_key) for member in circle.members}
-    ours = {(member.id, member.public_key) for member in roster.members if member.organisation_id == circle.organisation_id}
-    if not ours <= pinned:
+    # 1. Our own people stand in it with the keys that we pinned, and nobody else stands in it as ours, or as one of them.
+    pinned = {_identity(member) for member in circle.members}
+    ours = [each for each in roster.members if each.organisation_id == circle.organisation_id or each.id in circle.own_ids]
+    if not {_identity(member) for member in ours} <= pinned:
         reasons.append("own-members-not-pinned")
     # 2. It names this very broker.
     entries = [each for each in roster.organisations if each.id == circle.organisation_id]
@@ -63,6 +63,11 @@ def roster_reasons(roster: Roster, circle: Circle, known: Roster | None, earlier
     if not circle.own_ids & stood <= {member.id for member in roster.members}:
         reasons.append("own-member-left-out")
     return reasons
+
+
+def _identity(member: MemberEntry) -> tuple[str, str, str]:
+    """Give what makes a member; names are for people only."""
+    return member.id, member.public_key, member.organisation_id
 
 
 def _before(roster: Roster, known: Roster | None, earlier: Callable[[str], Roster | None]) -> tuple[list[Roster], str | None]:

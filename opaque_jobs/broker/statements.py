@@ -87,7 +87,12 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
 
 
 def _keep_withdrawals(broker: Broker, statements: Statements) -> None:
-    """Keep withdrawals by members of the list that came with them, if all in it accepted it and somebody pinned here is one."""
+    """Keep withdrawals by members of the list that came with them, if all in it accepted it and somebody pinned here is one.
+
+    Raises:
+        InvalidInputError: Something does not parse, or there is no list.
+        TrustError: One is by a stranger, or the list is not such a one; nothing is kept, and must not seem to be.
+    """
     if not statements.withdrawals:
         return
     if statements.roster is None:
@@ -96,13 +101,23 @@ def _keep_withdrawals(broker: Broker, statements: Statements) -> None:
     found = [(claimed_subject(text.encode()), text.encode()) for text in statements.withdrawals]
     for job_digest, envelope in found:
         verify_withdrawal(envelope, job_digest=job_digest, roster=roster)
-    # Strangers cannot fill this memory: a list counts only with a signature by one of our own people.
-    known = set(broker.config.members) & set(roster.members)
-    if not known or roster_refusals(roster, [each.encode() for each in statements.acceptances]):
-        return
+    pinned = {member.key_id for member in broker.config.members}
     with broker.store.transaction() as memory:
+        accepted = {*memory.acceptances(roster), *(each.encode() for each in statements.acceptances)}
+        # Strangers cannot fill this memory: a list counts only with a signature by one of our own people.
+        reasons = roster_refusals(roster, accepted) or ([] if pinned & roster.key_ids else ["own-members-not-pinned"])
+        if reasons:
+            raise _unbelieved(reasons)
         for job_digest, envelope in found:
             memory.put_withdrawal(roster.workspace_id, job_digest, envelope)
+
+
+def _unbelieved(reasons: list[str]) -> TrustError:
+    return TrustError(
+        "this broker does not believe the member list",
+        hint="every member must accept it, and own members' keys be pinned where this broker lives: 'opaque-jobs broker pin'",
+        reasons=",".join(reasons),
+    )
 
 
 def _accept_roster(
@@ -117,11 +132,7 @@ def _accept_roster(
     for roster, signed in reversed(line):  # the one in force decides, by what it follows
         reasons = take_roster(broker, memory, roster, [envelope.encode() for envelope in signed])
     if reasons:
-        raise TrustError(
-            "this broker does not believe the member list",
-            hint="every member must accept it, and own members' keys be pinned where this broker lives: 'opaque-jobs broker pin'",
-            reasons=",".join(reasons),
-        )
+        raise _unbelieved(reasons)
 
 
 def accept_deposit(broker: Broker, body: bytes) -> None:

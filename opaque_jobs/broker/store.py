@@ -25,7 +25,7 @@ from opaque_jobs.domain.custody import Deposit, Sharing, parse_deposit
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.release import Hold, Release
-from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConfigurationError
 
 __all__ = ["Store", "Transaction", "utc_text"]
@@ -58,9 +58,11 @@ CREATE TABLE IF NOT EXISTS logs (workspace_id TEXT PRIMARY KEY, size INTEGER NOT
 CREATE TABLE IF NOT EXISTS log_roots (
   workspace_id TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, PRIMARY KEY (workspace_id, size)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS lists (digest TEXT PRIMARY KEY, roster BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS lists (
+  digest TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, epoch INTEGER NOT NULL, roster BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS acceptances (
-  digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (digest, envelope)
+  digest TEXT NOT NULL, key_id TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (digest, key_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memory (
   id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL
@@ -342,21 +344,31 @@ class Transaction:
 
     def put_list(self, roster: Roster) -> None:
         """Keep a member list that was seen, accepted or not."""
-        self._connection.execute("INSERT OR IGNORE INTO lists VALUES (?, ?)", (roster.digest, roster.to_bytes()))
+        self._connection.execute(
+            "INSERT OR IGNORE INTO lists VALUES (?, ?, ?, ?)",
+            (roster.digest, roster.workspace_id, roster.epoch, roster.to_bytes()),
+        )
 
     def seen_list(self, digest: str) -> Roster | None:
         """Give a member list that was seen, accepted or not."""
         row = self._connection.execute("SELECT roster FROM lists WHERE digest = ?", (digest,)).fetchone()
         return parse_roster(row[0]) if row else None
 
+    def lists_after(self, workspace_id: str, epoch: int) -> list[Roster]:
+        """Give the member lists of a workspace that were seen of later epochs, accepted or not; the latest first."""
+        rows = self._connection.execute(
+            "SELECT roster FROM lists WHERE workspace_id = ? AND epoch > ? ORDER BY epoch DESC", (workspace_id, epoch)
+        )
+        return [parse_roster(row[0]) for row in rows]
+
     def accepted_list(self, digest: str) -> Roster | None:
         """Give a member list that was seen with the acceptances of all in it."""
         roster = self.seen_list(digest)
         return None if roster is None or roster_refusals(roster, self.acceptances(roster)) else roster
 
-    def put_acceptance(self, roster: Roster, envelope: bytes) -> None:
-        """Keep a verified acceptance of a member list."""
-        self._connection.execute("INSERT OR IGNORE INTO acceptances VALUES (?, ?)", (roster.digest, envelope))
+    def put_acceptance(self, roster: Roster, member: MemberEntry, envelope: bytes) -> None:
+        """Keep a member's verified acceptance of a member list; one is enough."""
+        self._connection.execute("INSERT OR IGNORE INTO acceptances VALUES (?, ?, ?)", (roster.digest, member.key_id, envelope))
 
     def acceptances(self, roster: Roster) -> tuple[bytes, ...]:
         """Give the acceptances of a member list that were seen."""

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from opaque_jobs.broker.believing import believe_roster
 from opaque_jobs.broker.release import Broker
-from opaque_jobs.broker.rosters import roster_reasons
 from opaque_jobs.broker.store import Transaction
-from opaque_jobs.crypto.consent import roster_refusals, verify_acceptance
+from opaque_jobs.crypto.consent import verify_acceptance
 from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.workspace import Roster
@@ -45,14 +45,8 @@ def take_roster(broker: Broker, memory: Transaction, roster: Roster, acceptances
     """
     memory.put_list(roster)
     for envelope in acceptances:
-        verify_acceptance(envelope, roster)
-        memory.put_acceptance(roster, envelope)
-    reasons = roster_refusals(roster, memory.acceptances(roster))
-    known = memory.roster(roster.workspace_id)
-    reasons += roster_reasons(roster, broker.circle, known, memory.accepted_list)
-    if not reasons:
-        memory.put_roster(roster)
-    return reasons
+        memory.put_acceptance(roster, verify_acceptance(envelope, roster), envelope)
+    return believe_roster(broker.circle, memory, roster)
 
 
 def check_not_from_the_future(issued_at: str, now: datetime) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from opaque_jobs.attestation.kbs import attest_body
-from opaque_jobs.broker.config import unpin_member
+from opaque_jobs.broker.config import pin_member, unpin_member
 from opaque_jobs.broker.monitor import accept_page
 from opaque_jobs.broker.policy import Refused
 from opaque_jobs.broker.release import Broker, Sealed, Token
@@ -323,6 +323,28 @@ def test_withdrawal_under_a_list_without_one_of_our_own_is_not_kept(stage):
         )
     with stage.broker.store.transaction() as memory:
         assert memory.withdrawals(world.log.workspace_id, stage.spec.digest) == ()
+
+
+def test_withdrawal_counts_though_the_broker_calls_its_members_otherwise(stage):
+    """A member is a key; names are the database's word, at pin time too."""
+    world = stage.world
+    for each in (world.anna, world.ben):
+        pin_member(stage.folder, replace(each.entry, name=f"{each.id}-x"))
+    stage.tell(withdrawals=[world.withdrawal(stage.spec, world.carl)])
+    assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
+
+
+def test_withdrawal_counts_with_the_acceptances_that_the_broker_has_already(stage):
+    world, roster = stage.world, stage.world.make_roster()
+    stage.tell(acceptances=world.acceptances(roster)[1:], withdrawals=[world.withdrawal(stage.spec, world.carl)])
+    assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
+
+
+def test_withdrawal_that_is_not_kept_is_not_acknowledged(stage):
+    world = stage.world
+    other = world.make_roster(name="Nobody accepted this")
+    with pytest.raises(TrustError, match="does not believe"):
+        stage.tell(roster=other, acceptances=(), withdrawals=[world.withdrawal(world.make_spec(other), world.carl)])
 
 
 def test_withdrawal_by_a_stranger_in_the_log_moves_nothing(stage):

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from opaque_jobs.attestation.kbs import attest_body
-from opaque_jobs.broker.config import unpin_member
+from opaque_jobs.broker.config import pin_member, unpin_member
 from opaque_jobs.broker.monitor import accept_page
 from opaque_jobs.broker.policy import Refused
 from opaque_jobs.broker.release import Broker, Token
 from opaque_jobs.broker.statements import EarlierList, Statements, accept_deposit, accept_statements
+from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
@@ -58,19 +59,20 @@ class Line:
             for signed in self.signed(each)[without:]:
                 self.world.log.append(EntryKind.ACCEPTANCE, "ws-1", signed)
 
-    def run(self, roster: Roster) -> tuple[str, ...]:
+    def run(self, roster: Roster, run_id: str = "run-1") -> tuple[str, ...]:
         """Let an enclave ask under a list, and give the reasons against it; none if the keys came."""
         world, spec = self.world, self.world.make_spec(roster)
         named = {each.id for each in roster.members}
         bundle = world.make_bundle(
             spec,
             roster,
+            run_id=run_id,
             approvals=world.votes(spec, [each for each in self.everybody if each.id in named]),
             acceptances=tuple(each.decode() for each in self.signed(roster)),
         )
         world.follow(self.broker)
         session, nonce = self.broker.begin(TeeKind.SIMULATED)
-        body = attest_body(Enclave(world, spec, bundle).request(nonce)).encode()
+        body = attest_body(Enclave(world, spec, bundle, run_id=run_id).request(nonce)).encode()
         answer = self.broker.attest(session, body)
         if isinstance(answer, Token):
             answer = world.released(self.broker, session, workspace_id="ws-1", dataset_id=world.hospital.dataset_id, version=1)
@@ -190,6 +192,51 @@ def test_run_under_a_list_without_a_colleague_is_released_once_their_organisatio
     unpin_member(line.broker.folder, line.world.ben.id)
     assert line.run(line.lists[2]) == ()
     assert line.believed == line.lists[2]
+
+
+def test_colleague_under_whose_id_somebody_else_stands_is_missed(line):
+    """The laboratory enters a stranger by ben's id; by ids alone nobody were left out."""
+    first, world = line.lists[0], line.world
+    impostor = Member(world.ben.id, "org-laboratory")
+    second = world.next_roster(first, members=(world.anna.entry, impostor.entry, world.carl.entry))
+    line.tell(first)
+    world.ben = impostor
+    line.refused("own-members-not-pinned", second)
+    assert line.believed == first
+
+
+def test_list_refused_for_a_missing_pin_counts_from_the_pin_on(line):
+    dave = Member("member-dave", "org-hospital")
+    line.newcomers.append(dave)
+    first = line.lists[0]
+    second = line.world.next_roster(first, members=(*first.members, dave.entry))
+    third = line.world.next_roster(second, members=tuple(each for each in second.members if each.id != line.world.ben.id))
+    line.log(first, second, third)
+    assert line.run(first) == ()
+    pin_member(line.broker.folder, dave.entry)
+    line.world.clock.forward(60)
+    assert line.run(first, "run-2") == ("roster-outdated",)
+    assert line.believed == second
+
+
+def test_lists_in_another_order_than_that_of_their_epochs_lead_to_the_last(line):
+    first, second, _ = line.lists
+    third = line.world.next_roster(second, name="Third")
+    line.log(third, second, first)
+    assert line.run(second) == ("roster-outdated",)
+    assert line.believed == third
+
+
+def test_each_member_accepts_a_list_once(line):
+    first, world = line.lists[0], line.world
+    line.tell(first)
+    world.clock.forward(1)
+    again = sign_acceptance(first, world.carl.entry, world.carl.key, now=world.clock())
+    line.world.log.append(EntryKind.ACCEPTANCE, "ws-1", again)
+    line.log(first)
+    line.world.follow(line.broker)
+    with line.broker.store.transaction() as memory:
+        assert len(memory.acceptances(first)) == len(first.members)
 
 
 def test_organisation_that_joins_late_follows_a_long_log_once_it_was_told_the_lists(line, tmp_path):

@@ -1,0 +1,34 @@
+"""Believing member lists: judged by `rosters` against the broker's memory, when one comes and again before every decision.
+
+What stood against a list may be gone later: its organisation has pinned a member meanwhile or let one go, or the list before it
+came after it. A broker that stayed at the list before would hold its people to a consent that is not theirs any more.
+"""
+
+from opaque_jobs.broker.rosters import Circle, roster_reasons
+from opaque_jobs.broker.store import Transaction
+from opaque_jobs.crypto.consent import roster_refusals
+from opaque_jobs.domain.workspace import Roster
+
+__all__ = ["believe_roster", "newest_roster"]
+
+
+def believe_roster(circle: Circle, memory: Transaction, roster: Roster) -> list[str]:
+    """Make a list that is kept the newest known, if it is to be believed and later than that.
+
+    Returns:
+        The reasons why it is not to be believed.
+    """
+    reasons = roster_refusals(roster, memory.acceptances(roster))
+    reasons += roster_reasons(roster, circle, memory.roster(roster.workspace_id), memory.accepted_list)
+    if not reasons:
+        memory.put_roster(roster)
+    return reasons
+
+
+def newest_roster(circle: Circle, memory: Transaction, workspace_id: str) -> Roster | None:
+    """Give the newest list of a workspace that is to be believed now, of all that are kept; None if none ever was."""
+    known = memory.roster(workspace_id)
+    for roster in memory.lists_after(workspace_id, 0 if known is None else known.epoch):
+        if not believe_roster(circle, memory, roster):
+            break
+    return memory.roster(workspace_id)
