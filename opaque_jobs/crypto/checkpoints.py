@@ -76,9 +76,9 @@ def verify_checkpoint(note: str, key: VerifyKey, *, workspace_id: str) -> Checkp
         InvalidInputError: It does not have the form of one.
         TrustError: It is of another log, or not signed with this key.
     """
-    text, separator, signatures = note.partition("\n\n")
+    text, _, signatures = note.partition("\n\n")
     lines = text.split("\n")
-    if not separator or len(lines) != 3 or len(note.encode()) > _MAX_BYTES or not signatures.endswith("\n"):
+    if len(lines) != 3 or len(note.encode()) > _MAX_BYTES or not signatures.endswith("\n"):
         raise InvalidInputError(f"the {_WHAT} has another form than expected", hint="was it copied whole?")
     checkpoint = Checkpoint(origin=lines[0], size=_size(lines[1]), root=_base64(lines[2], length=HASH_BYTES))
     if checkpoint.origin != log_origin(workspace_id):
@@ -104,7 +104,7 @@ def _key_hash(name: str, key: VerifyKey) -> bytes:
 
 
 def _size(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or len(text) > 15 or str(int(text)) != text:
+    if not text.isdecimal() or len(text) > 15 or str(int(text)) != text:
         raise InvalidInputError(f"the {_WHAT} has no valid size", hint="was it copied whole?")
     return int(text)
 

@@ -67,6 +67,14 @@ def test_checkpoint_may_carry_signatures_of_others_beside_the_logs():
     assert verify(f"{text}\n\n{witness}{own}") == make() == verify(f"{note}{witness}")
 
 
+def test_signature_under_another_name_is_none_of_the_logs_and_of_any_form():
+    text, _, own = sign_checkpoint(make(), KEY).partition("\n\n")
+    renamed = f"\u2014 other {own.split(' ')[2]}"
+    with pytest.raises(TrustError, match="not signed"):
+        verify(f"{text}\n\n{renamed}")
+    assert verify(f"{text}\n\n{renamed}no signature\n{own}") == make()
+
+
 def test_signature_under_the_logs_name_and_key_hash_by_another_key_is_refused():
     text, _, own = sign_checkpoint(make(), KEY).partition("\n\n")
     forged = base64.b64decode(own.split(" ")[2])[:4] + OTHER.sign(make().body.encode())

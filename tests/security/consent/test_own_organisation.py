@@ -268,6 +268,15 @@ def test_broker_pins_no_key_that_the_database_alone_names(tampered, told):
     assert pinned_key_ids(tampered) == [tampered.anna.key_id]
 
 
+def test_broker_believes_a_machine_until_it_is_told_to_forget_it(home):
+    key, folder = SigningKey.generate().public.text, home.settings.broker_dir(home.hospital.entry.id)
+    before = load_config(folder).simulated_keys
+    for more, believed in (([], (*before, key)), (["--forget"], before)):
+        arguments = ["broker", "believe", "Hospital", key, *more]
+        result = CliRunner().invoke(build_app(arguments), arguments, env={"OPAQUE_JOBS_HOME": str(home.settings.home)})
+        assert (result.exit_code, load_config(folder).simulated_keys) == (0, believed), result.output
+
+
 @pytest.mark.parametrize("tampered", ["public_key"], indirect=True)
 def test_key_change_pins_no_key_but_that_of_the_key_file(tampered):
     """The database pretends that the key was changed already and only waits to be pinned."""

@@ -203,3 +203,16 @@ def test_accepted_revision_stays_while_its_author_revises_and_an_act_that_is_not
         revise_job(*desk.who("anna"), job)
     assert desk.told(desk.digest(job)) == [0, 0]
     assert not desk.kept("anna").get(desk.digest(job))
+
+
+def test_what_may_not_be_revised_is_not_taken_back(desk):
+    waiting, over = desk.submitted("ben"), desk.expired()
+    with pytest.raises(ConflictError):
+        revise_job(*desk.who("anna"), waiting)
+    with pytest.raises(DeniedError):
+        revise_job(*desk.who("ben"), over)
+    with pytest.raises(ConflictError):
+        revise_job(*desk.who("anna"), desk.cast.make_job().id)
+    for job, name in ((waiting, "anna"), (over, "ben")):
+        assert desk.told(desk.digest(job)) == [0, 0]
+        assert not desk.kept(name).get(desk.digest(job))
