@@ -4,6 +4,7 @@ Most of these rules are the library's to keep; a test each tells when a newer on
 """
 
 import json
+import struct
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from opaque_jobs.attestation.collateral import parse_pieces
 from opaque_jobs.attestation.dcap import quote_claims, verify_quote
 from opaque_jobs.attestation.envelope import EvidenceEnvelope
 from opaque_jobs.attestation.hardware import MAKERS, HardwareVerifier, hardware_verifiers, verify_claims
+from opaque_jobs.attestation.quote_layout import quote_length
 from opaque_jobs.attestation.steps import Steps
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
@@ -355,6 +357,26 @@ def test_quote_of_an_unknown_version_is_refused(version):
     maker = IntelMaker(kind=SGX, version=3)
     with pytest.raises(InvalidInputError, match="no quote of a known version"):
         verify(maker, bytes((version,)) + maker.quote()[1:])
+
+
+@pytest.mark.parametrize(
+    ("version", "typed"),
+    [(3, b""), (5, struct.pack("<HI", 2, 585)), (5, struct.pack("<HI", 2, 0)), (5, struct.pack("<HI", 9, 584)),
+     (5, struct.pack("<HI", 1, 384)), (5, struct.pack("<HI", 4, 4097))],
+)  # fmt: skip
+def test_guests_quote_with_a_body_of_an_unknown_type_or_size_is_refused(version, typed):
+    raw = IntelMaker().quote() + bytes(4096)
+    with pytest.raises(InvalidInputError, match="body of an unknown type"):
+        quote_length(bytes((version,)) + raw[1:48] + typed + raw[48:])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_length_of_a_quote_that_is_cut_short_is_not_told(form):
+    raw = IntelMaker(**FORMS[form]).quote()
+    assert quote_length(raw) == len(raw)
+    for size in (28, 47, 48, 50, 53, 54, 300, 400):
+        with pytest.raises(InvalidInputError, match="cut short"):
+            quote_length(raw[:size])
 
 
 def test_platform_id_of_an_unknown_kind_is_refused():

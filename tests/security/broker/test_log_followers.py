@@ -8,7 +8,9 @@ from opaque_jobs.broker.anchor import Anchor, Mark
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.log_proof import proven
+from opaque_jobs.crypto.release import sign_release
 from opaque_jobs.domain.log import EntryKind, parse_entry
+from opaque_jobs.domain.release import Release
 from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from tests.world import World
 
@@ -112,9 +114,10 @@ def test_page_that_begins_elsewhere_is_refused(follower):
         accept_page(follower.broker, follower.world.log.page(1).to_bytes())
 
 
-def test_entry_that_names_what_is_filed_with_another_place_is_refused_though_the_log_signed_it(follower):
+@pytest.mark.parametrize("over", [{"seq": 99}, {"workspace_id": "ws-2"}, {"statement": "sha256:" + "00" * 32}])
+def test_entry_that_names_another_place_log_or_document_is_refused_before_its_tree_is_made(follower, over):
     log = follower.world.log
-    entry = replace(log.logged[-1].entry, seq=log.tree.size + 4)
+    entry = replace(log.logged[-1].entry, **over)
     keeper = World()
     keeper.log = type(log)("ws-1", log.key)
     for each in log.logged:
@@ -157,6 +160,76 @@ def test_page_of_a_workspace_that_nobody_vouches_for_is_refused(tmp_path):
     broker = world.make_broker(world.hospital, tmp_path / "broker")
     with pytest.raises(TrustError, match="no member list"):
         accept_page(broker, world.log.page(0).to_bytes())
+
+
+def test_log_that_brings_a_list_that_nobody_accepted_is_refused(tmp_path):
+    world = World()
+    world.log.append(EntryKind.ROSTER, "ws-1", world.make_roster().to_bytes())
+    broker = world.make_broker(world.hospital, tmp_path / "broker")
+    with pytest.raises(TrustError, match="no member list"):
+        accept_page(broker, world.log.page(0).to_bytes())
+
+
+def test_log_that_signs_with_the_key_of_a_list_that_nobody_accepted_is_refused_whole(tmp_path):
+    world, thief = World(), SigningKey.generate()
+    true = world.make_roster()
+    world.log.append(EntryKind.ROSTER, "ws-1", replace(true, log_key=thief.public.text).to_bytes())
+    world.log.append(EntryKind.ROSTER, "ws-1", true.to_bytes())
+    for each in world.acceptances(true):
+        world.log.append(EntryKind.ACCEPTANCE, "member", each)
+    world.log.key = thief
+    broker = world.make_broker(world.hospital, tmp_path / "broker")
+    with pytest.raises(TrustError, match="no member list"):
+        accept_page(broker, world.log.page(0).to_bytes())
+    assert followed_to(broker, "ws-1") == 0
+
+
+def test_later_page_is_signed_with_the_key_that_is_known_whatever_list_it_brings(follower):
+    follower.take()
+    log, thief = follower.world.log, SigningKey.generate()
+    size = log.tree.size
+    log.append(EntryKind.ROSTER, "ws-1", replace(follower.roster, log_key=thief.public.text).to_bytes())
+    true, log.key = log.key, thief
+    with pytest.raises(TrustError):
+        accept_page(follower.broker, log.page(size).to_bytes())
+    log.key = true
+    assert accept_page(follower.broker, log.page(size).to_bytes()) == size + 1
+
+
+def test_entries_that_hold_nothing_or_nonsense_are_followed_and_move_nothing(tmp_path):
+    world = World()
+    world.log.append(EntryKind.ROSTER, "ws-1")
+    roster = world.make_roster()
+    world.make_bundle(world.make_spec())
+    unknown = replace(roster, name="Other")
+    for kind in EntryKind:
+        world.log.append(kind, "x")
+        world.log.append(kind, "x", b"{}")
+    world.log.append(EntryKind.ACCEPTANCE, "x", world.acceptances(unknown)[0])
+    strange = replace(roster, workspace_id="ws-2")
+    world.log.append(EntryKind.ROSTER, "ws-1", strange.to_bytes())
+    broker = world.make_broker(world.hospital, tmp_path / "broker")
+    assert accept_page(broker, world.log.page(0).to_bytes()) == world.log.tree.size
+    with broker.store.transaction() as memory:
+        assert memory.roster("ws-1") == roster
+        assert (memory.seen_list(strange.digest), memory.seen_list(unknown.digest), memory.lost) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("signer", "workspace_id", "lost"), [("own", "ws-1", True), ("own", "ws-2", False), ("another", "ws-1", False)]
+)
+def test_release_that_a_broker_does_not_remember_means_lost_memory_only_if_it_is_its_own(follower, signer, workspace_id, lost):
+    release = Release(
+        v=1, organisation_id=follower.broker.config.organisation_id, workspace_id=workspace_id, run_id="run-1",
+        tee_key_id="sha256:" + "77" * 32, datasets=("ds-1/1",), released_at="2026-03-01T09:00:00+00:00",
+    )  # fmt: skip
+    key = follower.broker.keys.signing if signer == "own" else SigningKey.generate()
+    digest = follower.world.make_spec().digest
+    follower.world.log.append(EntryKind.RELEASE, "run-1", sign_release(release, key, job_digest=digest))
+    follower.take()
+    with follower.broker.store.transaction() as memory:
+        assert memory.lost is lost
+        assert (memory.statement(digest, "run-1") is not None) is lost
 
 
 def test_withdrawal_is_kept_for_the_decision_whoever_signed_it(follower):
