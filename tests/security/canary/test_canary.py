@@ -1,5 +1,6 @@
-"""Unique values in data, keys, passphrases, printed output and exceptions, searched for in everything that a run leaves.
+"""Unique values in data, keys, passphrases, printed output and exceptions, searched for in everything that runs leave.
 
+After the runs come the commands that people use on what these left: log, receipts, consent, holds, new versions and new keys.
 The runs are real: approved by all, keys from the brokers' own processes, the real agent in the real sandbox. The process that
 carries them out logs everything that Python's logging offers.
 """
@@ -14,11 +15,17 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from commands import Commands
 from installation import Installation
 from leak_search import ProcessWatch, Secrets
 
+from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.cli.results import open_log, open_real_result
+from opaque_jobs.cli.session import member_key_path, organisation_key_path
+from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
+from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.parquet import released_keys
+from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.enclave.agent.result_files import KEY_FILE, Content, open_file, seal_info
@@ -56,6 +63,7 @@ class Ran:
     folder: Path
     named: dict[str, bytes]
     marks: dict[str, str]
+    words: dict[str, str]
     runs: dict[str, RunView] = field(default_factory=dict)
     watch: ProcessWatch | None = None
 
@@ -96,10 +104,11 @@ def _keys(installation: Installation) -> dict[str, bytes]:
     found = {f"signing key of {name}": key.seed for name, key in installation.signers.items()}
     found |= {f"sealing key of {name}": key.seed for name, key in installation.sealing.items()}
     for root in installation.root_keys():
-        found[f"root key of {root.dataset_id}"] = root.secret
+        version = f"{root.dataset_id}/{root.version}"
+        found[f"root key of {version}"] = root.secret
         released = released_keys(root, ["id", "note", "word"])
-        found[f"footer key of {root.dataset_id}"] = released.footer_key
-        found |= {f"key of {root.dataset_id} {name}": key for name, key in released.column_keys.items()}
+        found[f"footer key of {version}"] = released.footer_key
+        found |= {f"key of {version} {name}": key for name, key in released.column_keys.items()}
     return found
 
 
@@ -116,7 +125,7 @@ def ran(enclave_runtime, tmp_path_factory):
             installation.add_data(owner, name, source)
         named = {name: text.encode() for name, text in {**values, **passphrases}.items()} | _keys(installation)
         named |= {f"said by {name}": f"loose-{mark}".encode() for name, mark in marks.items()}
-        ran = Ran(installation, searched, named, marks)
+        ran = Ran(installation, searched, named, marks, passphrases)
         with ProcessWatch(ran.secrets) as ran.watch:
             for name, code in (("prints", PRINTS), ("raises", RAISES)):
                 job = installation.approved_job(Language.PYTHON, code.replace("{mark}", marks[name]))
@@ -125,6 +134,64 @@ def ran(enclave_runtime, tmp_path_factory):
                 ran.runs[name] = installation.view(run.id)
         ran.named["result key"] = ran.result_key()
         yield ran
+
+
+def _inspect(commands: Commands, run_id: str, evidence: Path) -> None:
+    """Use every command that reads the log, receipts and evidence."""
+    searched = commands.searched
+    for said in (["show"], ["show", "--json"], ["verify"], ["checkpoint"]):
+        commands("log", *said, "Study", "--as", "anna")
+    commands("log", "prove", "Study", "3", "--as", "anna")
+    commands("log", "export", "Study", "--to", str(searched / "exported.jsonl"), "--as", "anna")
+    receipt, anchors = str(searched / "receipt.json"), str(searched / "anchors.json")
+    commands("receipt", "export", run_id, "--to", receipt, "--as", "anna")
+    commands("receipt", "trust", "Study", "--to", anchors, "--as", "lea")
+    commands("receipt", "verify", receipt, "--trust", anchors)
+    commands("receipt", "verify", run_id, "--as", "lea")
+    commands("attest", "verify", str(evidence))
+
+
+def _act(commands: Commands, job_id: str, refreshed: Path) -> None:
+    """Use every command that signs something about data, consent and brokers, rightly and with a wrong passphrase."""
+    anna, hospital = ("--as", "anna", "--passphrase-file", commands.file("anna")), commands.file("Hospital")
+    wrong = ("--as", "anna", "--passphrase-file", commands.file("wrong"))
+    commands("dataset", "encrypt", str(refreshed), "--name", "visits", "--refresh", *wrong, code=8)
+    commands("dataset", "encrypt", str(refreshed), "--name", "visits", "--refresh", *anna)
+    commands("broker", "hold", "--dataset", "visits", *wrong, code=8)
+    commands("broker", "hold", "--dataset", "visits", *anna)
+    commands("broker", "hold", "--dataset", "visits", "--lift", *anna)
+    key = SigningKey.generate().public.text
+    commands("broker", "believe", "Hospital", key)
+    commands("broker", "believe", "Hospital", key, "--forget")
+    commands("consent", "withdraw", job_id, *wrong, code=8)
+    commands("consent", "withdraw", job_id, *anna)
+    changed = ("--passphrase-file", commands.file("anna"), "--new-passphrase-file", commands.file("anna-new"))
+    commands("member", "rotate-key", "anna", *changed)
+    new = commands.file("Hospital-new")
+    commands("org", "rotate-key", "Hospital", "--passphrase-file", hospital, "--new-passphrase-file", new)
+    commands("result", "reseal", "Hospital", "--passphrase-file", new, "--former-passphrase-file", hospital)
+
+
+@pytest.fixture(scope="module")
+def commanded(ran):
+    """Go on after the runs, with other keys and another version, by commands; gives what watched their processes."""
+    installation, outside = ran.installation, ran.folder.parent
+    words = {name: canary(f"passphrase-{name}") for name in ("wrong", "anna-new", "Hospital-new")}
+    version = canary("hospital-data-refreshed")
+    ran.named |= {name: text.encode() for name, text in {**words, "hospital-data, refreshed": version}.items()}
+    source = _sources(outside / "later", {"hospital-data": version, "laboratory-data": "none"})["visits"]
+    attester = SimulatedAttester(load_service_key(installation.settings.simulated_key_path))
+    said = {"measurement": installation.runtime.measurement, "report_data": b"r" * 48, "init_data": b"i" * 48}
+    (outside / "evidence").write_bytes(attester.evidence(**said))
+    commands = Commands(outside, ran.words | words)
+    with ProcessWatch(ran.secrets, every_s=0.3) as watch:
+        _inspect(commands, ran.runs["prints"].id, outside / "evidence")
+        _act(commands, installation.view(ran.runs["raises"].id).job_id, source)
+    fresh = open_organisation_key(organisation_key_path(installation.settings, "Hospital"), words["Hospital-new"])
+    ran.named["new sealing key"] = fresh.seed
+    ran.named["new signing key"] = open_signing_key(member_key_path(installation.settings, "anna"), words["anna-new"]).seed
+    ran.named |= _keys(installation)
+    return watch
 
 
 def test_canary_run_gave_its_author_the_values(ran):
@@ -172,6 +239,13 @@ def test_canary_is_in_no_row_of_the_synthetic_test_data(ran):
         rows = pq.read_table(path).to_pylist()
         assert len(rows) == 20
         assert ran.secrets.within(json.dumps(rows).encode()) == set()
+
+
+def test_canary_of_commands_after_the_runs_is_nowhere(ran, commanded):
+    assert ran.secrets.in_tree(ran.folder) == {}
+    assert commanded.found == set()
+    for word in (b"verify", b"--refresh", b"hold", b"withdraw", b"rotate-key", b"reseal"):
+        assert any(word in command for command in commanded.seen), word
 
 
 @pytest.mark.parametrize("form", ["as it is", "hex", "base64", "in an environment"])

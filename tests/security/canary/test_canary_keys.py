@@ -7,58 +7,17 @@ import contextlib
 import json
 import os
 import secrets
-import subprocess
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
+from commands import Commands
 from leak_search import ProcessWatch, Secrets
 from soft_token import PIN, WHY_NOT, soft_token
 from vault_simulator import TOKEN, VaultSimulator
 
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
-from opaque_jobs.settings import Settings
 
-ROOT = Path(__file__).parents[3]
 WORDS = ("hospital", "anna", "anna-new", "hospital-new", "officer-1", "officer-2", "officer-3", "restored", "wrong")
-
-
-@dataclass
-class Commands:
-    """Runs commands as processes in one home, and keeps all that they print below it."""
-
-    folder: Path
-    words: dict[str, str]
-    environment: dict[str, str] = field(default_factory=dict)
-    count: int = 0
-
-    @property
-    def settings(self) -> Settings:
-        return Settings.load({"OPAQUE_JOBS_HOME": str(self.folder / "searched" / "home")})
-
-    def file(self, name: str) -> str:
-        """Give a private file with a word, outside what is searched."""
-        path = self.folder / "words" / name
-        path.parent.mkdir(exist_ok=True)
-        if not path.exists():
-            path.write_text(self.words[name] + "\n")
-            path.chmod(0o600)
-        return str(path)
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        self.count += 1
-        said = self.folder / "searched" / f"said-{self.count}"
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(self.folder), "PYTHONWARNINGS": "ignore"}
-        environment |= {"OPAQUE_JOBS_HOME": str(self.settings.home)} | self.environment
-        with said.open("wb") as file:
-            done = subprocess.run(
-                [sys.executable, "-m", "opaque_jobs.cli", *arguments, "--debug"],
-                stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, timeout=120, check=False,
-            )  # fmt: skip
-        assert done.returncode == code, said.read_text()
-        return said.read_text()
 
 
 def run_all(commands: Commands, vault: VaultSimulator, token: dict[str, str] | None) -> dict[str, bytes]:
