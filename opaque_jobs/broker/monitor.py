@@ -62,7 +62,7 @@ def accept_page(broker: Broker, body: bytes) -> int:
             raise TrustError("the log has another history than this broker has seen", hint="the log was changed")
         for size, root in enumerate(roots, start=page.first + 1):
             memory.put_root(page.workspace_id, size, root)
-        memory.put_tree(page.workspace_id, tree)
+        memory.put_tree(page.workspace_id, tree, now=broker.clock())
         # 4. What an entry says is believed only as far as it is signed by those whom it concerns.
         for logged in page.entries:
             _learn(broker, memory, logged)

@@ -17,6 +17,7 @@ from opaque_jobs.crypto.checkpoints import Checkpoint
 from opaque_jobs.crypto.consent import consent_refusals, verify_vote, verify_withdrawal
 from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
+from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
@@ -84,6 +85,7 @@ class Knowledge(Circle):
         held: What the owner holds back: ids of data sets, digests of jobs, and the organisation's own id for everything.
         lost: The broker's memory is known to be incomplete.
         log_root: Gives the root that the workspace's log had at a size, as this broker saw it grow; None beyond that.
+        log_seen: Gives when this broker first saw the log to have a size, by its own clock; None if it never did.
         holdings: (dataset id, version) -> holding.
         shared: Ids of the datasets shared into this workspace (with this first roster) now.
         releases: When keys were released for other runs of this job.
@@ -96,6 +98,7 @@ class Knowledge(Circle):
     held: frozenset[str]
     lost: bool
     log_root: Callable[[int], bytes | None]
+    log_seen: Callable[[int], datetime | None]
     holdings: Mapping[tuple[str, int], Holding]
     shared: frozenset[str]
     releases: tuple[datetime, ...]
@@ -256,7 +259,27 @@ def _log_reasons(case: Case, roster: Roster, knowledge: Knowledge) -> list[str]:
     # Who reviewed saw the same log: a keeper who shows different logs to different people is caught here.
     if any(each is None or knowledge.log_root(each.size) != each.root for each in _seen_by_reviewers(case, roster)):
         reasons.append("log-forked")
+    if _late_approvals(case, knowledge):
+        reasons.append("approval-too-late")
     return reasons
+
+
+def _late_approvals(case: Case, knowledge: Knowledge) -> bool:
+    """Tell whether this broker was shown an approval in the log only after the review's deadline.
+
+    The time that a vote names is its voter's word, and the time of a log entry its keeper's. A vote that was held back cannot
+    have been in a tree that this broker computed, by its own clock, before.
+    """
+    if case.spec.review_until is None:
+        return False
+    entries = [each.entry for each in case.bundle.log.entries] if case.bundle.log else []
+    for text in case.bundle.approvals:
+        named = digest(text.encode())
+        size = min((entry.seq + 1 for entry in entries if entry.statement == named), default=None)
+        at = None if size is None else knowledge.log_seen(size)
+        if at is None or case.spec.review_over(at):
+            return True
+    return False
 
 
 def _seen_by_reviewers(case: Case, roster: Roster) -> list[Checkpoint | None]:

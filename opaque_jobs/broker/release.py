@@ -215,6 +215,7 @@ class Broker:
             held=memory.held(),
             lost=memory.lost,
             log_root=lambda size: memory.root(spec.workspace_id, size),
+            log_seen=lambda size: memory.seen_at(spec.workspace_id, size),
             holdings=self._holdings(memory, case),
             shared=memory.shared(spec.workspace_id, spec.workspace_genesis),
             releases=memory.releases(spec.digest, but_run=case.run_id),

@@ -58,6 +58,9 @@ CREATE TABLE IF NOT EXISTS logs (workspace_id TEXT PRIMARY KEY, size INTEGER NOT
 CREATE TABLE IF NOT EXISTS log_roots (
   workspace_id TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, PRIMARY KEY (workspace_id, size)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS log_seen (
+  workspace_id TEXT NOT NULL, size INTEGER NOT NULL, at TEXT NOT NULL, PRIMARY KEY (workspace_id, size)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lists (
   digest TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, epoch INTEGER NOT NULL, roster BLOB NOT NULL
 ) STRICT;
@@ -325,9 +328,17 @@ class Transaction:
         row = self._connection.execute("SELECT size, frontier FROM logs WHERE workspace_id = ?", (workspace_id,)).fetchone()
         return Frontier.parse(*row) if row else EMPTY
 
-    def put_tree(self, workspace_id: str, tree: Frontier) -> None:
-        """Keep how far a log was seen."""
+    def put_tree(self, workspace_id: str, tree: Frontier, *, now: datetime) -> None:
+        """Keep how far a log was seen, and when."""
         self._connection.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", (workspace_id, tree.size, tree.to_bytes()))
+        self._connection.execute("INSERT OR IGNORE INTO log_seen VALUES (?, ?, ?)", (workspace_id, tree.size, utc_text(now)))
+
+    def seen_at(self, workspace_id: str, size: int) -> datetime | None:
+        """Give when a log was first seen to have a size, by this broker's own clock; None if it never was."""
+        row = self._connection.execute(
+            "SELECT min(at) FROM log_seen WHERE workspace_id = ? AND size >= ?", (workspace_id, size)
+        ).fetchone()
+        return parse_datetime(row[0]) if row[0] else None
 
     def root(self, workspace_id: str, size: int) -> bytes | None:
         """Give the root that a log had at a size; None beyond what was seen."""

@@ -118,6 +118,7 @@ def print_page(page: ReviewPage) -> None:
         "status": review.status.value,
         "description": spec.description,
         "job_digest": review.digest,
+        **({"approvals count until": spec.review_until} if spec.review_until else {}),
     }
     print_record(head, as_json=False, title=spec.name)
     _print_code(page)

@@ -1,5 +1,6 @@
 """Votes as a member gives them: the exact document is read, checked to be the one asked about, and signed with the own key."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.log_heads import verified_head
@@ -29,14 +30,15 @@ def submit_job(
     no_test_reason: str | None = None,
     deadline: datetime | None = None,
 ) -> ReviewView:
-    """Submit a draft with its author's own approval.
+    """Submit a draft with its author's own approval; everybody signs its deadline too.
 
     Raises:
         ConflictError: It is not a draft, or something that it depends on changed meanwhile.
         InvalidInputError: The draft is not complete, or there is neither a test run nor a reason for none.
     """
     spec = opened.jobs.spec_for_submission(job_id, actor=author.id)
-    opened.reviews.check_submission(spec, test_run_id=test_run_id, no_test_reason=no_test_reason, deadline=deadline)
+    spec = replace(spec, review_until=None if deadline is None else deadline.astimezone(UTC).isoformat())
+    opened.reviews.check_submission(spec, test_run_id=test_run_id, no_test_reason=no_test_reason)
     seen = verified_head(opened, author, spec.workspace_id).seen
     envelope = sign_vote(spec, author, signer, decision=Decision.APPROVE, comment=None, seen=seen, now=datetime.now(UTC))
     remember(opened.context.settings, author, [spec], withdrawal=None)
@@ -46,7 +48,6 @@ def submit_job(
         envelope=envelope,
         test_run_id=test_run_id,
         no_test_reason=no_test_reason,
-        deadline=deadline,
     )
     _end_earlier_revisions(opened, author, signer, view)
     return view
@@ -74,7 +75,7 @@ def cast_vote(
         expected_digest: The job digest that the member has seen; None takes the present one.
 
     Raises:
-        ConflictError: Not under review, voted already, or the digest is another.
+        ConflictError: Not under review, voted already, the digest is another, or the signed deadline has passed.
         InvalidInputError: A rejection without comment.
         ConfigurationError: A broker that must learn of a rejection cannot be reached; the rejection is recorded all the same.
     """
@@ -83,6 +84,8 @@ def cast_vote(
         raise ConflictError("the job under review is not the one that you looked at", hint="look at it again, then vote")
     opened.reviews.check_vote(job_id, actor=member.id, decision=decision, comment=comment)
     spec, now = parse_job_spec(status.spec_bytes), datetime.now(UTC)
+    if spec.review_over(now):
+        raise ConflictError("the deadline of this review has passed", hint="its author can revise the job and submit it again")
     seen = verified_head(opened, member, spec.workspace_id).seen
     envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, seen=seen, now=now)
     if decision is Decision.REJECT:

@@ -6,13 +6,14 @@ member, checked by every broker and by the agent, printed in the receipt.
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import from_bytes, to_bytes, to_json
 from opaque_jobs.domain.ids import check_identifier, check_name, check_text
-from opaque_jobs.domain.inputs import InputType, InputVariable, check_settable
+from opaque_jobs.domain.inputs import InputType, InputVariable, check_settable, parse_datetime
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.tee_policy import TeePolicies
@@ -208,6 +209,7 @@ class JobSpec:
         tee_policies: What is demanded of each kind of hardware that is listed.
         spark_conf: Engine settings, keys of `ALLOWED_SPARK_CONF`.
         limits: What a run may use.
+        review_until: UTC, RFC 3339, or None: an approval that comes later does not count.
 
     Raises:
         InvalidInputError: An invariant does not hold.
@@ -236,6 +238,7 @@ class JobSpec:
     tee_policies: TeePolicies
     spark_conf: dict[str, str]
     limits: Limits
+    review_until: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, what="job")
@@ -252,6 +255,7 @@ class JobSpec:
                 hint="see 'opaque-jobs runtime build'",
             )
         check_tee_kinds(self.tee_kinds, self.tee_policies)
+        self._check_deadline()
         if not set(self.spark_conf) <= ALLOWED_SPARK_CONF:
             raise InvalidInputError(
                 "the job sets an engine setting that jobs may not set",
@@ -262,6 +266,14 @@ class JobSpec:
                 "an engine setting of the job refers to something else",
                 hint="write the value itself: Spark would put in other settings or its environment",
             )
+
+    def _check_deadline(self) -> None:
+        if self.review_until is None:
+            return
+        try:
+            parse_datetime(self.review_until)
+        except ValueError:
+            raise InvalidInputError("the review's deadline is not a time", hint="write it as 2026-12-31T00:00:00+00:00") from None
 
     def _check_datasets(self) -> None:
         aliases = [use.alias.lower() for use in self.datasets]
@@ -321,6 +333,10 @@ class JobSpec:
     def to_bytes(self) -> bytes:
         """Give the canonical bytes: exactly these travel to brokers and agent."""
         return to_bytes(self)
+
+    def review_over(self, at: datetime) -> bool:
+        """Tell whether the review's deadline has passed at a time."""
+        return self.review_until is not None and at > parse_datetime(self.review_until)
 
     @property
     def digest(self) -> str:

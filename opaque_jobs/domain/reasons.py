@@ -15,6 +15,7 @@ REASONS: Final[dict[str, str]] = {
     "approval-for-something-else": "an approval is for other terms than the job's",
     "approval-for-another-epoch": "an approval is from before the members or their keys changed; the job needs a new review",
     "approval-by-a-stranger": "an approval is by somebody who is not a member",
+    "approval-too-late": "the broker was not shown every approval in the log before the review's deadline; it needs a new review",
     "author-not-a-member": "the job's author is not a member any more",
     "author-not-approving": "the job's author has not approved it",
     "bundle-invalid": "the approvals do not parse; were they changed?",

@@ -10,6 +10,7 @@ from enum import StrEnum
 from opaque_jobs.domain.approval_rule import ApprovalRule, Demand
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import from_bytes, to_bytes
+from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.log import LogProof
 from opaque_jobs.domain.workspace import Roster
@@ -204,7 +205,11 @@ def approval_refusals(approval: Approval, spec: JobSpec, roster: Roster) -> list
     keys = {member.id: member.key_id for member in roster.members}
     if keys.get(approval.reviewer_id) != approval.reviewer_key_id:
         reasons.append("approval-by-a-stranger")
-    return reasons
+    try:
+        late = spec.review_over(parse_datetime(approval.decided_at))
+    except ValueError:
+        late = True
+    return [*reasons, "approval-too-late"] if late else reasons
 
 
 def unanimous(roster: Roster, approving_key_ids: Collection[str]) -> bool:

@@ -1,4 +1,6 @@
-"""Housekeeping while Airflow runs: overdue reviews expire, abandoned runs are closed, refreshes of data sets are told.
+"""Housekeeping while Airflow runs: overdue reviews expire, brokers see the log of others in time, abandoned runs are closed.
+
+Refreshes of data sets are told to Airflow, too.
 
 Airflow's callbacks and listeners fire twice or never, and a run that Airflow calls failed may still be computing. So this
 comparison of runs, Airflow and leases is the only closer of abandoned runs.
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field
 from opaque_jobs.orchestration.logins import HOUSEKEEPING_LOGIN, ensure_logins
 from opaque_jobs.orchestration.rest import AirflowRest
 from opaque_jobs.services import Services
+from opaque_jobs.services.relaying import bring_logs_in_time
 from opaque_jobs.services.views import ClosedRun
 
 __all__ = ["Housekeeping", "TidiedUp"]
@@ -47,9 +50,10 @@ class Housekeeping:
         """Do one round.
 
         Raises:
-            ConfigurationError: Airflow does not answer; reviews were expired all the same.
+            ConfigurationError: Airflow does not answer; reviews were expired and logs brought all the same.
         """
         expired = tuple(self.services.reviews.expire_due())
+        bring_logs_in_time(self.services.context)
         settings = self.services.context.settings
         ensure_logins(settings, [HOUSEKEEPING_LOGIN])
         with AirflowRest.as_login(settings, self.address, HOUSEKEEPING_LOGIN) as airflow:

@@ -5,7 +5,7 @@ release has to be in the log first, its statement is appended, brought to it, an
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -13,15 +13,15 @@ from opaque_jobs.attestation.kbs import ATTEST_PATH, UNLOGGED_STATUS, parse_unlo
 from opaque_jobs.broker.client import BrokerClient, Relayed
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.release import verify_release
-from opaque_jobs.domain.job import JobSpec
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.enclave.protocol import BrokerRequest, BrokerResponse
 from opaque_jobs.errors import ConflictError, OpaqueJobsError, TrustError
 from opaque_jobs.services import log_book
 from opaque_jobs.services.context import Context
-from opaque_jobs.store import people
+from opaque_jobs.store import jobs, people
 
-__all__ = ["BrokerRelay", "bring_log"]
+__all__ = ["BrokerRelay", "bring_log", "bring_logs_in_time"]
 
 
 def bring_log(context: Context, client: BrokerClient, workspace_id: str) -> None:
@@ -41,6 +41,23 @@ def bring_log(context: Context, client: BrokerClient, workspace_id: str) -> None
         except ConflictError:
             # Another run has brought some of them meanwhile.
             continue
+
+
+def bring_logs_in_time(context: Context) -> None:
+    """Bring the log to the brokers that a review with a deadline needs: what they see after it counts as too late.
+
+    Who is away is tried again in the next round.
+    """
+    with context.store.read() as session:
+        specs = [parse_job_spec(each.spec) for each in jobs.with_deadline(session, context.now())]
+        wanted = {
+            (spec.workspace_id, people.organisation(session, use.organisation_id).broker_address)
+            for spec in specs
+            for use in spec.datasets
+        }
+    for workspace_id, address in sorted(wanted):
+        with suppress(OpaqueJobsError), BrokerClient(address) as client:
+            bring_log(context, client, workspace_id)
 
 
 class BrokerRelay:

@@ -1,5 +1,6 @@
 """Reviews: submission, signed votes, acceptance by the workspace's rule, withdrawal, expiry."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -8,6 +9,7 @@ from opaque_jobs.crypto.consent import verify_vote, verify_withdrawal
 from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.ids import check_text
+from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, RunState
 from opaque_jobs.domain.review import ApprovalBundle, Decision, demands
@@ -45,17 +47,15 @@ class Reviews:
         envelope: bytes,
         test_run_id: str | None = None,
         no_test_reason: str | None = None,
-        deadline: datetime | None = None,
     ) -> ReviewView:
         """Freeze the draft as the next revision and put it under vote; in a single-member workspace it is accepted at once.
 
         Args:
             job_id: The job, in `draft`.
-            spec: `spec_for_submission(...).to_bytes()`, unchanged.
+            spec: `spec_for_submission(...).to_bytes()`, unchanged but for the deadline that it may name.
             envelope: The author's `consent.sign_vote(spec, ..., decision=APPROVE)`.
             test_run_id: A successful test run of exactly this spec.
             no_test_reason: Why there is none (1-500 characters); exactly one of the two is given.
-            deadline: When the review expires; None for never.
 
         Raises:
             ConflictError: Not a draft, or the spec is not what the draft gives now.
@@ -65,11 +65,12 @@ class Reviews:
         now = self._context.now()
         proposed = parse_job_spec(spec)
         measurement = self._context.runtime().measurement
-        _check_terms(no_test_reason, test_run_id, deadline, now)
+        _check_terms(no_test_reason, test_run_id, proposed, now)
         with self._context.store.write() as session:
             # 1. The author's document is what the draft gives, to the byte.
             access = access_to_job(session, job_id, proposed.author_id, Action.EDIT)
-            if spec_of_draft(session, access, measurement).to_bytes() != spec:
+            draft = spec_of_draft(session, access, measurement)
+            if replace(draft, review_until=proposed.review_until).to_bytes() != spec:
                 raise ConflictError("the job has changed since this was signed", hint="look at it again, then submit again")
             # 2. The author has signed it.
             approval = verify_vote(envelope, proposed, access.roster)
@@ -89,7 +90,7 @@ class Reviews:
                 roster_digest=proposed.roster_digest,
                 submitted_at=now,
                 decided_at=None,
-                deadline=deadline,
+                deadline=None if proposed.review_until is None else parse_datetime(proposed.review_until),
                 test_run_id=test_run_id,
                 no_test_reason=no_test_reason,
             )
@@ -108,11 +109,9 @@ class Reviews:
             _settle(session, revision, approval.reviewer_id, now)
             return _view(session, job_rows.revision(session, job_id, revision.revision))
 
-    def check_submission(
-        self, spec: JobSpec, *, test_run_id: str | None, no_test_reason: str | None, deadline: datetime | None
-    ) -> None:
+    def check_submission(self, spec: JobSpec, *, test_run_id: str | None, no_test_reason: str | None) -> None:
         """Check, before anybody signs it, what `submit` demands of a document's test run and deadline. Raises as it does."""
-        _check_terms(no_test_reason, test_run_id, deadline, self._context.now())
+        _check_terms(no_test_reason, test_run_id, spec, self._context.now())
         if test_run_id is not None:
             with self._context.store.read() as session:
                 access_to_job(session, spec.job_id, spec.author_id, Action.EDIT)
@@ -267,21 +266,22 @@ class Reviews:
             return bundle_of(session, job_rows.revision(session, job_id, revision))
 
 
-def _check_terms(reason: str | None, test_run_id: str | None, deadline: datetime | None, now: datetime) -> None:
+def _check_terms(reason: str | None, test_run_id: str | None, spec: JobSpec, now: datetime) -> None:
     if (reason is None) == (test_run_id is None) or (reason is not None and not reason.strip()):
         raise InvalidInputError(
             "a submission needs a successful test run, or the reason why there is none",
             hint="test it with 'opaque-jobs job test', or give --no-test REASON",
         )
     check_text(reason or "", what="reason", limit=_MAX_REASON)
-    if deadline is not None and (deadline.tzinfo is None or deadline <= now):
+    if spec.review_over(now):
         raise InvalidInputError("the deadline is not in the future", hint="write it as 2026-12-31T00:00:00+00:00")
 
 
 def _check_test(session: Session, job_id: str, test_run_id: str, spec: JobSpec) -> None:
     run = run_rows.run(session, test_run_id)
     facts = (run.job_id, run.kind, run.state, run.job_digest)
-    if facts != (job_id, RunKind.TEST, RunState.SUCCEEDED, spec.digest):
+    tested = replace(spec, review_until=None).digest  # a draft is tested before its author says how long the review lasts
+    if facts != (job_id, RunKind.TEST, RunState.SUCCEEDED, tested):
         raise InvalidInputError(
             "the test run is not a successful one of exactly this revision", hint="test the job as it is now", run_id=test_run_id
         )

@@ -179,6 +179,12 @@ def overdue(session: Session, now: datetime) -> list[RevisionRecord]:
     return fetch(session, RevisionRecord, RevisionRow, *where, order=(RevisionRow.job_id, RevisionRow.revision))
 
 
+def with_deadline(session: Session, now: datetime) -> list[RevisionRecord]:
+    """Give the revisions under review or accepted whose deadline has not passed."""
+    where = (RevisionRow.status.in_([JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED]), RevisionRow.deadline > now)
+    return fetch(session, RevisionRecord, RevisionRow, *where, order=(RevisionRow.job_id, RevisionRow.revision))
+
+
 def apply_revision_event(session: Session, record: RevisionRecord, event: JobEvent, *, actor: str | None, now: datetime) -> None:
     """Move a revision along the job lifecycle and write it into the history.
 

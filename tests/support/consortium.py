@@ -286,8 +286,9 @@ class Consortium:
         key = VerifyKey.parse(head.log_key)
         return verify_checkpoint(head.checkpoint, key, workspace_id=self.workspace_id).seen
 
-    def submit(self, job_id: str, **over: Any) -> ReviewView:
+    def submit(self, job_id: str, *, deadline: datetime | None = None, **over: Any) -> ReviewView:
         spec = self.services.jobs.spec_for_submission(job_id, actor=self.id("anna"))
+        spec = replace(spec, review_until=deadline and deadline.isoformat())
         given = {"no_test_reason": "tested elsewhere"} if "test_run_id" not in over else {}
         return self.services.reviews.submit(
             job_id=job_id, spec=spec.to_bytes(), envelope=self.sign(spec, "anna"), **(given | over)

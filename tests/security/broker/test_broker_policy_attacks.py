@@ -16,6 +16,7 @@ from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from tests.support.tee_policies import make_snp_policy, policies
@@ -79,6 +80,7 @@ class Attempt:
                 held=frozenset(),
                 lost=False,
                 log_root=lambda size: self.world.log.checkpoint(size).root if size <= self.world.log.tree.size else None,
+                log_seen=lambda size: NOW if size <= self.world.log.tree.size else None,
                 holdings={(home.dataset_id, 1): holding},
                 shared=frozenset({home.dataset_id}),
                 releases=(),
@@ -86,6 +88,15 @@ class Attempt:
             ),
             **self.known_over,
         )
+
+    def held_back(self, until: Any) -> None:
+        """Let the broker see the last approval, and no other, in the log at another time."""
+        votes = self.world.votes(self.spec())
+        self.bundle_over["approvals"] = votes
+        for text in votes:
+            self.world.log.once(EntryKind.VOTE, "ws-1", text.encode())
+        last = self.world.log.tree.size
+        self.known_over["log_seen"] = lambda size: NOW if size < last else until
 
     def leave_ben_out(self) -> None:
         """Make the next member list without ben; everybody in it signs, votes and is known."""
@@ -231,6 +242,23 @@ def withdrawal_in_the_bundle(a):
 @attack("consent-withdrawn")
 def withdrawal_that_only_the_broker_knows(a):
     a.known_over["withdrawals"] = (a.world.withdrawal(a.spec(), a.world.carl),)
+
+
+@attack("approval-invalid", "not-unanimous")
+def approvals_signed_after_the_reviews_deadline(a):
+    a.spec_over["review_until"] = (NOW - timedelta(seconds=1)).isoformat()
+
+
+@attack("approval-too-late")
+def approval_signed_in_time_and_held_back_until_after_the_deadline(a):
+    a.spec_over["review_until"] = (NOW + timedelta(hours=1)).isoformat()
+    a.held_back(NOW + timedelta(hours=2))
+
+
+@attack("approval-too-late")
+def approval_in_a_log_that_the_broker_was_never_shown_so_far(a):
+    a.spec_over["review_until"] = (NOW + timedelta(hours=1)).isoformat()
+    a.held_back(None)
 
 
 @attack("roster-not-accepted-by-all")
@@ -482,6 +510,11 @@ def test_case_without_an_attack_is_granted_with_the_columns_it_needs():
 
 def test_variable_input_within_its_constraints_is_granted():
     assert isinstance(Attempt(World(), inputs={"threshold": 42}).decide(), Granted)
+
+
+def test_review_that_was_complete_in_time_is_granted_after_its_deadline():
+    attempt = Attempt(World(), spec_over={"review_until": NOW.isoformat()}, now=NOW + timedelta(days=1))
+    assert isinstance(attempt.decide(), Granted)
 
 
 def test_next_epoch_that_follows_the_known_one_is_granted():

@@ -613,4 +613,4 @@ def test_page_that_the_log_has_not_signed_is_refused_before_anything_in_it_is_re
         accept_page(stage.broker, page.to_bytes())
     assert read == []
     accept_page(stage.broker, stage.world.log.page(0).to_bytes())
-    assert read == ["learned"]
+    assert set(read) == {"learned"}

@@ -235,6 +235,8 @@ TEMPLATE = TemplateUse(name="t", version="1.0.0", digest=DIGEST, parameters={})
         {"recipients": ()},
         {"tee_kinds": ()},
         {"measurement": "sha256:short"},
+        {"review_until": ""},
+        {"review_until": "2026-12-31T00:00:00"},
         {"spark_conf": {"spark.master": "local"}},
         {"spark_conf": {"spark.driver.extraJavaOptions": "-Dx"}},
         {"spark_conf": {"spark.sql.session.timeZone": "${spark.connect.authenticate.token}"}},
