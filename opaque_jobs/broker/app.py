@@ -1,13 +1,13 @@
 """The broker over HTTP: a subset of Trustee's KBS protocol for enclaves, and `/opaque/v1` for owners and members.
 
-Bodies are read as bytes and parsed by our own strict parsers. No page loads anything from elsewhere.
+Bodies are JSON, read as bytes and parsed by our own strict parsers. No page loads anything from elsewhere.
 """
 
 import html
 from collections.abc import Callable
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -42,8 +42,8 @@ __all__ = ["COOKIE", "create_app"]
 COOKIE: Final = "kbs-session-id"
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _MAX_NONCE: Final = 64
+_JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
-_STATUS: Final = {InvalidInputError: 400, DeniedError: 403, TrustError: 403, NotFoundError: 404, ConflictError: 409}
 _REFUSAL: Final[dict[int | str, dict[str, Any]]] = {
     403: {"description": "Refused; `reasons` lists fixed codes", "content": {_PROBLEM: {}}},
 }
@@ -58,7 +58,7 @@ def _body(description: str) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "description": description,
-            "content": {"application/json": {"schema": {"type": "object"}}},
+            "content": {_JSON: {"schema": {"type": "object"}}},
         }
     }
 
@@ -67,7 +67,32 @@ class _TooLongError(InvalidInputError):
     """A body beyond the limit."""
 
 
+class _NotJsonError(InvalidInputError):
+    """A body that does not say that it is JSON."""
+
+
+_STATUS: Final = {
+    _NotJsonError: 415,
+    InvalidInputError: 400,
+    DeniedError: 403,
+    TrustError: 403,
+    NotFoundError: 404,
+    ConflictError: 409,
+}
+"""The first that an error is."""
+
+
+async def _own_origin(request: Request) -> None:
+    """Refuse what a browser sends for another site's page: only browsers name an origin."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host')}":
+        raise DeniedError("a page of another site asks", hint="brokers answer programs, and their own page")
+
+
 async def _read(request: Request) -> bytes:
+    # A page of another site can send forms and plain text to this machine without asking first, but no JSON.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+        raise _NotJsonError("the request's body is not said to be JSON", hint=f"send it with 'Content-Type: {_JSON}'")
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
@@ -94,6 +119,7 @@ def create_app(broker: Broker) -> FastAPI:
         description="The key broker of one organisation. It decides alone, and releases nothing by default.",
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(_own_origin)],
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
@@ -117,7 +143,7 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
     @app.post(AUTH_PATH, summary="Get a nonce", tags=["enclave"], openapi_extra=_body("version, tee, extra-params"))
     async def auth(request: Request) -> Response:
         session_id, nonce = broker.begin(parse_auth(await _read(request)))
-        response = Response(auth_answer(nonce), media_type="application/json")
+        response = Response(auth_answer(nonce), media_type=_JSON)
         response.set_cookie(COOKIE, session_id, httponly=True, samesite="strict")
         return response
 
@@ -132,7 +158,7 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
         body = await _read(request)
         answer = await run_in_threadpool(broker.attest, request.cookies.get(COOKIE, ""), body)
         if isinstance(answer, Token):
-            return Response(attest_answer(answer.text), media_type="application/json")
+            return Response(attest_answer(answer.text), media_type=_JSON)
         return _refusal(answer)
 
     @app.get(
@@ -150,7 +176,7 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
         answer = await run_in_threadpool(release)
         if isinstance(answer, Unlogged):
             return Response(unlogged_body(answer.statement), status_code=UNLOGGED_STATUS, media_type=_PROBLEM)
-        return _refusal(answer) if isinstance(answer, Refused) else Response(answer.envelope, media_type="application/json")
+        return _refusal(answer) if isinstance(answer, Refused) else Response(answer.envelope, media_type=_JSON)
 
 
 def _add_owner_side(app: FastAPI, broker: Broker) -> None:

@@ -7,13 +7,29 @@ A change of a key has no entry of its own. A key consents to nothing before a me
 everybody's acceptance stand here. Who vouched for the key is what each member's command verifies before it signs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Final
 
-from opaque_jobs.domain.document import from_bytes, to_bytes
+from opaque_jobs.domain.canonical import parse_canonical
+from opaque_jobs.domain.document import from_bytes, from_json, to_bytes
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["EntryKind", "LogEntry", "LogPage", "LogProof", "LoggedEntry", "ProvenEntry", "parse_entry", "parse_page"]
+__all__ = [
+    "PAGE_ENTRIES",
+    "EntryKind",
+    "LogEntry",
+    "LogPage",
+    "LogProof",
+    "LoggedEntry",
+    "ProvenEntry",
+    "parse_entry",
+    "parse_page",
+]
+
+PAGE_ENTRIES: Final = 2000
+"""Most entries in one page: who brings a log sends no more at once, and a broker takes no more."""
+_PAGE: Final = "page of the log"
 
 
 class EntryKind(StrEnum):
@@ -121,9 +137,15 @@ def parse_page(data: bytes) -> LogPage:
     """Parse untrusted bytes.
 
     Raises:
-        InvalidInputError: Not a page.
+        InvalidInputError: Not a page, or a longer one than anybody sends.
     """
-    return from_bytes(LogPage, data, what="page of the log")
+    document = parse_canonical(data, fields=[field.name for field in fields(LogPage)], what=_PAGE)
+    entries = document["entries"]
+    if isinstance(entries, list) and len(entries) > PAGE_ENTRIES:
+        raise InvalidInputError(
+            "a page of the log has too many entries", hint=f"bring at most {PAGE_ENTRIES} at once", entries=len(entries)
+        )
+    return from_json(LogPage, document, what=_PAGE)
 
 
 def parse_entry(data: bytes) -> LogEntry:

@@ -15,15 +15,14 @@ from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.merkle import Frontier, inclusion_path, root_at
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.log import EntryKind, LogEntry, LoggedEntry, LogPage, LogProof, ProvenEntry, parse_entry
+from opaque_jobs.domain.log import PAGE_ENTRIES, EntryKind, LogEntry, LoggedEntry, LogPage, LogProof, ProvenEntry, parse_entry
 from opaque_jobs.errors import ConfigurationError, NotFoundError
 from opaque_jobs.services.context import Context
 from opaque_jobs.store import log as rows
 from opaque_jobs.store.records import LogEntryRecord
 
-__all__ = ["PAGE_BYTES", "PAGE_ENTRIES", "append", "installation_key", "page_after", "prove", "sign_newest"]
+__all__ = ["PAGE_BYTES", "append", "installation_key", "page_after", "prove", "sign_newest"]
 
-PAGE_ENTRIES: Final = 2000
 PAGE_BYTES: Final = 8 << 20
 """Of documents in one page; a page always has at least one entry."""
 

@@ -42,9 +42,9 @@ class AppTransport(httpx.BaseTransport):
         return asyncio.run(exchange())
 
 
-def get(broker, url: str) -> httpx.Response:
+def get(broker, url: str, **headers: str) -> httpx.Response:
     with httpx.Client(transport=AppTransport(create_app(broker))) as client:
-        return client.get(url)
+        return client.get(url, headers=headers)
 
 
 @pytest.fixture
@@ -210,6 +210,42 @@ def test_unreachable_broker_is_status_zero_for_the_relay_and_an_error_for_people
 
 def test_foreign_host_header_is_refused(broker):
     assert get(broker, "http://evil.example/opaque/v1/health").status_code == 400
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"])
+@pytest.mark.parametrize("path", [AUTH_PATH, ATTEST_PATH, "/opaque/v1/deposits", "/opaque/v1/statements", "/opaque/v1/logs"])
+def test_body_as_a_page_of_another_site_can_send_it_unasked_is_refused(broker, path, kind):
+    headers = {} if kind is None else {"content-type": kind}
+    with httpx.Client(transport=AppTransport(create_app(broker))) as client:
+        answer = client.post(f"http://127.0.0.1{path}", content=auth_body(TeeKind.SIMULATED), headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (415, "application/problem+json")
+    assert "application/json" in answer.json()["hint"]
+
+
+def test_json_with_parameters_is_json(broker):
+    with httpx.Client(transport=AppTransport(create_app(broker))) as client:
+        headers = {"content-type": "Application/JSON; charset=utf-8"}
+        assert client.post(f"http://127.0.0.1{AUTH_PATH}", content=auth_body(TeeKind.SIMULATED), headers=headers).is_success
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://127.0.0.1:8080", "http://localhost", "https://127.0.0.1", "https://evil.example", "null", ""]
+)
+@pytest.mark.parametrize("path", ["/", "/opaque/v1/health", "/kbs/v0/resource/ws-1/ds-org-hospital/1"])
+def test_request_for_a_page_of_another_site_is_refused(broker, path, origin):
+    answer = get(broker, f"http://127.0.0.1{path}", origin=origin)
+    assert (answer.status_code, answer.json()["title"]) == (403, "a page of another site asks")
+
+
+def test_json_for_a_page_of_another_site_is_refused(broker):
+    headers = {"content-type": "application/json", "origin": "http://127.0.0.1:8080"}
+    with httpx.Client(transport=AppTransport(create_app(broker))) as client:
+        answer = client.post(f"http://127.0.0.1:8701{AUTH_PATH}", content=auth_body(TeeKind.SIMULATED), headers=headers)
+    assert answer.status_code == 403
+
+
+def test_the_brokers_own_page_may_ask(broker):
+    assert get(broker, "http://127.0.0.1:8701/opaque/v1/health", origin="http://127.0.0.1:8701").status_code == 200
 
 
 def test_health_and_pages_name_the_organisation_and_load_nothing(broker, client):

@@ -9,7 +9,7 @@ from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.log_proof import proven
 from opaque_jobs.crypto.release import sign_release
-from opaque_jobs.domain.log import EntryKind, parse_entry
+from opaque_jobs.domain.log import PAGE_ENTRIES, EntryKind, parse_entry
 from opaque_jobs.domain.release import Release
 from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from tests.world import World
@@ -125,6 +125,19 @@ def test_entry_that_names_another_place_log_or_document_is_refused_before_its_tr
     keeper.log.logged[-1] = replace(keeper.log.logged[-1], entry=entry)
     with pytest.raises(TrustError, match="not what it names"):
         accept_page(follower.broker, keeper.log.page(0).to_bytes())
+
+
+def test_page_with_more_entries_than_anybody_sends_is_refused_and_a_full_one_is_followed(follower):
+    log = follower.world.log
+    while log.tree.size < PAGE_ENTRIES:
+        log.append(EntryKind.DATASET, "ds-1")
+    full = log.page(0)
+    log.append(EntryKind.DATASET, "ds-1")
+    with pytest.raises(InvalidInputError, match="too many entries"):
+        accept_page(follower.broker, log.page(0).to_bytes())
+    assert followed_to(follower.broker, "ws-1") == 0
+    accept_page(follower.broker, replace(full, checkpoint=log.note(PAGE_ENTRIES)).to_bytes())
+    assert followed_to(follower.broker, "ws-1") == PAGE_ENTRIES
 
 
 def test_page_with_a_byte_changed_is_refused(follower):
