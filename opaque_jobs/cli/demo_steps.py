@@ -294,10 +294,10 @@ def finish_run(cast: Cast, drafted: Drafted, run: RunView, shown: Step) -> RunVi
 def open_for_author(cast: Cast, drafted: Drafted, run: RunView) -> Opened:
     """Open a result with the key of the author's organisation."""
     author = cast.members[drafted.job.author]
-    proved = verified_run(cast.services, run, author)
     key = cast.sealing[cast.organisation_of(drafted.job.author)]
-    opened = open_real_result(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
-    return Opened(columns=opened.schema.names, rows=[plain_value(row) for row in opened.table().to_pylist()])
+    with verified_run(cast.services, run, author) as proved:
+        opened = open_real_result(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
+        return Opened(columns=opened.schema.names, rows=[plain_value(row) for row in opened.table().to_pylist()])
 
 
 def refusals_for(cast: Cast, drafted: Drafted, run: RunView) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`opaque-jobs result`: what a run gave, opened with the organisation's key on this machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,10 +33,13 @@ app = Noun(help="Results: sealed to the author's organisation, opened here and n
 Run = Annotated[str, typer.Argument(help="Run id.")]
 
 
-def open_result(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[RunView, OpenedResult]:
+@contextmanager
+def open_result(
+    opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None
+) -> Iterator[tuple[RunView, OpenedResult]]:
     """Open a run's result for a member; a real run's only after its receipt was verified, with the files.
 
-    Returns:
+    Yields:
         The run, as far as proved by its receipt (a test run has none), and the result.
 
     Raises:
@@ -44,11 +48,12 @@ def open_result(opened: Services, run: RunView, actor: MemberEntry, passphrase_f
         TrustError: The receipt does not hold, or the result does not open with the organisation's key.
     """
     if run.kind is RunKind.TEST:
-        return replace(run, trust_label=None), open_test_result(opened.runs.result_folder(run.id, actor=actor.id))
-    proved = verified_run(opened, run, actor)
-    key, resealed = _sealing_key(opened, actor, passphrase_file), opened.context.settings.resealed_path(run.id)
-    workspace_id = proved.receipt.workspace_id
-    return proved.run, open_real_result(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
+        yield replace(run, trust_label=None), open_test_result(opened.runs.result_folder(run.id, actor=actor.id))
+        return
+    with verified_run(opened, run, actor) as proved:
+        key, resealed = _sealing_key(opened, actor, passphrase_file), opened.context.settings.resealed_path(run.id)
+        workspace_id = proved.receipt.workspace_id
+        yield proved.run, open_real_result(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
 
 
 def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[bool, str]:
@@ -57,9 +62,9 @@ def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_fil
         return False, read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
     resealed = opened.context.settings.resealed_path(run.id)
     if run.state is RunState.SUCCEEDED:
-        proved = verified_run(opened, run, actor)
-        key, workspace_id = _sealing_key(opened, actor, passphrase_file), proved.receipt.workspace_id
-        return True, open_log(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
+        with verified_run(opened, run, actor) as proved:
+            key, workspace_id = _sealing_key(opened, actor, passphrase_file), proved.receipt.workspace_id
+            return True, open_log(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
     folder = opened.runs.result_folder(run.id, actor=actor.id)
     workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
     key = _sealing_key(opened, actor, passphrase_file)
@@ -101,8 +106,8 @@ def show(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        run, result = open_result(opened, opened.runs.show(run_id, actor=actor.id), actor, passphrase_file)
-        found = result.first(rows)
+        with open_result(opened, opened.runs.show(run_id, actor=actor.id), actor, passphrase_file) as (run, result):
+            found = result.first(rows)
     if common().json:
         label = run.trust_label.value if run.trust_label else None
         print_json({"run_id": run.id, "kind": run.kind.value, "trust_label": label, "rows": plain_value(found)})
@@ -131,7 +136,8 @@ def export_(
         actor = acting_member(opened, acting)
         run = opened.runs.show(run_id, actor=actor.id)
         check_free(to)
-        written = export(open_result(opened, run, actor, passphrase_file)[1], to, how)
+        with open_result(opened, run, actor, passphrase_file) as (_, result):
+            written = export(result, to, how)
     print_record({"run_id": run.id, "file": str(to), "format": how.value, "rows": written}, as_json=common().json)
 
 

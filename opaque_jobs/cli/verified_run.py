@@ -2,16 +2,21 @@
 
 Trust: anyone can seal to an organisation's public key, so that a file opens says nothing of where it comes from, and what the
 database says of a run is unsigned. The receipt is verified first, with the very files, by what this member knows beforehand.
+Before that they are copied to where nobody else writes, and they are opened from there: storage cannot change them in between.
 """
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.run import Receipt
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import TrustError
+from opaque_jobs.errors import NotFoundError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.receipts import inspect_receipt
 from opaque_jobs.services.views import RunView
@@ -26,7 +31,7 @@ class VerifiedRun:
     Args:
         run: The run; its job digest and trust label are those of the receipt.
         receipt: What the receipt says.
-        folder: The files that it lists, and no others.
+        folder: Own copies of the files that it lists, and no others; there until the context ends.
     """
 
     run: RunView
@@ -34,16 +39,28 @@ class VerifiedRun:
     folder: Path
 
 
-def verified_run(opened: Services, run: RunView, member: MemberEntry) -> VerifiedRun:
-    """Verify a real run's receipt and its files, for a member who may read the result.
+@contextmanager
+def verified_run(opened: Services, run: RunView, member: MemberEntry) -> Iterator[VerifiedRun]:
+    """Verify a real run's receipt and its files, for a member who may read the result, and keep the files as verified.
 
     Raises:
         ConflictError: The run has not succeeded.
         DeniedError: The member is not of the author's organisation.
-        NotFoundError: The member's key file is not here, or they were told nothing of their own organisation yet.
+        NotFoundError: The member's key file is not here, they were told nothing of their own organisation yet, or a file cannot
+            be read.
         TrustError: The receipt does not hold, is of another run, or is not for these files.
     """
-    folder = opened.runs.result_folder(run.id, actor=member.id)
+    shown = opened.runs.result_folder(run.id, actor=member.id)
+    with TemporaryDirectory(prefix=".opened-", dir=opened.context.settings.home) as own:
+        folder = Path(own) / shown.name
+        try:
+            shutil.copytree(shown, folder, symlinks=True)
+        except OSError:
+            raise NotFoundError("the result's files cannot be read", hint="check the folder and the free space") from None
+        yield _verified(opened, run, member, folder)
+
+
+def _verified(opened: Services, run: RunView, member: MemberEntry, folder: Path) -> VerifiedRun:
     context = opened.runs.receipt(run.id, actor=member.id)
     report = inspect_receipt(
         context.receipt,

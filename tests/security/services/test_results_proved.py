@@ -1,5 +1,6 @@
 """Whoever writes the database and the storage shows a member a result that no enclave made: it does not open."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -17,7 +18,7 @@ from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.service_keys import create_service_key
-from opaque_jobs.domain.canonical import canonical_bytes
+from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.enclave.agent.result_files import Content, seal_info, sealed_file
@@ -57,6 +58,10 @@ class Two:
             assert database.execute(statement, values).rowcount == 1
 
     def verified(self):
+        with self.opened() as proved:
+            return proved
+
+    def opened(self):
         return verified_run(self.services, self.services.runs.show(self.run.id, actor=self.anna.id), self.anna)
 
     @property
@@ -93,7 +98,30 @@ def two(ended, tmp_path):
 
 def test_run_whose_receipt_holds_is_proved(two):
     proved = two.verified()
-    assert (proved.receipt.run_id, proved.run.trust_label, proved.folder) == (two.run.id, "simulated", two.folder)
+    assert (proved.receipt.run_id, proved.run.trust_label) == (two.run.id, "simulated")
+
+
+def test_files_that_the_storage_changes_after_they_were_verified_are_opened_as_they_were_verified(two):
+    with two.opened() as proved:
+        for each in two.folder.rglob("*"):
+            if each.is_file():
+                each.write_bytes(b"something else")
+        shutil.rmtree(two.folder / "result", ignore_errors=True)
+        found = {each.name: digest((proved.folder / each.name).read_bytes()) for each in proved.receipt.outputs}
+        assert found == {each.name: each.sha256 for each in proved.receipt.outputs}
+        assert proved.folder.parent.stat().st_mode & 0o777 == 0o700
+    assert not proved.folder.parent.exists()
+
+
+@pytest.mark.parametrize("lay", [lambda path, kept: path.symlink_to(kept), lambda path, _: os.mkfifo(path)], ids=["link", "pipe"])
+def test_result_with_a_file_that_is_none_is_refused_and_no_copy_stays(two, lay, tmp_path):
+    files = [each for each in two.folder.rglob("*") if each.is_file() and each.name != "receipt.json"]
+    path, kept = files[0], tmp_path / "kept"
+    path.rename(kept)
+    lay(path, kept)
+    with pytest.raises((TrustError, NotFoundError)):
+        two.verified()
+    assert not list(two.settings.home.glob(".opened-*"))
 
 
 def test_label_and_job_digest_are_those_of_the_receipt_whatever_the_database_says(two):
