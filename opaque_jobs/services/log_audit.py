@@ -122,7 +122,7 @@ class _Audit:
         self._lists: dict[str, Roster] = {}
         self._acceptances: dict[str, list[bytes]] = {}
         self._accepted: list[Roster] = []
-        self._sharings: list[tuple[LogEntry, bytes]] = []
+        self._sharings: list[tuple[LogEntry, bytes, int]] = []
 
     def names(self) -> list[str]:
         """Say what each step verifies, with what has been counted."""
@@ -205,7 +205,7 @@ class _Audit:
                     self._same(entry, actor=said.reviewer_id)
                 case EntryKind.SHARING:
                     # The key may be one that a later list names: the owner's members change keys before the lists do.
-                    self._sharings.append((entry, document))
+                    self._sharings.append((entry, document, self._current.epoch))
                 case EntryKind.RELEASE:
                     self._release(entry, document)
                 case _:
@@ -214,10 +214,9 @@ class _Audit:
             raise self._broken(4, entry, error.message) from None
 
     def sharings(self) -> None:
-        """Each sharing is by a member of the owner, as a list names them."""
-        newest = list(self._lists.values())[-1:]
-        members = [member for each in (*self._accepted, *newest) for member in each.members]
-        for entry, document in self._sharings:
+        """Each sharing is by a member of the owner, as the list in force at its place or one proposed for after it names them."""
+        for entry, document, epoch in self._sharings:
+            members = [member for each in self._lists.values() if each.epoch >= epoch for member in each.members]
             owners = {one.organisation_id for one in members if one.id == entry.facts.get("actor")}
             keys = {one.key_id: VerifyKey.parse(one.public_key) for one in members if one.id == entry.facts.get("actor")}
             try:
