@@ -16,7 +16,7 @@ from opaque_jobs.cli.own_organisation import compared_organisation, members_here
 from opaque_jobs.cli.passphrase import FormerPassphraseFiles, NewPassphraseFile, PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
-from opaque_jobs.cli.resealing import reseal
+from opaque_jobs.cli.resealing import reseal, vouching
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_sealing_key
 from opaque_jobs.cli.session import (
     check_no_key,
@@ -215,8 +215,10 @@ def rotate_key(
                     ),
                 ],
                 settings,
+                vouched=vouching(opened, entry.id),
             )
     document = {**rotated_document(done), "resealed": list(results.done), "not_resealed": list(results.closed)}
+    document["not_proved"] = list(results.unproved)
     print_record(document, as_json=common().json, title=f"organisation '{entry.name}' has a new key")
     if not common().json:
         print_next_steps(done)

@@ -14,7 +14,7 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, check_free, export, plain_value
 from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text, visible
 from opaque_jobs.cli.passphrase import FormerPassphraseFiles, PassphraseFile
-from opaque_jobs.cli.resealing import reseal
+from opaque_jobs.cli.resealing import reseal, vouching
 from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
 from opaque_jobs.cli.session import Acting, acting_member, open_former_sealing_keys, open_sealing_key, services
 from opaque_jobs.cli.verified_run import verified_run
@@ -68,7 +68,7 @@ def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_fil
     folder = opened.runs.result_folder(run.id, actor=actor.id)
     workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
     key = _sealing_key(opened, actor, passphrase_file)
-    return False, open_log(run, folder, key, workspace_id=workspace_id, resealed=resealed)
+    return False, open_log(run, folder, key, workspace_id=workspace_id, resealed=resealed, proved=False)
 
 
 def _sealing_key(opened: Services, actor: MemberEntry, passphrase_file: Path | None) -> SealingKey:
@@ -165,7 +165,8 @@ def reseal_(
 ) -> None:
     """Seal an organisation's results to its present key, opening them with its former ones ('org rotate-key' does it too).
 
-    Needed again for runs that ended after that. What left the enclave stays as it is, so receipts still verify.
+    Needed again for runs that ended after that. A result is opened only if its receipt holds. What left the enclave stays as it
+    is, so receipts still verify.
     """
     with services() as opened:
         entry, settings = opened.workspaces.organisation(org).entry, opened.context.settings
@@ -173,9 +174,15 @@ def reseal_(
             open_sealing_key(settings, entry.name, passphrase_file),
             *open_former_sealing_keys(settings, entry.name, [passphrase_file, *former_passphrase_file]),
         ]
-        found = reseal(opened.keys.sealed_results(entry.id), keys, settings)
-    document = {"resealed": list(found.done), "sealed_before": list(found.kept), "not_resealed": list(found.closed)}
-    print_record(document, as_json=common().json)
+        found = reseal(opened.keys.sealed_results(entry.id), keys, settings, vouched=vouching(opened, entry.id))
+    document = {"resealed": list(found.done), "sealed_before": list(found.kept)}
+    print_record({**document, "not_resealed": list(found.closed), "not_proved": list(found.unproved)}, as_json=common().json)
+    if found.unproved:
+        raise TrustError(
+            "the receipts of some runs do not hold, so their results are not sealed anew",
+            hint="see 'opaque-jobs receipt verify'; a member of the organisation has to be in this home",
+            results=len(found.unproved),
+        )
     if found.closed:
         raise TrustError(
             "none of the keys here opens some results", hint="is a file of a former key missing?", results=len(found.closed)

@@ -74,10 +74,12 @@ def open_test_result(folder: Path) -> OpenedResult:
     return OpenedResult(schema=schema, batches=(batch for file in files for batch in _plain_batches(file)))
 
 
-def open_log(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str, resealed: Path | None = None) -> str:
-    """Open a real run's sealed log. Raises as `open_real_result`."""
+def open_log(
+    run: RunView, folder: Path, key: SealingKey, *, workspace_id: str, resealed: Path | None = None, proved: bool = True
+) -> str:
+    """Open a real run's sealed log, for which a receipt vouches or not. Arguments and errors as of `open_real_result`."""
     info = seal_info(Content.LOG, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
-    return open_content(Content.LOG, folder, key, info, resealed=resealed).decode("utf-8", "replace")
+    return open_content(Content.LOG, folder, key, info, resealed=resealed, proved=proved).decode("utf-8", "replace")
 
 
 def read_test_log(run: RunView, folder: Path) -> str:

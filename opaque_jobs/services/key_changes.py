@@ -27,12 +27,21 @@ __all__ = ["KeyChanges", "SealedResult"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedResult:
-    """What a real run left for an organisation, and what its sealed files are bound to."""
+    """What a real run left for an organisation, and what its sealed files are bound to.
+
+    Args:
+        run_id: The run.
+        workspace_id: Of the job.
+        job_digest: Of the job.
+        folder: Its files.
+        proved: A receipt vouches for all of this; False for what the database alone says.
+    """
 
     run_id: str
     workspace_id: str
     job_digest: str
     folder: Path
+    proved: bool = False
 
 
 class KeyChanges:

@@ -9,7 +9,7 @@ from installation import Installation
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.main import build_app
-from opaque_jobs.cli.resealing import reseal
+from opaque_jobs.cli.resealing import reseal, vouching
 from opaque_jobs.crypto.key_files import open_organisation_key
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.crypto.own_seal import seal_own
@@ -84,7 +84,7 @@ def test_sealing_anew_again_leaves_what_is_done(ended):
     path = ended.installation.settings.resealed_path(ended.run_id)
     before = path.read_bytes()
     found = ended("result", "reseal", "Hospital", "--passphrase-file", ended.new)
-    assert found == {"resealed": [], "sealed_before": [ended.run_id], "not_resealed": []}
+    assert found == {"resealed": [], "sealed_before": [ended.run_id], "not_resealed": [], "not_proved": []}
     assert path.read_bytes() == before
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -111,7 +111,8 @@ def test_result_sealed_anew_by_somebody_else_or_changed_does_not_open(ended):
         # Another key's seal is no seal of ours: what is left is the original, which this key does not open.
         path.unlink()
         ended("result", "show", ended.run_id, "--as", "anna", "--passphrase-file", ended.new, code=8)
-        assert reseal(results, [key], settings).closed == (ended.run_id,)
+        vouched = vouching(ended.installation.services, ended.installation.organisations["Hospital"].entry.id)
+        assert reseal(results, [key], settings, vouched=vouched).closed == (ended.run_id,)
         assert not path.exists()
     finally:
         path.write_bytes(own)
