@@ -16,7 +16,7 @@ from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkp
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.merkle import leaf_hash
 from opaque_jobs.crypto.release import verify_release
-from opaque_jobs.crypto.signing import claimed_key_id, claimed_subject
+from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.log import EntryKind, LoggedEntry, LogPage, parse_page
 from opaque_jobs.domain.workspace import parse_roster
@@ -118,10 +118,8 @@ def _sharing(broker: Broker, memory: Transaction, _workspace_id: str, document: 
 
 
 def _release(broker: Broker, memory: Transaction, workspace_id: str, document: bytes) -> None:
-    own = broker.keys.signing.public
-    if claimed_key_id(document) != own.key_id:
-        return
-    job_digest, release = verify_release(document, own, organisation_id=broker.config.organisation_id)
+    own, organisation_id = broker.keys.signing.public, broker.config.organisation_id
+    job_digest, release = verify_release(document, own, organisation_id=organisation_id)  # refuses those of other brokers
     if release.workspace_id != workspace_id:
         return
     known = memory.statement(job_digest, release.run_id)

@@ -363,10 +363,14 @@ def test_more_withdrawals_than_are_kept_count_as_one(stage, count, subject, othe
         memory.put_withdrawal("ws-1", stage.spec.digest, b"one more")
         assert memory.withdrawals("ws-1", stage.spec.digest) is None
         assert (memory.withdrawals("ws-1", other.digest) is not None) is other_runs
+        memory.put_withdrawal("ws-2", stage.spec.digest, b"elsewhere")
+        assert memory.withdrawals("ws-2", stage.spec.digest) == (b"elsewhere",)
 
 
 def test_withdrawal_that_is_too_long_to_keep_counts(stage):
     with stage.broker.store.transaction() as memory:
+        memory.put_withdrawal("ws-1", stage.spec.digest, bytes(4096))
+        assert memory.withdrawals("ws-1", stage.spec.digest) == (bytes(4096),)
         memory.put_withdrawal("ws-1", stage.spec.digest, bytes(4097))
     assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
 

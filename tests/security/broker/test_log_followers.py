@@ -11,7 +11,7 @@ from opaque_jobs.crypto.log_proof import proven
 from opaque_jobs.crypto.release import sign_release
 from opaque_jobs.domain.log import PAGE_ENTRIES, EntryKind, parse_entry
 from opaque_jobs.domain.release import Release
-from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from tests.world import World
 
 
@@ -228,14 +228,34 @@ def test_entries_that_hold_nothing_or_nonsense_are_followed_and_move_nothing(tmp
         assert (memory.seen_list(strange.digest), memory.seen_list(unknown.digest), memory.lost) == (None, None, False)
 
 
+def make_release(follower, **over):
+    fields = {
+        "v": 1, "organisation_id": follower.broker.config.organisation_id, "workspace_id": "ws-1", "run_id": "run-1",
+        "tee_key_id": "sha256:" + "77" * 32, "datasets": ("ds-1/1",), "released_at": "2026-03-01T09:00:00+00:00",
+    }  # fmt: skip
+    return Release(**(fields | over))
+
+
+def test_release_is_in_the_log_only_once_it_stands_there_as_it_was_signed(follower):
+    log, key, digest = follower.world.log, follower.broker.keys.signing, follower.world.make_spec().digest
+    own, other = (
+        sign_release(make_release(follower, released_at=f"2026-03-01T09:0{n}:00+00:00"), key, job_digest=digest) for n in range(2)
+    )
+    with follower.broker.store.transaction() as memory:
+        memory.record_release(make_release(follower), job_digest=digest, statement=own)
+    for statement, logged in ((other, False), (own, True)):
+        first = followed_to(follower.broker, "ws-1")
+        log.append(EntryKind.RELEASE, "run-1", statement)
+        accept_page(follower.broker, log.page(first).to_bytes())
+        with follower.broker.store.transaction() as memory:
+            assert (memory.statement(digest, "run-1"), memory.lost) == ((own, logged), False)
+
+
 @pytest.mark.parametrize(
     ("signer", "workspace_id", "lost"), [("own", "ws-1", True), ("own", "ws-2", False), ("another", "ws-1", False)]
 )
 def test_release_that_a_broker_does_not_remember_means_lost_memory_only_if_it_is_its_own(follower, signer, workspace_id, lost):
-    release = Release(
-        v=1, organisation_id=follower.broker.config.organisation_id, workspace_id=workspace_id, run_id="run-1",
-        tee_key_id="sha256:" + "77" * 32, datasets=("ds-1/1",), released_at="2026-03-01T09:00:00+00:00",
-    )  # fmt: skip
+    release = make_release(follower, workspace_id=workspace_id)
     key = follower.broker.keys.signing if signer == "own" else SigningKey.generate()
     digest = follower.world.make_spec().digest
     follower.world.log.append(EntryKind.RELEASE, "run-1", sign_release(release, key, job_digest=digest))
@@ -279,3 +299,14 @@ def test_mark_lets_no_older_other_or_unmarked_database_pass(tmp_path):
     assert not anchor.allows(Mark(identity="a", steps=9))
     with pytest.raises(InvalidInputError):
         accept_page(None, b"{}")
+
+
+def test_mark_that_cannot_be_read_or_written_lets_nothing_pass(tmp_path):
+    anchor = Anchor(tmp_path / "folder")
+    (tmp_path / "folder").mkdir()
+    assert not anchor.allows(Mark(identity="a", steps=0))
+    assert anchor.steps == 0
+    for path in (tmp_path / "folder", tmp_path / "none" / "memory.anchor"):
+        with pytest.raises(ConfigurationError):
+            Anchor(path).keep(Mark(identity="a", steps=1))
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
