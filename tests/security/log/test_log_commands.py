@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from opaque_jobs.crypto.checkpoints import sign_checkpoint, verify_checkpoint
+from opaque_jobs.crypto.keys import SigningKey, VerifyKey
+from opaque_jobs.crypto.service_keys import load_service_key
+from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.log import EntryKind, parse_entry
 
 
@@ -79,6 +83,50 @@ def test_log_verify_that_fails_remembers_nothing(copy):
     sql(copy.cast.home, "UPDATE log_entries SET subject = 'x' WHERE workspace_id = ? AND seq = 3", copy.workspace_id)
     assert refused(copy.call("log", "verify", "Study"), 8)["facts"] == {"entry": 3}
     assert not memory.exists()
+
+
+def memory_of(copy) -> Path:
+    return copy.cast.services.context.settings.keys_dir / "lea.logs.json"
+
+
+OTHER_ROOT = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.mark.parametrize("seen", [f"3 {OTHER_ROOT}", "all", f"100000 {OTHER_ROOT}"])
+def test_log_that_does_not_continue_what_a_member_has_seen_is_refused_and_not_remembered(copy, seen):
+    size = copy.answers("log", "checkpoint", "Study")["size"]
+    memory = canonical_bytes({copy.workspace_id: f"{size} {OTHER_ROOT}" if seen == "all" else seen})
+    memory_of(copy).write_bytes(memory)
+    error = refused(copy.call("log", "checkpoint", "Study"), 8)
+    assert ("does not continue" in error["message"], error["facts"]["shown"]) == (True, size)
+    assert memory_of(copy).read_bytes() == memory
+
+
+@pytest.mark.parametrize("memory", [b"[]", b'{"ws-1":1}', b"{", b'{"WS":"3 x"}', b'{"WS":"-1 %s"}'])
+def test_damaged_memory_of_logs_is_not_taken_for_none(copy, memory):
+    memory_of(copy).write_bytes(memory.replace(b"WS", copy.workspace_id.encode()).replace(b"%s", OTHER_ROOT.encode()))
+    for command in ("checkpoint", "verify"):
+        assert refused(copy.call("log", command, "Study"), 3 if memory in {b"[]", b'{"ws-1":1}'} else 5)
+
+
+def test_memory_of_logs_that_cannot_be_read_is_not_taken_for_none(copy):
+    memory_of(copy).unlink(missing_ok=True)
+    memory_of(copy).mkdir()
+    assert refused(copy.call("log", "checkpoint", "Study"), 3)["kind"] == "ConfigurationError"
+
+
+def test_checkpoint_that_another_key_signed_is_refused(copy):
+    note = copy.answers("log", "checkpoint", "Study")["note"]
+    memory = memory_of(copy).read_bytes()
+    forged = sign_checkpoint(verify_checkpoint(note, log_key(copy), workspace_id=copy.workspace_id), SigningKey.generate())
+    sql(copy.cast.home, "UPDATE logs SET checkpoint = ? WHERE workspace_id = ?", forged, copy.workspace_id)
+    copy.cast.services.context.settings.log_key_path.unlink()
+    assert "not signed" in refused(copy.call("log", "checkpoint", "Study"), 8)["message"]
+    assert memory_of(copy).read_bytes() == memory
+
+
+def log_key(copy) -> VerifyKey:
+    return load_service_key(copy.cast.services.context.settings.log_key_path).public
 
 
 def test_log_prove_gives_the_exact_leaf(history):
