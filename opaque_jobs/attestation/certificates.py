@@ -223,8 +223,8 @@ def by_asn1crypto(der: bytes) -> Certificate:
         algorithm = RSA_PSS_SHA384 if fits else ""
     found = [] if inner["extensions"].native is None else list(inner["extensions"])
     extensions = {each["extn_id"].dotted: (bool(each["critical"].native), each["extn_value"].contents) for each in found}
-    if len(extensions) != len(found):
-        raise ValueError("an extension twice")
+    if inner["version"].native != "v3" or len(extensions) != len(found):
+        raise ValueError("another version, or an extension twice")
     name = loaded.subject.native.get("common_name")
     return _made(
         der=der,

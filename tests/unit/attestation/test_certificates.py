@@ -16,10 +16,13 @@ from opaque_jobs.attestation.certificates import (
     RSA_PSS_SHA384,
     by_asn1crypto,
     by_cryptography,
+    integer,
+    octets,
     parse_certificate,
     parse_certificates,
     parse_crl,
     pem_text,
+    text,
 )
 from opaque_jobs.attestation.chain import is_signed
 from opaque_jobs.errors import InvalidInputError
@@ -125,6 +128,49 @@ def test_any_change_of_a_certificate_gives_an_answer_or_an_input_error(at, value
 
 
 DER = AmdMaker().ders()[0]
+
+
+LEVEL_1, LEVEL_2 = (b"\x9c\x78\x01\x03" + bytes((number,)) for number in (1, 2))
+PLAIN = make_certificate("a", "b", key=ec_key("leaf"), signer=ec_key("root"))
+SHA384_OID, SHA512_OID = bytes.fromhex("06082a8648ce3d040303"), bytes.fromhex("06082a8648ce3d040304")
+STRANGE = {
+    "an extension twice": DER.replace(LEVEL_2, LEVEL_1),
+    "an unknown version": DER.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),
+    "two signature algorithms": SHA512_OID.join(PLAIN.rsplit(SHA384_OID, 1)),
+    "an unused bit in its signature": PLAIN[: PLAIN.rindex(b"\x00\x30")] + b"\x01" + PLAIN[PLAIN.rindex(b"\x00\x30") + 1 :],
+    "something behind it": DER + b"\0",
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_certificate_of_a_form_that_nobody_signed_or_can_mean_two_things_is_refused(what):
+    assert STRANGE[what] not in {DER, PLAIN}
+    with pytest.raises(InvalidInputError):
+        parse_certificate(STRANGE[what])
+
+
+def test_certificate_that_is_too_long_is_not_read():
+    with pytest.raises(InvalidInputError, match="too long"):
+        parse_certificate(bytes((1 << 16) + 1))
+
+
+NUMBERS = [
+    b"", b"\x02\x01", b"\x03\x01\x05", b"\x02\x02\x05", b"\x02\x01\x80", b"\x02\x02\x01\x00", b"\x02\x01\x05\x05",
+    b"\x02\x03\0\0\5",
+]  # fmt: skip
+TEXTS = [b"\x16\x00", b"\x13\x01a", b"\x16\x02a", b"\x16\x01ab", b"\x0c\x02\xc3\xbc", b"\x16\x81" + b"a" * 129]
+
+
+def test_values_of_a_makers_extensions_have_one_form():
+    assert [integer(value) for value in (b"\x02\x01\x00", b"\x02\x01\x7f", b"\x02\x02\x00\xff")] == [0, 127, 255]
+    assert octets(b"12345678", 8) == octets(b"\x04\x0812345678", 8) == b"12345678"
+    assert text(b"\x16\x02ab") == text(b"\x0c\x02ab") == "ab"
+    ids = [b"", b"1234567", b"123456789", b"\x03\x0812345678", b"\x04\x0712345678", b"\x04\x0912345678"]
+    wrong = [(integer, NUMBERS), (lambda value: octets(value, 8), ids), (text, TEXTS)]
+    for read, values in wrong:
+        for value in values:
+            with pytest.raises(InvalidInputError):
+                read(value)
 
 
 def test_revocation_list_comes_as_pem_or_der():
