@@ -1,15 +1,17 @@
-"""Member lists as a member signs them: what a waiting one changes is verified against the one that this member signed before."""
+"""Member lists as a member signs them: what a waiting one changes is verified against those signed before."""
 
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.own_lists import last_signed, remember_list
 from opaque_jobs.cli.own_organisation import check_own_entry, compared_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.key_change import NamedChange
-from opaque_jobs.domain.workspace import MemberEntry, Roster
+from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import WorkspaceView
@@ -41,24 +43,59 @@ def waiting(view: WorkspaceView) -> Roster:
 def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> tuple[NamedChange, ...]:
     """Give the keys that the waiting member list changes, after verifying that each may be.
 
-    A member who is not in a list yet has signed nothing to compare with.
+    A member who never signed a list of the workspace has nothing to compare with.
 
     Raises:
         TrustError: A key changes on nobody's word who may say so, or the list does not follow the one that the member signed.
     """
-    before, proposed = view.roster, view.proposal.roster if view.proposal else None
-    if before is None or proposed is None or member.id not in {each.id for each in before.members}:
+    if view.proposal is None:
         return ()
-    # 1. What we compare with is what we signed, with everybody else in it: the database could show another list.
-    signed = opened.workspaces.broker_push(view.id, actor=member.id)
-    follows = (proposed.previous, proposed.genesis, proposed.epoch) == (before.digest, before.genesis_digest, before.epoch + 1)
-    if signed.roster != before.to_bytes() or roster_refusals(before, signed.acceptances) or not follows:
-        raise TrustError("the waiting member list does not follow one that you signed", hint="do not accept it")
-    if proposed.log_key != before.log_key:
-        raise TrustError("the waiting member list names another log than the one that you signed", hint="do not accept it")
-    # 2. Each key that differs is the next one on the word of who may say so.
-    owners = [*(each.id for each in before.members), *(each.id for each in before.organisations)]
-    return explained_changes(before, proposed, opened.keys.signed_changes(owners))
+    proposed = view.proposal.roster
+    # 1. What the list says that it follows is there, and all in it signed it: hidden, it would make newcomers of everybody.
+    before = _followed(opened, proposed, member)
+    signed = last_signed(opened.context.settings, member, proposed.workspace_id)
+    words = opened.keys.signed_changes(sorted({*_owners(before), *_owners(signed)}))
+    named: list[NamedChange] = []
+    # 2. Each key that differs from those in it is the next one on the word of who may say so.
+    if before is not None and member.id in {each.id for each in before.members}:
+        named.extend(explained_changes(before, proposed, words))
+    # 3. And from those in the list that this client signed last, whatever the database knows of it.
+    if signed is not None:
+        _check_later(signed, proposed)
+        named.extend(explained_changes(signed, proposed, words))
+    return tuple(dict.fromkeys(named))
+
+
+def _owners(roster: Roster | None) -> set[str]:
+    return set() if roster is None else {*(each.id for each in roster.members), *(each.id for each in roster.organisations)}
+
+
+def _followed(opened: Services, proposed: Roster, member: MemberEntry) -> Roster | None:
+    """Give the list before, as all in it signed it; None for a first one."""
+    if proposed.previous is None:
+        return None
+    body, acceptances = opened.workspaces.followed_list(proposed.workspace_id, actor=member.id) or (b"", ())
+    if digest(body) != proposed.previous or roster_refusals(before := parse_roster(body), acceptances):
+        raise TrustError(
+            "the member list that the waiting one follows is not here as all its members signed it",
+            hint="do not accept it: was the database changed? ask the other members on another way",
+        )
+    expected = (before.workspace_id, before.genesis_digest, before.epoch + 1, before.log_key)
+    if (proposed.workspace_id, proposed.genesis_digest, proposed.epoch, proposed.log_key) != expected:
+        raise _not_following()
+    return before
+
+
+def _check_later(signed: Roster, proposed: Roster) -> None:
+    """Check that a list can come after one that was signed, or in place of it while it waits; between may be others."""
+    instead = proposed.epoch == signed.epoch and (proposed.previous, proposed.genesis) == (signed.previous, signed.genesis)
+    after = proposed.epoch > signed.epoch and proposed.genesis_digest == signed.genesis_digest
+    if not (instead or after) or proposed.log_key != signed.log_key:
+        raise _not_following()
+
+
+def _not_following() -> TrustError:
+    return TrustError("the waiting member list does not follow one that you signed", hint="do not accept it")
 
 
 def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, signer: Signer) -> WorkspaceView:
@@ -77,6 +114,7 @@ def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, sign
     own = compared_organisation(opened, member)
     check_own_entry(own, roster.organisation(own.entry.id))
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
+    remember_list(opened.context.settings, member, roster)
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
     if view.proposal is None:
         push(opened.workspaces.broker_push(view.id, actor=member.id), own, keys=own_key_ids(opened.context.settings, member))

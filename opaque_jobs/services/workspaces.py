@@ -432,6 +432,26 @@ class Workspaces:
             rows.apply_event(session, workspace, event, actor=actor, now=self._context.now())
             return workspace_view(session, rows.workspace(session, workspace_id))
 
+    def followed_list(self, workspace_id: str, *, actor: str) -> tuple[bytes, tuple[bytes, ...]] | None:
+        """Give the list that the waiting one says it follows, whatever its state, with its acceptances; None if it is not here.
+
+        Args:
+            workspace_id: The workspace.
+            actor: In the list that waits, or in the one in force.
+
+        Trust: untrusted, as all that is stored; who signs the waiting list verifies it.
+
+        Raises:
+            NotFoundError: No such workspace, or the actor may not know of it.
+        """
+        with self._context.store.read() as session:
+            if workspace_id not in {each.id for each in rows.workspaces_of(session, actor)}:
+                raise unknown_workspace()
+            proposed = rows.roster_in_state(session, workspace_id, RosterState.PROPOSED)
+            previous = parse_roster(proposed.body).previous if proposed else None
+            found = rows.roster(session, previous) if previous else None
+            return (found.body, tuple(each.envelope for each in rows.acceptances(session, found.digest))) if found else None
+
     def broker_push(self, workspace_id: str, *, actor: str) -> BrokerPush:
         """Give the roster in force with its acceptances and this epoch's withdrawals, and the brokers that must learn them.
 
