@@ -1,10 +1,15 @@
 """What a reviewer sees before signing, in the order in which it matters: what runs, on what, what leaves, who agreed.
 
 Keys are shown by the organisation's name and the beginning of their id; the JSON form holds the whole signed document.
+
+Trust: what is shown is the document whose digest is shown. Names of people and organisations are those in the member list that
+the reader signed, names of data sets those in manifests that people of that list signed; without, ids stand in their place. That
+somebody voted, that a test ran and what it gave, and which revision was accepted before, the database says.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rich.filesize import decimal
@@ -15,14 +20,19 @@ from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.output import print_code, print_record, print_rows, stdout, trust_text
 from opaque_jobs.cli.result import result_table
 from opaque_jobs.cli.results import open_test_result
+from opaque_jobs.cli.signed_list import signed_list
 from opaque_jobs.cli.tee_policy import policy_items
+from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.approval_rule import ApprovalRule
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.lifecycle import JobStatus
-from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
-from opaque_jobs.errors import ConflictError, NotFoundError
+from opaque_jobs.domain.review import Decision, demands
+from opaque_jobs.domain.workspace import MemberEntry, Roster
+from opaque_jobs.errors import ConflictError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import ReviewView, RevisionDiff, RunView
+from opaque_jobs.services.views import NeededApprovals, ReviewView, RevisionDiff, RunView
 
 __all__ = ["ReviewPage", "print_page", "read_page"]
 
@@ -38,8 +48,8 @@ class ReviewPage:
         review: Its state.
         spec: The signed document.
         changes: Against the revision last accepted.
-        organisations: Known here, by id.
-        members: Known here, by id.
+        roster: The job's member list, which the reader and all in it signed; None if it is not here.
+        manifests: Of the data sets that it reads, by id: as signed, and as the document demands. What is not here is left out.
         test: The test run that the author shows; None without one.
         test_rows: First rows of its result; None if its files are not in this home.
     """
@@ -47,27 +57,38 @@ class ReviewPage:
     review: ReviewView
     spec: JobSpec
     changes: RevisionDiff
-    organisations: Mapping[str, OrganisationEntry]
-    members: Mapping[str, MemberEntry]
+    roster: Roster | None
+    manifests: Mapping[str, DatasetManifest]
     test: RunView | None
     test_rows: list[dict[str, Any]] | None
 
     def member(self, member_id: str) -> str:
         """Give a member's name and organisation."""
-        entry = self.members.get(member_id)
-        return f"{entry.name} ({self.organisation(entry.organisation_id)})" if entry else member_id
+        for entry in self.roster.members if self.roster else ():
+            if entry.id == member_id:
+                return f"{entry.name} ({self.organisation(entry.organisation_id)})"
+        return member_id
 
     def organisation(self, organisation_id: str) -> str:
         """Give an organisation's name."""
-        entry = self.organisations.get(organisation_id)
-        return entry.name if entry else organisation_id
+        listed = self.roster.organisations if self.roster else ()
+        return next((each.name for each in listed if each.id == organisation_id), organisation_id)
+
+    def dataset(self, dataset_id: str) -> str | None:
+        """Give the name that a data set's owner signed."""
+        return self.manifests[dataset_id].name if dataset_id in self.manifests else None
 
     def to_json(self) -> dict[str, Any]:
         """Give it all, with the whole signed document."""
-        names = {member_id: entry.name for member_id, entry in self.members.items()}
+        names = {entry.id: entry.name for entry in self.roster.members} if self.roster else {}
         return {
             **review_document(self.review, names),
             "spec": self.spec.to_json(),
+            "names_signed": self.roster is not None,
+            "datasets": [
+                {"alias": use.alias, "name": self.dataset(use.dataset_id), "dataset_id": use.dataset_id}
+                for use in self.spec.datasets
+            ],
             "recipients": [
                 {"organisation": self.organisation(each.organisation_id), "key_id": each.sealing_key_id}
                 for each in self.spec.recipients
@@ -85,17 +106,57 @@ def read_page(opened: Services, actor: MemberEntry, job_id: str) -> ReviewPage:
     Raises:
         ConflictError: The job was never submitted.
         NotFoundError: The actor may not know of it.
+        TrustError: The document is not the one whose digest is written beside it.
     """
     review = opened.reviews.status(job_id, actor=actor.id)
+    if digest(review.spec_bytes) != review.digest:
+        raise TrustError("the job under review has another digest than is written for it", hint="do not vote on it")
     test = opened.runs.show(review.test_run_id, actor=actor.id) if review.test_run_id else None
+    spec = parse_job_spec(review.spec_bytes)
+    roster = _signed_list(opened, actor, review, spec)
     return ReviewPage(
-        review=review,
-        spec=parse_job_spec(review.spec_bytes),
+        review=replace(review, still_needed=_still_needed(review, spec, roster)),
+        spec=spec,
         changes=opened.jobs.diff(job_id, actor=actor.id, revision=review.revision),
-        organisations={each.entry.id: each.entry for each in opened.workspaces.organisations()},
-        members={entry.id: entry for entry in opened.workspaces.members()},
+        roster=roster,
+        manifests=dict(_manifests(opened, actor, spec, roster)),
         test=test,
         test_rows=_test_rows(opened, actor, test),
+    )
+
+
+def _signed_list(opened: Services, actor: MemberEntry, review: ReviewView, spec: JobSpec) -> Roster | None:
+    try:
+        bundle = opened.reviews.bundle(review.job_id, review.revision)
+        signed = [each.encode() for each in bundle.acceptances]
+        roster = signed_list(opened.context.settings, actor, bundle.roster.encode(), signed)
+    except OpaqueJobsError:
+        return None
+    return roster if roster.digest == spec.roster_digest else None
+
+
+def _manifests(
+    opened: Services, actor: MemberEntry, spec: JobSpec, roster: Roster | None
+) -> Iterator[tuple[str, DatasetManifest]]:
+    for use in spec.datasets if roster else ():
+        with contextlib.suppress(OpaqueJobsError):
+            for each in opened.datasets.show(use.dataset_id, actor=actor.id).versions:
+                if each.version == use.dataset_version:
+                    manifest = verify_manifest(each.envelope, roster.members if roster else ())
+                    if (manifest.digest, manifest.organisation_id) == (use.manifest_digest, use.organisation_id):
+                        yield manifest.dataset_id, manifest
+
+
+def _still_needed(review: ReviewView, spec: JobSpec, roster: Roster | None) -> tuple[NeededApprovals, ...]:
+    """Give whose approvals are missing, by the rule and the names in the signed list; nothing once it is accepted."""
+    if roster is None or not review.still_needed:
+        return tuple(replace(each, name="somebody") for each in review.still_needed)
+    voted = {vote.member_id for vote in review.votes}
+    approving = frozenset(vote.member_id for vote in review.votes if vote.decision is Decision.APPROVE)
+    return tuple(
+        NeededApprovals(name=each.name, missing=each.missing(approving), member_ids=tuple(sorted(each.member_ids - voted)))
+        for each in demands(roster, spec)
+        if each.missing(approving)
     )
 
 
@@ -121,9 +182,11 @@ def print_page(page: ReviewPage) -> None:
         **({"approvals count until": spec.review_until} if spec.review_until else {}),
     }
     print_record(head, as_json=False, title=spec.name)
+    if page.roster is None:
+        stdout().print("ids stand for names: the job's member list is not here as you and all its members signed it")
     _print_code(page)
     _section("data that it reads")
-    print_rows(_uses(page), ["name", "owner", "version", "columns"], as_json=False)
+    print_rows(_uses(page), ["alias", "data set", "id", "owner", "version", "columns"], as_json=False)
     _section("input variables")
     print_rows(_inputs(spec), ["name", "type", "default", "may_be_set", "constraints"], as_json=False, empty="none")
     _section("what may leave, who can open it, how often it may run")
@@ -132,9 +195,9 @@ def print_page(page: ReviewPage) -> None:
     print_record(_runtime(spec), as_json=False)
     if TeeKind.SIMULATED in spec.tee_kinds:
         stdout().print(f"accepts: {trust_text(TeeKind.SIMULATED.value)}")
-    for kind, demands in policy_items(spec.tee_policies).items():
+    for kind, demanded in policy_items(spec.tee_policies).items():
         _section(f"what is demanded of {kind} before it gets keys; debug modes never do")
-        print_record(demands, as_json=False)
+        print_record(demanded, as_json=False)
     _section("votes")
     print_rows(_votes(page), ["member", "vote", "comment", "voted_at"], as_json=False)
     if review.approval_rule is ApprovalRule.GROUPS:
@@ -167,7 +230,9 @@ def _print_code(page: ReviewPage) -> None:
 def _uses(page: ReviewPage) -> list[dict[str, Any]]:
     return [
         {
-            "name": use.alias,
+            "alias": use.alias,
+            "data set": page.dataset(use.dataset_id) or "(its signed manifest is not here)",
+            "id": use.dataset_id,
             "owner": page.organisation(use.organisation_id),
             "version": use.dataset_version,
             "columns": list(use.columns),

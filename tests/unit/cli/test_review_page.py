@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from consortium import make_input, open_consortium
+from own_files import write_own_files
 
 from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.domain.approval_rule import ApprovalGroup
@@ -27,10 +28,12 @@ TERMS = RerunTerms(
 KEYS = {
     "against_revision",
     "approval_rule",
+    "datasets",
     "deadline",
     "diff",
     "job_digest",
     "job_id",
+    "names_signed",
     "no_test_reason",
     "recipients",
     "revision",
@@ -49,6 +52,7 @@ KEYS = {
 def study(tmp_path):
     consortium = open_consortium(tmp_path / "home")
     consortium.settle_in()
+    write_own_files(consortium, "lea")
     yield consortium
     consortium.services.close()
 
