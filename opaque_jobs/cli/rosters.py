@@ -80,9 +80,10 @@ def _followed(opened: Services, proposed: Roster, member: MemberEntry) -> Roster
             "the member list that the waiting one follows is not here as all its members signed it",
             hint="do not accept it: was the database changed? ask the other members on another way",
         )
-    expected = (before.workspace_id, before.genesis_digest, before.epoch + 1, before.log_key)
-    if (proposed.workspace_id, proposed.genesis_digest, proposed.epoch, proposed.log_key) != expected:
+    expected = (before.workspace_id, before.genesis_digest, before.epoch + 1)
+    if (proposed.workspace_id, proposed.genesis_digest, proposed.epoch) != expected:
         raise _not_following()
+    _check_log(before, proposed)
     return before
 
 
@@ -90,8 +91,14 @@ def _check_later(signed: Roster, proposed: Roster) -> None:
     """Check that a list can come after one that was signed, or in place of it while it waits; between may be others."""
     instead = proposed.epoch == signed.epoch and (proposed.previous, proposed.genesis) == (signed.previous, signed.genesis)
     after = proposed.epoch > signed.epoch and proposed.genesis_digest == signed.genesis_digest
-    if not (instead or after) or proposed.log_key != signed.log_key:
+    if not (instead or after):
         raise _not_following()
+    _check_log(signed, proposed)
+
+
+def _check_log(before: Roster, proposed: Roster) -> None:
+    if proposed.log_key != before.log_key:
+        raise TrustError("the waiting member list names another log than the one before", hint="do not accept it")
 
 
 def _not_following() -> TrustError:

@@ -210,7 +210,7 @@ def test_list_that_follows_none_that_the_member_signed_is_not_accepted(running, 
         document = json.loads(body) | {"epoch": 1, "genesis": None, "previous": None}
         database.execute("UPDATE rosters SET body = ? WHERE state = 'in_force'", (canonical_bytes(document),))
     message = running.fails(8, "workspace", "accept", "Study", "--as", "ben")
-    assert "does not follow one that you signed" in message
+    assert "is not here as all its members signed it" in message
 
 
 def test_list_with_another_log_is_not_accepted(running, new_file):

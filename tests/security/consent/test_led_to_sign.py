@@ -132,7 +132,7 @@ def test_list_whose_predecessor_is_hidden_is_not_signed(desk, hidden):
 def test_list_that_does_not_follow_the_one_before_in_all_is_not_signed(desk, over):
     first = first_list(desk)
     put_list(desk, replace(first, **({"epoch": 2, "genesis": first.digest, "previous": first.digest} | over)))
-    refused(desk, "does not follow")
+    refused(desk, "does not follow|names another log")
 
 
 def test_list_that_follows_one_in_which_strangers_speak_for_the_member_is_not_signed(desk):
@@ -205,7 +205,7 @@ def test_list_that_cannot_come_after_the_one_signed_is_not_signed(desk, signed):
     after = replace(first, epoch=2, genesis=first.digest, previous=first.digest)
     put_list(desk, after)
     remember_list(opened.context.settings, lea, replace(after, **AFTERWARDS[signed]))
-    refused(desk, "does not follow")
+    refused(desk, "does not follow|names another log")
 
 
 def test_what_was_signed_is_kept_privately_before_it_leaves_and_believed_only_whole(desk):
