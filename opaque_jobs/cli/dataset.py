@@ -27,7 +27,7 @@ app = Noun(help="Data sets: encrypted by their owner, whose own key broker holds
 
 Dataset = Annotated[str, typer.Argument(help="Data set, by name or id.")]
 Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
-_CONDITION = re.compile(r"\s*(?P<column>.+?)\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>.+?)\s*")
+_CONDITION = re.compile(r"\s*(?P<column>.*?[^=<>!\s])\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>[^=<>!\s].*?)\s*")
 
 
 def find_dataset(opened: Services, actor: MemberEntry, text: str, *, workspace_id: str | None = None) -> DatasetView:
@@ -46,7 +46,9 @@ def find_dataset(opened: Services, actor: MemberEntry, text: str, *, workspace_i
 def _condition(text: str) -> RowCondition:
     matched = _CONDITION.fullmatch(text)
     if not matched:
-        raise InvalidInputError("a row condition is not well formed", hint="write it as 'COLUMN >= VALUE'")
+        raise InvalidInputError(
+            "a row condition is not well formed", hint="write it as 'COLUMN >= VALUE', with one of = != < <= > >="
+        )
     value: Any = matched["value"]
     try:
         parsed = json.loads(value)
@@ -114,6 +116,9 @@ def encrypt(
                 progress=progress,
             )
     print_record(dataset_document(view), as_json=common().json, title=f"'{name}' encrypted")
+    # Of a version before nothing is carried over, and nobody but the owner knows what that one allowed.
+    columns, rows = ", ".join(column) or "all columns", " and ".join(where) or "all rows"
+    stderr().print(f"approved jobs may read of it: {columns}; {rows}", markup=False)
 
 
 @app.command("test-data")

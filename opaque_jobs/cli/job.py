@@ -216,7 +216,8 @@ def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
         values = parse_values(view.draft.inputs, value)
         with step(f"testing '{view.draft.name}'") as shown:
             run = run_test(opened, actor, view.id, values, on_status=shown.say)
-    print_record(run_document(run), as_json=common().json, title=f"look at it with 'opaque-jobs result show {run.id}'")
+    look = f"look at it with 'opaque-jobs result show {run.id}'" if run.state is RunState.SUCCEEDED else ""
+    print_record(run_document(run), as_json=common().json, title=look)
     check_succeeded(run)
 
 

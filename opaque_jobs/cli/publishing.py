@@ -170,7 +170,7 @@ def attach_made_test_data(
         keys: Columns to join on.
 
     Raises:
-        InvalidInputError: Too many rows, or a key that is no column.
+        InvalidInputError: Too many rows, a key that is no column, or a file without the data set's columns.
         NotFoundError: There is no such file.
     """
     settings = opened.context.settings
@@ -182,6 +182,12 @@ def attach_made_test_data(
         """Report nothing."""
 
     plain = open_source(source, types={}, delimiter="", progress=silent)
+    missing = [column.name for column in dataset.columns if column.name not in plain.schema.names]
+    if missing:
+        raise InvalidInputError(
+            f"the file is not the one that '{dataset.name}' was made of: it has no column '{missing[0]}'",
+            hint="give the plain file of its current version with --from",
+        )
     if kind is TestDataKind.SYNTHETIC:
         table = synthetic(plain.batches(silent), plain.schema, rows=rows, seed=seed, keys=keys)
     else:

@@ -1,6 +1,6 @@
 """`opaque-jobs run`: real runs, through Airflow."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,7 +11,10 @@ from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, wait_for_run
 from opaque_jobs.cli.session import Acting, acting_member, find_job, services
+from opaque_jobs.domain.inputs import effective_inputs
+from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.run import RunKind
+from opaque_jobs.errors import ConflictError
 
 __all__ = ["app"]
 
@@ -19,6 +22,8 @@ app = Noun(help="Runs: executions of approved jobs in the enclave, started throu
 
 Run = Annotated[str, typer.Argument(help="Run id.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait at most.")]
+_OVER: Final = frozenset({JobStatus.REJECTED, JobStatus.EXPIRED, JobStatus.WITHDRAWN, JobStatus.SUPERSEDED})
+"""Of a job whose members' consent is gone: a new revision has to ask for it."""
 
 
 @app.command("start")
@@ -37,8 +42,11 @@ def start(
     with services() as opened:
         actor = acting_member(opened, acting)
         view = find_job(opened, actor, job)
+        if view.status in _OVER:
+            raise ConflictError(f"'{view.draft.name}' is {view.status.value}: it cannot run", hint="see 'opaque-jobs job revise'")
         values = parse_values(view.draft.inputs, value)
-        with step(f"running '{view.draft.name}'") as shown, airflow_for(opened, actor) as airflow:
+        effective_inputs(view.draft.inputs, values, aliases=[use.alias for use in view.draft.datasets])
+        with step(f"{'running' if wait else 'starting'} '{view.draft.name}'") as shown, airflow_for(opened, actor) as airflow:
             airflow.wait_for_dag(view.id)
             dag_run_id = airflow.trigger(view.id, inputs=values)
             run = find_run(opened, actor, job_id=view.id, dag_run_id=dag_run_id)

@@ -20,7 +20,7 @@ from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.enclave.runtime import ensure_runtime
-from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from opaque_jobs.orchestration.airflow_home import AirflowHome
 from opaque_jobs.orchestration.launcher import AirflowStack
 from opaque_jobs.orchestration.logins import ADMIN_LOGIN, ensure_logins
@@ -117,7 +117,12 @@ def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mappi
             passphrases[name] = read_passphrase(files[name])
         else:
             passphrases[name] = shared or ask_for_key(key_file, f"the key broker of '{name}'")
-        open_broker_keys(key_file, passphrases[name])  # wrong ones fail here
+        try:
+            open_broker_keys(key_file, passphrases[name])
+        except TrustError as error:
+            raise TrustError(
+                f"the key broker of '{name}': {error.message}", hint=f"give its own with --passphrase-file '{name}=FILE'"
+            ) from None
     with step("starting the key brokers"):
         for broker in brokers:
             running.callback(broker.stop)

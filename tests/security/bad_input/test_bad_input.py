@@ -37,6 +37,7 @@ def files(tmp_path):
         "quote.csv": f'id,age\n1,"{SECRET}\n2,41\n',
         "empty.csv": "",
         "semicolons.csv": f"id;age\n1;{SECRET}\n",
+        "fewer.csv": f"id,age\n1,2\n2,{len(SECRET)}\n",
         "twice.csv": "id,Id\n1,2\n",
         "file.docx": "id,age\n1,2\n",
         "good.sql": SQL,
@@ -105,6 +106,7 @@ TABLE = {
         ENCRYPT + " --where nothing=1", "good.csv", 5, ["row condition", "'nothing'", "does not have", "columns: id, age, site"],
     ),
     "condition-of-another-type": (ENCRYPT + " --where age=old", "good.csv", 5, ["'age'", "int64"]),
+    "condition-with-a-wrong-operator": (ENCRYPT + " --where age==>3", "good.csv", 5, ["not well formed", "= != < <= > >="]),
     "condition-without-comparison": (ENCRYPT + " --where age", "good.csv", 5, ["COLUMN >= VALUE"]),
     "name-that-is-taken": (ENCRYPT.replace("fresh", "visits"), "good.csv", 7, ["'visits' already", "--refresh"]),
     "name-that-is-no-name": (ENCRYPT.replace("fresh", "1/2"), "good.csv", 5, ["data set"]),
@@ -132,6 +134,10 @@ TABLE = {
     ),
     "value-that-is-no-number": ("job test Good --input floor=many --as anna", "good.sql", 5, ["floor"]),
     "value-of-an-unknown-input": ("job test Good --input roof=1 --as anna", "good.sql", 5, ["roof"]),
+    "value-out-of-range-of-a-run": ("run start Good --input floor=500 --as anna", "good.sql", 5, ["'floor'", "constraints"]),
+    "test-data-without-the-columns": (
+        "dataset test-data visits --kind synthetic --from {file} --as anna", "fewer.csv", 5, ["'visits'", "no column 'site'"],
+    ),
     "run-without-airflow": ("run start Good --as anna", "good.sql", 3, ["does not run", "opaque-jobs up"]),
     "member-that-is-unknown": ("dataset list --as nobody", "good.sql", 4, ["no such member: 'nobody'", "member list"]),
     "member-that-is-not-named": ("dataset list", "good.sql", 5, ["--as MEMBER"]),
@@ -303,6 +309,23 @@ def test_up_with_airflows_port_in_use_says_which(installation, app, passphrase_f
         port = busy.getsockname()[1]
         arguments = ["up", "--port", str(port), "--passphrase-file", str(passphrase_file), "--home", str(installation.home)]
         refused(CliRunner().invoke(app, arguments), 3, f"port {port} of Airflow is in use")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_up_with_a_passphrase_that_opens_not_every_broker_says_which(installation, app, wrong_file, monkeypatch):
+    monkeypatch.setattr("opaque_jobs.cli.up._check_port", lambda *_: None)  # the brokers of these tests are there already
+    arguments = ["up", "--port", "0", "--passphrase-file", str(wrong_file), "--home", str(installation.home)]
+    refused(CliRunner().invoke(app, arguments), 8, "the key broker of 'Hospital'", "--passphrase-file 'Hospital=FILE'")
+
+
+def test_encrypting_says_what_approved_jobs_may_read(installation, app, files, passphrases):
+    """A refresh carries nothing over; nobody but the owner can notice."""
+    arguments = ENCRYPT.format(file=files / "good.csv", **passphrases).split()
+    shut = ["--where", "age>=18", "--column", "id", "--column", "site"]
+    for name, more, said in (("open", [], "all columns; all rows"), ("shut", shut, "id, site; age>=18")):
+        named = [name if each == "fresh" else each for each in arguments]
+        result = CliRunner().invoke(app, [*named, *more, "--home", str(installation.home)])
+        assert said in " ".join(result.stderr.split())
 
 
 @pytest.mark.usefixtures("untouched")
