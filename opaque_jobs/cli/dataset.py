@@ -84,7 +84,7 @@ def encrypt(
 ) -> None:
     """Encrypt a file and register it. The key goes to your organisation's broker, which must be running.
 
-    What --column and --where allow only you and your broker know.
+    Only you and your broker know what --column and --where allow.
 
     Example: opaque-jobs dataset encrypt visits.csv --name visits --where "age >= 18" --as alice
     """

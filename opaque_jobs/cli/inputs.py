@@ -11,7 +11,7 @@ __all__ = ["DECLARATION_HELP", "parse_declarations", "parse_values"]
 
 DECLARATION_HELP: Final = (
     "Input variable as NAME:TYPE[=DEFAULT]; TYPE is string, integer, float, boolean, datetime or dataset. "
-    "Without a default it is required. Repeatable."
+    "Without a default it is required. SQL says :NAME, Python params['NAME']. Repeatable."
 )
 
 

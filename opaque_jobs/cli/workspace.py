@@ -84,7 +84,7 @@ def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
 
     Your own first acceptance and everybody's after a change: who is in it, with which keys, who may run jobs and whose approvals
     they need is what you sign. Look at it first with 'opaque-jobs workspace show', and compare the digest and the key ids that
-    it prints with the other members on another way, such as the telephone: of a first list, nothing but your own organisation's
+    it prints with the other members by another way, such as the telephone: of a first list, nothing but your own organisation's
     keys is compared here. Keys that changed are accepted only if the key before signed for them, or the organisation; both are
     shown.
     """

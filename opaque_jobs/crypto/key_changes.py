@@ -159,7 +159,7 @@ def explained_changes(before: Roster, proposed: Roster, signed: Iterable[SignedC
 def _unexplained(name: str) -> TrustError:
     return TrustError(
         f"the waiting member list changes a key of '{name}', and nobody signed for it who may",
-        hint="do not accept it: ask them on another way, then 'opaque-jobs workspace cancel'",
+        hint="do not accept it: ask them by another way, then 'opaque-jobs workspace cancel'",
     )
 
 

@@ -49,7 +49,7 @@ class RerunTerms:
         if self.max_runs < 1 or self.min_interval_s < 0:
             raise InvalidInputError("the rerun terms need at least one run and no negative interval", hint="see --max-runs")
         if self.max_runs > 1 and end is None:
-            raise InvalidInputError("rerun terms need a last day", hint="give --until")
+            raise InvalidInputError("more than one run, or reruns, need a last day", hint="give --until YYYY-MM-DD")
         if start and end and start >= end:
             raise InvalidInputError("the rerun terms end before they start", hint="swap the dates")
         if (self.schedule is not None or self.follows) and self.max_runs == 1:
