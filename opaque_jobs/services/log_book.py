@@ -134,8 +134,8 @@ def prove(context: Context, session: Session, workspace_id: str, *, statements: 
     )
 
 
-def page_after(context: Context, session: Session, workspace_id: str, first: int) -> LogPage | None:
-    """Give the entries from an index on, as many as go into a page; None if there are none.
+def page_after(context: Context, session: Session, workspace_id: str, first: int, *, count: int = PAGE_ENTRIES) -> LogPage | None:
+    """Give the entries from an index on, as many as go into a page but no more than `count`; None if there are none.
 
     Raises:
         ConfigurationError: The log's key is not on this machine.
@@ -143,7 +143,7 @@ def page_after(context: Context, session: Session, workspace_id: str, first: int
     signer = _required_signer(context, session)
     entries: list[LoggedEntry] = []
     room = PAGE_BYTES
-    for record in rows.entries(session, workspace_id, first=first, count=PAGE_ENTRIES):
+    for record in rows.entries(session, workspace_id, first=first, count=count):
         room -= len(record.document or b"")
         if entries and room < 0:
             break

@@ -15,9 +15,12 @@ from typing import Any, Self
 
 import uvicorn
 from consortium import Consortium
+from starlette.responses import Response
 
 from opaque_jobs.broker.app import create_app
+from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import BrokerConfig, config_path
+from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.statements import accept_deposit
 from opaque_jobs.crypto.consent import sign_manifest
@@ -32,7 +35,9 @@ from opaque_jobs.enclave.agent.admission import Admission, AdmissionError, admit
 from opaque_jobs.enclave.agent.attestation import Brokers
 from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
+from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import RunOutcome, execute
+from opaque_jobs.services.log_book import page_after
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -112,12 +117,15 @@ class BrokerHouse:
 
     Args:
         folder: Where the brokers' own folders lie.
+
+    Whoever carries messages cannot bring the log to those in `deaf`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.brokers: dict[str, Broker] = {}
         self.addresses: dict[str, str] = {}
+        self.deaf: set[str] = set()
         self._apps: dict[str, Any] = {}
         self._servers: list[tuple[uvicorn.Server, threading.Thread]] = []
 
@@ -174,6 +182,26 @@ class BrokerHouse:
         body = {"deposit": envelope.decode(), "manifest": sign_manifest(manifest, person.key).decode()}
         accept_deposit(self.brokers[home], canonical_bytes(body))
 
+    def tell(self, name: str, cast: Consortium, words: dict[str, Any]) -> bool:
+        """Tell a broker what people signed; gives whether it believes that."""
+        key = cast.organisations[name].signing.public
+        with BrokerClient(self.addresses[name]) as client:
+            try:
+                client.push(key=key, **words)
+            except TrustError:
+                return False
+        return True
+
+    def carry(self, name: str, cast: Consortium, *, entries: int, pages: int) -> None:
+        """Bring a broker some pages of the log with a few entries each, and perhaps not all."""
+        broker, context = self.brokers[name], cast.services.context
+        for _ in range(pages):
+            first = followed_to(broker, cast.workspace_id)
+            with context.store.read() as session:
+                page = page_after(context, session, cast.workspace_id, first, count=entries)
+            if page is not None:
+                accept_page(broker, page.to_bytes())
+
     def _serve(self, name: str) -> None:
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
@@ -181,7 +209,8 @@ class BrokerHouse:
         self.addresses[name] = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
         async def current(scope: Any, receive: Any, send: Any) -> None:
-            await self._apps[name](scope, receive, send)
+            kept_back = name in self.deaf and scope["path"].startswith("/opaque/v1/logs")
+            await (Response(status_code=403) if kept_back else self._apps[name])(scope, receive, send)
 
         config = uvicorn.Config(current, log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
