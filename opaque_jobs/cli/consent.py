@@ -41,7 +41,7 @@ def withdraw(
         actor = in_force(opened, actor, found.workspace_id)
         view = withdraw_consent(opened, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
         if view is None:
-            stderr().print("every broker was told; the metadata database does not know this job")
+            stderr().print("every broker was told; the metadata database does not show this job")
             print_record({"job_id": job_id, "status": "withdrawn"}, as_json=common().json, title="consent withdrawn")
             return
         names = {entry.id: entry.name for entry in opened.workspaces.members()}

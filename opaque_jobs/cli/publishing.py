@@ -11,13 +11,14 @@ from pathlib import Path
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.cli.brokers import check_answers, push
 from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
+from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy, RowCondition, Source, TestDataKind
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
-from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services import Services
 from opaque_jobs.services.dataset_files import encrypt_file
@@ -200,18 +201,13 @@ def attach_made_test_data(
         raise
 
 
-def _signed_sharing(
-    opened: Services, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str, shared: bool
-) -> bytes:
-    opened.datasets.check_sharing(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, shared=shared)
-    roster = opened.workspaces.show(workspace_id, actor=member.id).roster
-    genesis = roster.genesis_digest if roster else ""
+def _signed_sharing(member: MemberEntry, signer: Signer, *, dataset_id: str, roster: Roster, shared: bool) -> bytes:
     sharing = Sharing(
         v=1,
         dataset_id=dataset_id,
         organisation_id=member.organisation_id,
-        workspace_id=workspace_id,
-        workspace_genesis=genesis,
+        workspace_id=roster.workspace_id,
+        workspace_genesis=roster.genesis_digest,
         shared=shared,
         issued_at=datetime.now(UTC).isoformat(),
     )
@@ -228,13 +224,15 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
     """
     owner = compared_organisation(opened, member)
     check_answers(owner.broker_address, owner.entry.id)
-    statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
+    opened.datasets.check_sharing(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
+    known = list_for_brokers(opened, member, workspace_id)
+    roster = parse_roster(known.roster)
+    statement = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=True)
     view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     try:
-        known = opened.workspaces.broker_push(workspace_id, actor=member.id)
         push(known, owner, sharings=[statement], only=owner.entry.id)
     except BaseException:
-        undo = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
+        undo = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=False)
         opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=undo)
         raise
     return view
@@ -245,18 +243,22 @@ def unshare_dataset(
 ) -> tuple[str, ...]:
     """Take a data set back: the own broker first, so that no key leaves any more, then everywhere.
 
+    The broker is told whatever the database says of the data set, and without a member list: neither can keep it from knowing.
+
     Returns:
         Ids of the runs that were closed by it.
 
     Raises:
         ConfigurationError: The own broker does not answer. It is taken back everywhere else.
-        DeniedError: The member is not of the owner.
+        ConflictError: The database says that it is not shared there; the broker was told all the same.
+        DeniedError: It says that the member is not of the owner; likewise.
     """
     owner = pinned_organisation(opened.context.settings, member)
-    statement = _signed_sharing(opened, member, signer, dataset_id=dataset_id, workspace_id=workspace_id, shared=False)
+    roster = parse_roster(list_for_brokers(opened, member, workspace_id).roster)
+    statement = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=False)
     try:
-        known = opened.workspaces.broker_push(workspace_id, actor=member.id)
-        push(known, owner, sharings=[statement], only=owner.entry.id)
+        with BrokerClient(owner.broker_address) as client:
+            client.push(key=owner.broker_key, roster=None, sharings=[statement])
     finally:
         closed = opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     return closed

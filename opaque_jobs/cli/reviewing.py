@@ -1,19 +1,22 @@
 """Votes as a member gives them: the exact document is read, checked to be the one asked about, and signed with the own key."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.log_heads import verified_head
-from opaque_jobs.cli.own_consent import remember
-from opaque_jobs.cli.withdrawing import taken_back
+from opaque_jobs.cli.own_consent import consents, remember
+from opaque_jobs.cli.signed_list import signed_list
+from opaque_jobs.cli.withdrawing import shown_revisions, taken_back, to_take_back
 from opaque_jobs.crypto.consent import consent_refusals, sign_vote
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.job import parse_job_spec
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JobEvent, JobStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConflictError
+from opaque_jobs.errors import ConflictError, OpaqueJobsError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import JobView, ReviewView
 
@@ -49,7 +52,7 @@ def submit_job(
         test_run_id=test_run_id,
         no_test_reason=no_test_reason,
     )
-    _end_earlier_revisions(opened, author, signer, view)
+    _end_earlier_revisions(opened, author, signer, view, spec)
     return view
 
 
@@ -93,7 +96,7 @@ def cast_vote(
             return opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)
     remember(opened.context.settings, member, [spec], withdrawal=None)
     view = opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment)
-    _end_earlier_revisions(opened, member, signer, view)
+    _end_earlier_revisions(opened, member, signer, view, spec)
     return view
 
 
@@ -106,9 +109,19 @@ def cancel_review(opened: Services, author: MemberEntry, signer: Signer, job_id:
         ConfigurationError: A broker cannot be reached; the rest is done all the same.
     """
     opened.jobs.check_event(job_id, JobEvent.CANCEL_REVIEW, actor=author.id)
-    spec = parse_job_spec(opened.reviews.status(job_id, actor=author.id).spec_bytes)
-    with taken_back(opened, author, signer, [spec]) as (withdrawal,):
-        return opened.reviews.cancel_review(actor=author.id, job_id=job_id, withdrawal=withdrawal)
+    # What this author submitted last is what is under review, whichever document the database shows and calls so.
+    own = [each for each in consents(opened.context.settings, author) if each.job.job_id == job_id and not each.withdrawal]
+    shown = shown_revisions(opened, author, job_id)
+    ending = {each.digest for each in (*(each.job for each in own[-1:]), *shown[-1:])}
+    jobs = to_take_back(opened, author, job_id, staying=_accepted(opened, author, job_id) - ending)
+    if not jobs:
+        raise ConflictError("nothing of this job that can be taken back is shown", hint="see 'opaque-jobs job show'")
+    last = (shown or jobs)[-1]
+    with taken_back(opened, author, signer, jobs) as envelopes:
+        withdrawals = dict(zip(jobs, envelopes, strict=True))
+        view = opened.reviews.cancel_review(actor=author.id, job_id=job_id, withdrawal=withdrawals[last])
+        _record(opened, job_id, [withdrawals[each] for each in shown if each in withdrawals and each != last])
+        return view
 
 
 def revise_job(opened: Services, author: MemberEntry, signer: Signer, job_id: str) -> JobView:
@@ -122,23 +135,41 @@ def revise_job(opened: Services, author: MemberEntry, signer: Signer, job_id: st
         ConfigurationError: A broker cannot be reached; the rest is done all the same.
     """
     opened.jobs.check_event(job_id, JobEvent.REVISE, actor=author.id)
-    last = opened.jobs.show(job_id, actor=author.id).revisions[-1]
-    spec = parse_job_spec(last.spec_bytes)
-    if not consent_refusals(opened.reviews.bundle(job_id, last.revision), spec):
+    jobs = to_take_back(opened, author, job_id, staying=_accepted(opened, author, job_id))
+    if not jobs:
         return opened.jobs.revise(actor=author.id, job_id=job_id)
-    with taken_back(opened, author, signer, [spec]) as (withdrawal,):
-        opened.reviews.withdraw(job_id=job_id, envelope=withdrawal)
+    shown = shown_revisions(opened, author, job_id)
+    with taken_back(opened, author, signer, jobs) as envelopes:
+        _record(opened, job_id, [envelope for job, envelope in zip(jobs, envelopes, strict=True) if job in shown])
         return opened.jobs.revise(actor=author.id, job_id=job_id)
 
 
-def _end_earlier_revisions(opened: Services, member: MemberEntry, signer: Signer, view: ReviewView) -> None:
-    """Take consent to the revisions before an accepted one back: it takes their place, also where somebody writes otherwise."""
+def _end_earlier_revisions(opened: Services, member: MemberEntry, signer: Signer, view: ReviewView, spec: JobSpec) -> None:
+    """Take consent to all other revisions back once one is accepted: it takes their place, also where somebody writes otherwise.
+
+    Those are what this member's own client signed, and what the database shows of this epoch.
+    """
     if view.status is not JobStatus.ACCEPTED:
         return
-    present = parse_job_spec(view.spec_bytes)
-    before = [parse_job_spec(each.spec_bytes) for each in opened.jobs.show(view.job_id, actor=member.id).revisions]
-    earlier = [each for each in before if each.revision < present.revision and each.epoch == present.epoch]
-    if earlier:
-        with taken_back(opened, member, signer, earlier) as envelopes:
-            for envelope in envelopes:
-                opened.reviews.withdraw(job_id=view.job_id, envelope=envelope)
+    shown = shown_revisions(opened, member, spec.job_id, epoch=spec.epoch)
+    jobs = to_take_back(opened, member, spec.job_id, shown=shown, staying={spec.digest})
+    if jobs:
+        with taken_back(opened, member, signer, jobs) as envelopes:
+            _record(opened, spec.job_id, [envelope for job, envelope in zip(jobs, envelopes, strict=True) if job in shown])
+
+
+def _record(opened: Services, job_id: str, envelopes: Iterable[bytes]) -> None:
+    for envelope in envelopes:
+        opened.reviews.withdraw(job_id=job_id, envelope=envelope)
+
+
+def _accepted(opened: Services, member: MemberEntry, job_id: str) -> set[str]:
+    """Give the digest of the newest revision that votes prove to be accepted, by a member list that this member signed."""
+    for each in reversed(opened.jobs.show(job_id, actor=member.id).revisions):
+        with suppress(OpaqueJobsError):
+            spec, bundle = parse_job_spec(each.spec_bytes), opened.reviews.bundle(job_id, each.revision)
+            signed = [text.encode() for text in bundle.acceptances]
+            signed_list(opened.context.settings, member, bundle.roster.encode(), signed)
+            if spec.job_id == job_id and not consent_refusals(bundle, spec):
+                return {spec.digest}
+    return set()

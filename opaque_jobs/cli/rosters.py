@@ -6,6 +6,7 @@ from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.own_lists import last_signed, remember_list
 from opaque_jobs.cli.own_organisation import check_own_entry, compared_organisation
 from opaque_jobs.cli.session import own_key_ids
+from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer
@@ -22,11 +23,17 @@ __all__ = ["accept_roster", "changed_keys", "in_force", "waiting"]
 def in_force(opened: Services, member: MemberEntry, workspace_id: str) -> MemberEntry:
     """Give a member with the key by which a workspace knows them now; theirs as registered while it is pending.
 
+    A list that the database hides is the one that this member's client kept.
+
     Raises:
         NotFoundError: No such workspace, or they are not in it.
+        TrustError: Another workspace's list is shown, and none is kept.
     """
-    roster = opened.workspaces.show(workspace_id, actor=member.id).roster
-    return roster.member(member.id) if roster and member.id in {each.id for each in roster.members} else member
+    try:
+        roster = parse_roster(list_for_brokers(opened, member, workspace_id).roster)
+    except ConflictError:
+        return member
+    return roster.member(member.id)
 
 
 def waiting(view: WorkspaceView) -> Roster:
@@ -124,5 +131,5 @@ def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, sign
     remember_list(opened.context.settings, member, roster)
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
     if view.proposal is None:
-        push(opened.workspaces.broker_push(view.id, actor=member.id), own, keys=own_key_ids(opened.context.settings, member))
+        push(list_for_brokers(opened, member, view.id), own, keys=own_key_ids(opened.context.settings, member))
     return view

@@ -7,37 +7,72 @@ files here. Of the own organisation the member knows more than any list says: wh
 import contextlib
 from collections.abc import Iterable
 
+from opaque_jobs.cli.agreed_lists import agreed_list, keep_list
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import InvalidInputError, TrustError
+from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.attesting import believed_keys
-from opaque_jobs.services.views import ReceiptContext
+from opaque_jobs.services.views import BrokerPush, BrokerTarget, ReceiptContext
 from opaque_jobs.settings import Settings
 
-__all__ = ["anchors_in", "known_beforehand", "signed_list"]
+__all__ = ["anchors_in", "known_beforehand", "list_for_brokers", "signed_list"]
 
 
 def signed_list(settings: Settings, member: MemberEntry, data: bytes, acceptances: Iterable[bytes]) -> Roster:
-    """Give a member list after verifying that this member, with a key of this home, and all others signed it.
+    """Give a member list after verifying that this member, with a key of this home, and all others signed it; it is kept.
 
     Raises:
         InvalidInputError: No member list.
         NotFoundError: The member's key file is not here.
         TrustError: Somebody did not sign it, or it names the member by a key that is not theirs.
     """
-    keys, roster = own_key_ids(settings, member), parse_roster(data)
+    keys, roster, signed = own_key_ids(settings, member), parse_roster(data), tuple(acceptances)
     mine = [each.key_id for each in roster.members if each.id == member.id]
-    if roster_refusals(roster, acceptances) or not keys.intersection(mine):
+    if roster_refusals(roster, signed) or not keys.intersection(mine):
         raise TrustError(
             "the member list is not one that you and all its members signed",
             hint="rely on nothing that it says: was the database changed? compare with 'opaque-jobs workspace show'",
         )
+    keep_list(settings, member, roster, signed)
     return roster
+
+
+def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -> BrokerPush:
+    """Give the member list in force, for brokers: as shown, or as kept here where none, another or an older is shown.
+
+    A list that this member did not sign is given where none is kept: the own broker, which knows them, decides about it.
+
+    Raises:
+        ConflictError: The workspace is pending.
+        NotFoundError: None is shown that names the member, and none is kept.
+        TrustError: What is shown is another workspace's, and none is kept.
+    """
+    settings = opened.context.settings
+    kept = agreed_list(settings, member, workspace_id)
+    try:
+        shown = opened.workspaces.broker_push(workspace_id, actor=member.id)
+        _check_asked_for(parse_roster(shown.roster), workspace_id)
+        if kept is None:
+            with contextlib.suppress(OpaqueJobsError):
+                signed_list(settings, member, shown.roster, shown.acceptances)
+            return shown
+        if signed_list(settings, member, shown.roster, shown.acceptances).epoch >= kept.roster.epoch:
+            return shown
+    except OpaqueJobsError:
+        if kept is None:
+            raise
+    return BrokerPush(
+        targets=_targets(opened),
+        roster=kept.text.encode(),
+        acceptances=tuple(each.encode() for each in kept.acceptances),
+        earlier=(),
+        withdrawals=(),
+    )
 
 
 def anchors_in(settings: Settings, member: MemberEntry, roster: Roster) -> ReceiptTrust:
@@ -73,3 +108,17 @@ def known_beforehand(opened: Services, member: MemberEntry, context: ReceiptCont
     job_id = opened.runs.show(context.run_id, actor=member.id).job_id
     now = opened.workspaces.broker_push(opened.jobs.show(job_id, actor=member.id).workspace_id, actor=member.id)
     return anchors_in(settings, member, signed_list(settings, member, now.roster, now.acceptances))
+
+
+def _check_asked_for(roster: Roster, workspace_id: str) -> None:
+    if roster.workspace_id != workspace_id:
+        raise TrustError("another workspace's member list is shown for this one", hint="was the database changed?")
+
+
+def _targets(opened: Services) -> tuple[BrokerTarget, ...]:
+    """Give where brokers answer; nowhere where the database does not say: the own one is reached all the same."""
+    try:
+        known = opened.workspaces.organisations()
+    except OpaqueJobsError:
+        return ()
+    return tuple(BrokerTarget(organisation_id=each.entry.id, address=each.broker_address) for each in known)

@@ -3,26 +3,27 @@
 Nothing here waits for the database: who can write it could deny a withdrawal, and what decides is what brokers know.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.own_consent import OwnConsent, consents, remember
 from opaque_jobs.cli.own_organisation import pinned_organisation
-from opaque_jobs.cli.session import own_key_ids
+from opaque_jobs.cli.session import own_key_ids, present_key_id
+from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.crypto.consent import sign_withdrawal, verify_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.signing import claimed_key_id
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import NotFoundError, OpaqueJobsError
+from opaque_jobs.errors import InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import ReviewView
 
-__all__ = ["taken_back", "tell_withdrawals", "withdraw_consent"]
+__all__ = ["shown_revisions", "taken_back", "tell_withdrawals", "to_take_back", "withdraw_consent"]
 
 
 def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView | None:
@@ -31,22 +32,41 @@ def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_
     Revisions that the database does not show any more are withdrawn too, if this member's client signed them.
 
     Returns:
-        The review of its last revision; None where the database does not know the job, and brokers alone were told.
+        The review of its last revision; None where the database does not show one; brokers were told all the same.
 
     Raises:
         NotFoundError: Neither the database nor this member's client knows a revision of such a job.
         ConfigurationError: A broker cannot be reached; the withdrawal is recorded all the same.
     """
-    shown = _shown(opened, member, job_id)
-    own = [each.job for each in consents(opened.context.settings, member) if each.job.job_id == job_id]
-    jobs = list(dict.fromkeys([*own, *shown]))
+    shown, jobs = shown_revisions(opened, member, job_id), to_take_back(opened, member, job_id)
     if not jobs:
         raise NotFoundError("nothing of such a job was ever submitted for review", hint="see 'opaque-jobs job list'")
     with taken_back(opened, member, signer, jobs) as envelopes:
         for job, envelope in zip(jobs, envelopes, strict=True):
             if job in shown:
                 opened.reviews.withdraw(job_id=job_id, envelope=envelope)
-        return opened.reviews.status(job_id, actor=member.id) if shown else None
+        try:
+            return opened.reviews.status(job_id, actor=member.id) if shown else None
+        except InvalidInputError:
+            return None
+
+
+def to_take_back(
+    opened: Services, member: MemberEntry, job_id: str, *, shown: Iterable[NamedJob] | None = None, staying: Collection[str] = ()
+) -> list[NamedJob]:
+    """Give the documents of a job that this member's client signed, and those that the database shows, oldest first.
+
+    Args:
+        opened: The services.
+        member: Whose consent.
+        job_id: The job.
+        shown: Of those that the database shows, these; None for all.
+        staying: Digests of those to which consent stays.
+    """
+    own = [each.job for each in consents(opened.context.settings, member) if each.job.job_id == job_id]
+    found = [*own, *(shown_revisions(opened, member, job_id) if shown is None else shown)]
+    # Brokers learn withdrawals beside the list of one workspace: what the database calls another's would keep the rest from them.
+    return [each for each in dict.fromkeys(found) if each.workspace_id == found[0].workspace_id and each.digest not in staying]
 
 
 def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
@@ -54,14 +74,23 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
 
     Raises:
         ConfigurationError: A broker cannot be reached; the others have been told.
-        TrustError: One does not believe it; the others have been told.
+        TrustError: One does not believe it; the others have been told. Or a withdrawal that this member signed was left out.
     """
     settings = opened.context.settings
-    known = opened.workspaces.broker_push(workspace_id, actor=member.id)
+    known = list_for_brokers(opened, member, workspace_id)
     roster = parse_roster(known.roster)
-    own = [each.withdrawal.encode() for each in consents(settings, member) if each.withdrawal and _holds(each, roster)]
+    kept = [each for each in consents(settings, member) if each.withdrawal and each.job.workspace_id == workspace_id]
+    own = [each.withdrawal.encode() for each in kept if each.withdrawal and _holds(each, roster)]
     told = replace(known, withdrawals=tuple(dict.fromkeys([*own, *known.withdrawals])))
     push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
+    # What a former key signed is of an earlier member list, in which nothing runs any more.
+    present = {present_key_id(settings, member.name), *(each.key_id for each in roster.members if each.id == member.id)}
+    signers = {claimed_key_id(each.withdrawal.encode()) for each in kept if each.withdrawal and not _holds(each, roster)}
+    if not present.isdisjoint(signers):
+        raise TrustError(
+            "a withdrawal that you signed does not hold beside the member list, and was told to nobody",
+            hint="was the database changed? 'opaque-jobs consent withdraw' signs it again",
+        )
 
 
 @contextmanager
@@ -88,7 +117,7 @@ def taken_back(
         envelopes.append(envelope)
     problem: OpaqueJobsError | None = None
     try:
-        known = opened.workspaces.broker_push(jobs[0].workspace_id, actor=member.id)
+        known = list_for_brokers(opened, member, jobs[0].workspace_id)
         told = replace(known, withdrawals=tuple(envelopes))
         push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
     except OpaqueJobsError as error:
@@ -98,16 +127,22 @@ def taken_back(
         raise problem
 
 
-def _shown(opened: Services, member: MemberEntry, job_id: str) -> list[NamedJob]:
-    """Give the revisions that the database shows of a job and that are its own; none where it does not know the job."""
+def shown_revisions(opened: Services, member: MemberEntry, job_id: str, *, epoch: int | None = None) -> list[NamedJob]:
+    """Give the revisions that the database shows of a job and that are its own, of one epoch or of all; none if it knows no job.
+
+    What is no job document is left out: one such row would keep consent to the others from being taken back.
+    """
     try:
-        revisions = opened.jobs.show(job_id, actor=member.id).revisions
-    except NotFoundError:
+        shown = opened.jobs.show(job_id, actor=member.id)
+    except OpaqueJobsError:
         return []
-    specs = [parse_job_spec(each.spec_bytes) for each in revisions]
-    return [
-        NamedJob(workspace_id=each.workspace_id, job_id=job_id, digest=each.digest) for each in specs if each.job_id == job_id
-    ]
+    found = []
+    for each in shown.revisions:
+        with suppress(OpaqueJobsError):
+            spec = parse_job_spec(each.spec_bytes)
+            if (spec.job_id, spec.workspace_id) == (job_id, shown.workspace_id) and epoch in (None, spec.epoch):
+                found.append(NamedJob(workspace_id=spec.workspace_id, job_id=job_id, digest=spec.digest))
+    return found
 
 
 def _holds(consent: OwnConsent, roster: Roster) -> bool:

@@ -1,0 +1,208 @@
+"""The database hides, plants and swaps rows, so that what is taken back would be nowhere: the member's client knows better."""
+
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from broker_house import BrokerHouse, fast_folder
+from consortium import open_consortium
+
+from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.own_organisation import pinned_organisation
+from opaque_jobs.cli.publishing import unshare_dataset
+from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job, submit_job
+from opaque_jobs.cli.rosters import in_force
+from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.domain.review import Decision
+from opaque_jobs.errors import ConfigurationError, OpaqueJobsError, TrustError
+from tests.security.consent.test_taking_back import NOBODY, Desk
+
+
+class Lying(Desk):
+    """A desk whose database somebody else writes."""
+
+    def run(self, statement: str, *values: object) -> None:
+        with closing(sqlite3.connect(self.cast.home / "opaque-jobs.db")) as database, database:
+            database.execute(statement, values)
+
+    def signed(self) -> str:
+        """A job that its author submitted with their own client."""
+        job = self.cast.make_job().id
+        submit_job(*self.who("anna"), job, test_run_id=None, no_test_reason="tested elsewhere")
+        return job
+
+    def approved(self, job: str, *names: str) -> str:
+        for name in names:
+            cast_vote(*self.who(name), job, decision=Decision.APPROVE)
+        return self.digest(job)
+
+    def known(self, *names: str) -> None:
+        """These members' clients saw the list in force."""
+        for name in names:
+            in_force(self.cast.services, self.cast.people[name].entry, self.cast.workspace_id)
+
+    def shared(self) -> set[str]:
+        genesis = self.first.genesis_digest
+        with self.house.brokers["hospital"].store.transaction() as memory:
+            return memory.shared(self.cast.workspace_id, genesis)
+
+    def share(self) -> None:
+        opened, anna, _ = self.who("anna")
+        self.first = opened.workspaces.show(self.cast.workspace_id, actor=anna.id).roster
+        told = opened.workspaces.broker_push(self.cast.workspace_id, actor=anna.id)
+        own = pinned_organisation(opened.context.settings, anna)
+        push(told, own, sharings=[self.cast.sharing("ds-patients", "anna")], only=own.entry.id)
+        assert self.shared() == {"ds-patients"}
+
+
+@pytest.fixture
+def desk():
+    folder = fast_folder("opaque-jobs-lies-")
+    cast = open_consortium(folder / "home")
+    cast.services.context.settings.prepare()
+    cast.clock.moment = datetime.now(UTC)
+    cast.settle_in()
+    try:
+        with BrokerHouse(folder / "brokers") as house:
+            house.open(cast)
+            made = Lying(cast, house)
+            made.pin()
+            yield made
+    finally:
+        cast.services.close()
+        shutil.rmtree(folder)
+
+
+def test_cancel_takes_back_what_the_author_signed_whatever_document_is_shown(desk):
+    job = desk.signed()
+    true = desk.cast.spec(job)
+    other = replace(true, name="Another")
+    desk.run("UPDATE revisions SET spec = ?, digest = ? WHERE job_id = ?", other.to_bytes(), other.digest, job)
+    cancel_review(*desk.who("anna"), job)
+    assert (desk.told(true.digest), desk.told(other.digest)) == ([1, 1], [1, 1])
+    assert desk.kept("anna")[true.digest]
+
+
+def test_cancel_takes_back_the_revision_under_review_and_leaves_the_accepted_one(desk):
+    job = desk.signed()
+    first = desk.approved(job, "ben", "lea")
+    revise_job(*desk.who("anna"), job)
+    submit_job(*desk.who("anna"), job, test_run_id=None, no_test_reason="tested elsewhere")
+    second = desk.digest(job)
+    cancel_review(*desk.who("anna"), job)
+    assert (desk.told(first), desk.told(second)) == ([0, 0], [1, 1])
+
+
+def test_cancel_takes_back_what_was_submitted_last_though_its_votes_were_held_back_until_then(desk):
+    job = desk.signed()
+    digest = desk.approved(job, "ben", "lea")
+    desk.run("UPDATE jobs SET status = 'under_review' WHERE id = ?", job)
+    desk.run("UPDATE revisions SET status = 'under_review' WHERE job_id = ?", job)
+    cancel_review(*desk.who("anna"), job)
+    assert desk.told(digest) == [1, 1]
+
+
+def test_revise_takes_back_what_the_author_signed_and_the_database_hides(desk):
+    job = desk.signed()
+    first = desk.approved(job, "ben", "lea")
+    revise_job(*desk.who("anna"), job)
+    submit_job(*desk.who("anna"), job, test_run_id=None, no_test_reason="tested elsewhere")
+    second = desk.digest(job)
+    for table in ("revision_datasets", "votes", "revisions"):
+        desk.run(f"DELETE FROM {table} WHERE revision = 2")  # noqa: S608
+    desk.run("UPDATE jobs SET status = 'expired' WHERE id = ?", job)
+    revise_job(*desk.who("anna"), job)
+    assert (desk.told(first), desk.told(second)) == ([0, 0], [1, 1])
+
+
+def test_revision_before_is_taken_back_once_another_is_accepted_though_the_database_hides_it(desk):
+    job = desk.signed()
+    first = desk.approved(job, "ben", "lea")
+    revise_job(*desk.who("anna"), job)
+    submit_job(*desk.who("anna"), job, test_run_id=None, no_test_reason="tested elsewhere")
+    desk.approved(job, "ben")
+    for table in ("revision_datasets", "votes", "revisions"):
+        desk.run(f"DELETE FROM {table} WHERE revision = 1")  # noqa: S608
+    second = desk.approved(job, "lea")
+    assert (desk.told(first), desk.told(second)) == ([1, 1], [0, 0])
+
+
+@pytest.mark.parametrize("nonsense", [False, True])
+def test_planted_revision_keeps_no_withdrawal_from_brokers(desk, nonsense):
+    job = desk.cast.accepted_job().id
+    true = desk.cast.spec(job)
+    planted = replace(true, revision=2, workspace_id="ws-elsewhere")
+    rest = "roster_digest, submitted_at, decided_at, deadline, test_run_id, no_test_reason FROM revisions WHERE job_id = ?"
+    desk.run(
+        f"INSERT INTO revisions SELECT job_id, 2, status, version, ?, ?, {rest}",
+        planted.digest,
+        b"{}" if nonsense else planted.to_bytes(),
+        job,
+    )
+    withdraw_consent(*desk.who("lea"), job)
+    assert desk.told(true.digest) == [1, 1]
+
+
+HIDDEN = ("DELETE FROM roster_members", "UPDATE rosters SET state = 'past'")
+NONSENSE = ("UPDATE rosters SET body = X'7B7D'",)
+
+
+@pytest.mark.parametrize("lies", [HIDDEN, NONSENSE], ids=["hidden", "nonsense"])
+def test_member_list_that_is_hidden_or_nonsense_keeps_no_withdrawal_from_brokers(desk, lies):
+    job = desk.signed()
+    digest = desk.approved(job, "ben", "lea")
+    desk.known("lea")
+    desk.sql(*lies)
+    opened, lea, key = desk.who("lea")
+    member = in_force(opened, lea, desk.cast.workspace_id)
+    assert member == lea
+    with suppress(OpaqueJobsError):  # it cannot be recorded there
+        withdraw_consent(opened, member, key, job)
+    assert desk.told(digest) == [1, 1]
+
+
+def test_brokers_are_told_beside_the_last_list_that_was_signed_where_another_is_shown(desk):
+    desk.known("lea")
+    other = desk.cast.make_workspace("lea", name="Alone")
+    digest = desk.approved(job := desk.submitted("ben"), "lea")
+    desk.pin(NOBODY)
+    for each in desk.house.addresses:
+        desk.cast.services.workspaces.move_broker(f"org-{each}", broker_address=NOBODY)
+    with pytest.raises(ConfigurationError):
+        withdraw_consent(*desk.who("lea"), job)
+    desk.pin()
+    for each, address in desk.house.addresses.items():
+        desk.cast.services.workspaces.move_broker(f"org-{each}", broker_address=address)
+    swapped = "UPDATE rosters SET body = (SELECT body FROM rosters WHERE workspace_id = ?) WHERE workspace_id = ?"
+    desk.run(swapped, other, desk.cast.workspace_id)
+    tell_withdrawals(*desk.who("lea")[:2], desk.cast.workspace_id)
+    assert desk.told(digest) == [1, 1]
+
+
+def test_telling_brokers_beside_another_workspaces_list_is_no_success(desk):
+    other = desk.cast.make_workspace("lea", name="Alone")
+    swapped = "UPDATE rosters SET body = (SELECT body FROM rosters WHERE workspace_id = ?) WHERE workspace_id = ?"
+    desk.run(swapped, other, desk.cast.workspace_id)
+    with pytest.raises(TrustError, match="another workspace's member list"):
+        tell_withdrawals(*desk.who("lea")[:2], desk.cast.workspace_id)
+
+
+SHARINGS = {
+    "hidden list": HIDDEN,
+    "nonsense for a list": NONSENSE,
+    "sharing that is not shown": ("DELETE FROM dataset_shares",),
+    "owner who is another": ("UPDATE datasets SET organisation_id = 'org-laboratory'",),
+}
+
+
+@pytest.mark.parametrize("lies", SHARINGS.values(), ids=list(SHARINGS))
+def test_own_broker_learns_that_a_data_set_is_taken_back_whatever_is_shown(desk, lies):
+    desk.share()
+    desk.known("anna")
+    desk.sql(*lies)
+    with pytest.raises(OpaqueJobsError):
+        unshare_dataset(*desk.who("anna"), dataset_id="ds-patients", workspace_id=desk.cast.workspace_id)
+    assert desk.shared() == set()
