@@ -273,6 +273,12 @@ def test_list_that_everybody_signed_and_that_names_another_log_is_found(history,
     found(stored, 5)
 
 
+def test_log_without_a_list_that_anybody_signed_is_found(stored):
+    del stored.entries[stored.first("acceptance") :]
+    stored.sign()
+    found(stored, 5)
+
+
 def test_member_list_that_does_not_name_me_is_found(stored):
     stored.witness = replace(stored.witness, member_id="member-nobody")
     found(stored, 5)
