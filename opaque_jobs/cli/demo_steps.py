@@ -14,6 +14,7 @@ from opaque_jobs.cli.drafting import Wanted, build_draft
 from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
+from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.progress import Step
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
 from opaque_jobs.cli.results import open_real_result, open_test_result
@@ -213,6 +214,7 @@ def draft_job(cast: Cast, job: DemoJob) -> Drafted:
     )
     author = cast.members[job.author]
     view = cast.services.jobs.create_draft(actor=author.id, workspace_id=cast.workspace_id, draft=draft)
+    remember_draft(cast.services.context.settings, author, view, draft)
     return Drafted(job=job, view=view)
 
 

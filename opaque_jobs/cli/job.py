@@ -12,9 +12,11 @@ from opaque_jobs.cli.documents import job_document, review_document, run_documen
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
 from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stderr, stdout
+from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
-from opaque_jobs.cli.reviewing import revise_job, submit_job
+from opaque_jobs.cli.review_page import draft_page, print_page
+from opaque_jobs.cli.reviewing import check_meant, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
@@ -26,7 +28,7 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services import Services
 
 __all__ = ["app"]
@@ -194,6 +196,8 @@ def create(
             view = opened.jobs.edit(actor=actor.id, job_id=find_job(opened, actor, replace).id, draft=draft)
         else:
             view = opened.jobs.create_draft(actor=actor.id, workspace_id=where, draft=draft)
+        if pinned is None:  # a pinned query is the database's word: what it gave is looked at before it is signed
+            remember_draft(opened.context.settings, actor, view, draft)
     found = sql_warnings(draft.code if template is None else None)
     if not view.draft.datasets:
         stderr().print(
@@ -230,27 +234,47 @@ def submit(
     ] = None,
     no_test: Annotated[str | None, typer.Option(metavar="REASON", help="Why there is no test run.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="The review expires after so many days.")] = None,
+    digest: Annotated[str | None, typer.Option("--digest", help="Of a draft not written here: submit only what has it.")] = None,
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Submit a draft for review, with your own signed approval."""
+    """Submit a draft for review, with your own signed approval.
+
+    What you sign is compared with what you drafted here. A draft made elsewhere (a notebook, another home), or one that is not
+    what you drafted, is shown instead; if it is what you mean, submit it with the digest that is printed under it.
+    """
     with services() as opened:
         actor = acting_member(opened, acting)
         found = find_job(opened, actor, job)
         actor, job_id = in_force(opened, actor, found.workspace_id), found.id
         tests = [run.id for run in opened.runs.history(job_id, actor=actor.id) if _is_passed_test(run.kind, run.state)]
+        shown = None if no_test else test_run or next(iter(tests), None)
+        if digest is None:
+            _check_written(opened, actor, job_id, test_run_id=shown, no_test=no_test)
         signer = member_key(opened.context.settings, actor, passphrase_file)
         view = submit_job(
             opened,
             actor,
             signer,
             job_id,
-            test_run_id=None if no_test else test_run or next(iter(tests), None),
+            test_run_id=shown,
             no_test_reason=no_test,
             deadline=datetime.now(UTC) + timedelta(days=days) if days else None,
+            expected_digest=digest,
         )
         names = {entry.id: entry.name for entry in opened.workspaces.members()}
     print_record(review_document(view, names), as_json=common().json, title="under review")
+
+
+def _check_written(opened: Services, actor: MemberEntry, job_id: str, *, test_run_id: str | None, no_test: str | None) -> None:
+    """Check that a draft is what its author wrote here; show it whole if it is not."""
+    spec = opened.jobs.spec_for_submission(job_id, actor=actor.id)
+    try:
+        check_meant(opened, actor, spec, None)
+    except ConflictError:
+        if not common().json:
+            print_page(draft_page(opened, actor, spec, test_run_id=test_run_id, no_test_reason=no_test))
+        raise
 
 
 def _is_passed_test(kind: RunKind, state: RunState) -> bool:

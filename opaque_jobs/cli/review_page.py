@@ -8,7 +8,7 @@ somebody voted, that a test ran and what it gave, and which revision was accepte
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ from opaque_jobs.errors import ConflictError, NotFoundError, OpaqueJobsError, Tr
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import NeededApprovals, ReviewView, RevisionDiff, RunView
 
-__all__ = ["ReviewPage", "print_page", "read_page"]
+__all__ = ["ReviewPage", "draft_page", "print_page", "read_page"]
 
 _TEST_ROWS: Final = 5
 _SHORT: Final = len("sha256:") + 12
@@ -111,13 +111,56 @@ def read_page(opened: Services, actor: MemberEntry, job_id: str) -> ReviewPage:
     review = opened.reviews.status(job_id, actor=actor.id)
     if digest(review.spec_bytes) != review.digest:
         raise TrustError("the job under review has another digest than is written for it", hint="do not vote on it")
+    spec, signed = parse_job_spec(review.spec_bytes), None
+    with contextlib.suppress(OpaqueJobsError):
+        bundle = opened.reviews.bundle(review.job_id, review.revision)
+        signed = bundle.roster.encode(), [each.encode() for each in bundle.acceptances]
+    changes = opened.jobs.diff(job_id, actor=actor.id, revision=review.revision)
+    return _page(opened, actor, review, spec, changes=changes, signed=signed)
+
+
+def draft_page(
+    opened: Services, author: MemberEntry, spec: JobSpec, *, test_run_id: str | None, no_test_reason: str | None
+) -> ReviewPage:
+    """Collect what belongs to a draft that is to be submitted, as reviewers will see it.
+
+    Raises:
+        NotFoundError: The author may not know of it.
+    """
+    review = ReviewView(
+        job_id=spec.job_id,
+        revision=spec.revision,
+        status=JobStatus.DRAFT,
+        digest=spec.digest,
+        spec_bytes=spec.to_bytes(),
+        votes=(),
+        approval_rule=ApprovalRule.UNANIMOUS,
+        still_needed=(),
+        waiting_for=(),
+        deadline=None,
+        test_run_id=test_run_id,
+        no_test_reason=no_test_reason,
+    )
+    told = opened.workspaces.broker_push(spec.workspace_id, actor=author.id)
+    changes = opened.jobs.diff(spec.job_id, actor=author.id)
+    return _page(opened, author, review, spec, changes=changes, signed=(told.roster, told.acceptances))
+
+
+def _page(
+    opened: Services,
+    actor: MemberEntry,
+    review: ReviewView,
+    spec: JobSpec,
+    *,
+    changes: RevisionDiff,
+    signed: tuple[bytes, Sequence[bytes]] | None,
+) -> ReviewPage:
     test = opened.runs.show(review.test_run_id, actor=actor.id) if review.test_run_id else None
-    spec = parse_job_spec(review.spec_bytes)
-    roster = _signed_list(opened, actor, review, spec)
+    roster = _signed_list(opened, actor, spec, *signed) if signed else None
     return ReviewPage(
         review=replace(review, still_needed=_still_needed(review, spec, roster)),
         spec=spec,
-        changes=opened.jobs.diff(job_id, actor=actor.id, revision=review.revision),
+        changes=changes,
         roster=roster,
         manifests=dict(_manifests(opened, actor, spec, roster)),
         test=test,
@@ -125,14 +168,11 @@ def read_page(opened: Services, actor: MemberEntry, job_id: str) -> ReviewPage:
     )
 
 
-def _signed_list(opened: Services, actor: MemberEntry, review: ReviewView, spec: JobSpec) -> Roster | None:
-    try:
-        bundle = opened.reviews.bundle(review.job_id, review.revision)
-        signed = [each.encode() for each in bundle.acceptances]
-        roster = signed_list(opened.context.settings, actor, bundle.roster.encode(), signed)
-    except OpaqueJobsError:
-        return None
-    return roster if roster.digest == spec.roster_digest else None
+def _signed_list(opened: Services, actor: MemberEntry, spec: JobSpec, data: bytes, acceptances: Sequence[bytes]) -> Roster | None:
+    with contextlib.suppress(OpaqueJobsError):
+        roster = signed_list(opened.context.settings, actor, data, acceptances)
+        return roster if roster.digest == spec.roster_digest else None
+    return None
 
 
 def _manifests(
@@ -207,6 +247,8 @@ def print_page(page: ReviewPage) -> None:
     _print_test(page)
     if review.status is JobStatus.UNDER_REVIEW:
         _section(f"approve exactly this: opaque-jobs review approve {review.job_id} --digest {review.digest}")
+    if review.status is JobStatus.DRAFT:
+        _section(f"submit exactly this: opaque-jobs job submit {review.job_id} --digest {review.digest}")
 
 
 def _section(title: str) -> None:

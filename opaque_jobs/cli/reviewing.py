@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from opaque_jobs.cli.log_heads import verified_head
 from opaque_jobs.cli.own_consent import consents, remember
+from opaque_jobs.cli.own_drafts import is_own_draft
 from opaque_jobs.cli.signed_list import signed_list
 from opaque_jobs.cli.withdrawing import shown_revisions, taken_back, to_take_back
 from opaque_jobs.crypto.consent import consent_refusals, sign_vote
@@ -20,7 +21,7 @@ from opaque_jobs.errors import ConflictError, OpaqueJobsError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import JobView, ReviewView
 
-__all__ = ["cancel_review", "cast_vote", "revise_job", "submit_job"]
+__all__ = ["cancel_review", "cast_vote", "check_meant", "revise_job", "submit_job"]
 
 
 def submit_job(
@@ -32,14 +33,26 @@ def submit_job(
     test_run_id: str | None,
     no_test_reason: str | None = None,
     deadline: datetime | None = None,
+    expected_digest: str | None = None,
 ) -> ReviewView:
     """Submit a draft with its author's own approval; everybody signs its deadline too.
 
+    Args:
+        opened: The services.
+        author: Who wrote it.
+        signer: Their key.
+        job_id: The job.
+        test_run_id: Its test run that reviewers see.
+        no_test_reason: Why there is none.
+        deadline: When the review expires.
+        expected_digest: The job digest that the author has seen; None for a draft that this client wrote, and remembers.
+
     Raises:
-        ConflictError: It is not a draft, or something that it depends on changed meanwhile.
+        ConflictError: It is not a draft, not the one that the author wrote or has seen, or something that it depends on changed.
         InvalidInputError: The draft is not complete, or there is neither a test run nor a reason for none.
     """
     spec = opened.jobs.spec_for_submission(job_id, actor=author.id)
+    check_meant(opened, author, spec, expected_digest)
     spec = replace(spec, review_until=None if deadline is None else deadline.astimezone(UTC).isoformat())
     opened.reviews.check_submission(spec, test_run_id=test_run_id, no_test_reason=no_test_reason)
     seen = verified_head(opened, author, spec.workspace_id).seen
@@ -54,6 +67,24 @@ def submit_job(
     )
     _end_earlier_revisions(opened, author, signer, view, spec)
     return view
+
+
+def check_meant(opened: Services, author: MemberEntry, spec: JobSpec, expected_digest: str | None) -> None:
+    """Check that a document is what its author wrote with this client, or what they have seen.
+
+    Raises:
+        ConflictError: It is neither.
+    """
+    if expected_digest is None:
+        draft = opened.jobs.show(spec.job_id, actor=author.id).draft
+        meant = is_own_draft(opened.context.settings, author, spec, draft)
+    else:
+        meant = expected_digest == spec.digest
+    if not meant or spec.author_id != author.id:
+        raise ConflictError(
+            "this draft is not what you wrote here, or not what you looked at",
+            hint="read all of it ('opaque-jobs job submit' shows it); if it is what you mean, submit it with its --digest",
+        )
 
 
 def cast_vote(

@@ -20,6 +20,7 @@ from opaque_jobs.cli.demo_steps import _free_ports
 from opaque_jobs.cli.drafting import Wanted, build_draft
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
+from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster
@@ -150,7 +151,9 @@ class Installation:
             spark_conf={},
         )  # fmt: skip
         author, signer = self.author, self.signers[self.author.name]
-        job = self.services.jobs.create_draft(actor=author.id, workspace_id=self.workspace_id, draft=build_draft(wanted))
+        draft = build_draft(wanted)
+        job = self.services.jobs.create_draft(actor=author.id, workspace_id=self.workspace_id, draft=draft)
+        remember_draft(self.settings, author, job, draft)
         submit_job(self.services, author, signer, job.id, test_run_id=None, no_test_reason="a test of its own")
         return job
 

@@ -1,6 +1,9 @@
 """Commands over real services, key files and brokers."""
 
 import json
+import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -93,6 +96,25 @@ def test_review_by_everybody_accepts_the_job(cli, draft):
     cli.json("review", "approve", draft, "--as", "ben")
     assert cli.json("review", "approve", draft, "--digest", shown["job_digest"], "--as", "lea")["status"] == "accepted"
     assert cli.json("job", "show", draft, "--as", "lea")["status"] == "accepted"
+
+
+def test_draft_that_is_not_what_was_written_here_is_shown_and_submitted_with_its_digest(cli, draft):
+    with closing(sqlite3.connect(cli.home / "opaque-jobs.db")) as database, database:
+        database.execute("UPDATE jobs SET draft = replace(draft, 'count(*)', 'max(ward)') WHERE id = ?", (draft,))
+    submitting = ("job", "submit", draft, "--no-test", "nothing to see", "--as", "anna")
+    result = cli(*submitting)
+    assert result.exit_code == 7
+    assert "max(ward)" in result.stdout
+    digests = re.findall(rf"job submit {draft} --digest (sha256:[0-9a-f]+)", " ".join(result.stdout.split()))
+    assert cli.fails(7, *submitting, "--digest", digest(b"another"))
+    assert cli.json(*submitting, "--digest", *digests)["job_digest"] == digests[0]
+
+
+def test_draft_of_a_pinned_query_is_looked_at_before_it_is_signed(cli, visits, tmp_path):
+    (tmp_path / "wards.sql").write_text(SQL)
+    cli.json("query", "pin", "Study", "seen", "--sql", str(tmp_path / "wards.sql"), "--as", "anna")
+    job = ("job", "create", "Study", "--dataset", "visits:ward", "--tee", "simulated", "--pinned", "seen", "--as", "anna")
+    assert "not what you wrote here" in cli.fails(7, "job", "submit", cli.json(*job)["id"], "--no-test", "none", "--as", "anna")
 
 
 def test_review_show_prints_exactly_what_is_signed(cli, draft):

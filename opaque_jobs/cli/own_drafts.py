@@ -1,0 +1,98 @@
+"""What a member's own client remembers of the drafts that it wrote: the digest of all that their author chose, for each job.
+
+A draft waits in the database until it is submitted. What is signed then is compared with what was written.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from opaque_jobs.cli.own_memory import read_own, write_own
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.document import to_bytes
+from opaque_jobs.domain.job import JobSpec
+from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.services import JobDraft
+from opaque_jobs.services.drafts import DraftDataset
+from opaque_jobs.services.views import JobView
+from opaque_jobs.settings import Settings
+
+__all__ = ["is_own_draft", "remember_draft"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    workspace_id: str
+    job_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    v: int
+    drafts: tuple[_Written, ...]
+
+
+def remember_draft(settings: Settings, author: MemberEntry, job: JobView, draft: JobDraft) -> None:
+    """Keep what an author wrote, as they wrote it; of the job no more than where it is.
+
+    Raises:
+        ConfigurationError: It cannot be read or written.
+        InvalidInputError: What is remembered is damaged.
+    """
+    others = [each for each in _kept(settings, author).drafts if each.job_id != job.id]
+    written = _Written(workspace_id=job.workspace_id, job_id=job.id, digest=digest(to_bytes(draft)))
+    write_own(_path(settings, author), _Kept(v=1, drafts=(*others, written)))
+
+
+def is_own_draft(settings: Settings, author: MemberEntry, spec: JobSpec, draft: JobDraft) -> bool:
+    """Tell whether a document that is to be signed says what this author's client wrote, and nothing else.
+
+    Args:
+        settings: Where the author's key is.
+        author: Who wrote it.
+        spec: What is to be signed.
+        draft: As the database shows it, untrusted: it tells what was left open.
+
+    Raises as `remember_draft`.
+    """
+    shown = _Written(workspace_id=spec.workspace_id, job_id=spec.job_id, digest=digest(to_bytes(draft)))
+    return shown in _kept(settings, author).drafts and _of(spec, draft) == to_bytes(draft)
+
+
+def _of(spec: JobSpec, draft: JobDraft) -> bytes:
+    """Give the draft that a document says, with what this draft leaves open left open."""
+    open_version = {use.alias for use in draft.datasets if use.version is None}
+    open_columns = {use.alias for use in draft.datasets if use.columns is None}
+    said = replace(
+        draft,
+        kind=spec.kind,
+        tee_kinds=spec.tee_kinds,
+        tee_policies=spec.tee_policies,
+        name=spec.name,
+        description=spec.description,
+        code=spec.code,
+        template=spec.template,
+        inputs=spec.inputs,
+        datasets=tuple(
+            DraftDataset(
+                alias=use.alias,
+                dataset_id=use.dataset_id,
+                version=None if use.alias in open_version else use.dataset_version,
+                columns=None if use.alias in open_columns else use.columns,
+            )
+            for use in spec.datasets
+        ),
+        output_policy=spec.output_policy,
+        rerun_terms=spec.rerun_terms,
+        spark_conf=spec.spark_conf,
+        limits=spec.limits,
+    )
+    return to_bytes(said)
+
+
+def _kept(settings: Settings, author: MemberEntry) -> _Kept:
+    return read_own(_path(settings, author), _Kept, _Kept(v=1, drafts=()))
+
+
+def _path(settings: Settings, author: MemberEntry) -> Path:
+    return settings.keys_dir / f"{author.name}.drafts.json"
