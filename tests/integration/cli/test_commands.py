@@ -100,7 +100,7 @@ def test_review_by_everybody_accepts_the_job(cli, draft):
 
 def test_draft_that_is_not_what_was_written_here_is_shown_and_submitted_with_its_digest(cli, draft):
     with closing(sqlite3.connect(cli.home / "opaque-jobs.db")) as database, database:
-        database.execute("UPDATE jobs SET draft = replace(draft, 'count(*)', 'max(ward)') WHERE id = ?", (draft,))
+        database.execute("UPDATE jobs SET draft = CAST(replace(draft, 'count(*)', 'max(ward)') AS BLOB) WHERE id = ?", (draft,))
     submitting = ("job", "submit", draft, "--no-test", "nothing to see", "--as", "anna")
     result = cli(*submitting)
     assert result.exit_code == 7
