@@ -115,6 +115,7 @@ def test_draft_of_a_pinned_query_is_looked_at_before_it_is_signed(cli, visits, t
     cli.json("query", "pin", "Study", "seen", "--sql", str(tmp_path / "wards.sql"), "--as", "anna")
     job = ("job", "create", "Study", "--dataset", "visits:ward", "--tee", "simulated", "--pinned", "seen", "--as", "anna")
     assert "not what you wrote here" in cli.fails(7, "job", "submit", cli.json(*job)["id"], "--no-test", "none", "--as", "anna")
+    cli.json("query", "unpin", "Study", "seen", "--as", "anna")
 
 
 def test_review_show_prints_exactly_what_is_signed(cli, draft):

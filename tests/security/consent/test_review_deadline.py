@@ -147,5 +147,7 @@ def test_deadline_is_signed_with_the_job_and_the_test_of_the_draft_counts(cast):
     cast.clock.moment = datetime.now(UTC)
     anna, job = cast.people["anna"], cast.make_job().id
     until = cast.clock() + timedelta(days=1)
-    view = submit_job(cast.services, anna.entry, anna.key, job, test_run_id=cast.passed_test(job), deadline=until)
+    seen = cast.services.jobs.spec_for_submission(job, actor=anna.entry.id).digest
+    tested = cast.passed_test(job)
+    view = submit_job(cast.services, anna.entry, anna.key, job, test_run_id=tested, deadline=until, expected_digest=seen)
     assert (view.deadline, cast.spec(job).review_until) == (until, until.isoformat())
