@@ -3,15 +3,11 @@
 A database may hide a list or show another; this file does not. It lies beside the member's key; nobody else writes it.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from opaque_jobs.crypto.key_files import write_new_private_file
-from opaque_jobs.domain.canonical import parse_json
-from opaque_jobs.domain.document import from_json, to_bytes
+from opaque_jobs.cli.own_memory import read_own, write_own
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import ConfigurationError
 from opaque_jobs.settings import Settings
 
 __all__ = ["AgreedList", "agreed_list", "agreed_lists", "keep_list"]
@@ -48,13 +44,7 @@ def agreed_lists(settings: Settings, member: MemberEntry) -> tuple[AgreedList, .
         ConfigurationError: What is kept cannot be read.
         InvalidInputError: It is damaged.
     """
-    path = _path(settings, member)
-    try:
-        return from_json(_Kept, parse_json(path.read_bytes(), what=path.name), what=path.name).lists
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
+    return read_own(_path(settings, member), _Kept, _Kept(v=1, lists=())).lists
 
 
 def agreed_list(settings: Settings, member: MemberEntry, workspace_id: str) -> AgreedList | None:
@@ -75,10 +65,7 @@ def keep_list(settings: Settings, member: MemberEntry, roster: Roster, acceptanc
         return
     others = [each for each in kept if each.roster.workspace_id != roster.workspace_id]
     fresh = AgreedList(text=roster.to_bytes().decode(), acceptances=tuple(each.decode() for each in acceptances))
-    path = _path(settings, member)
-    written = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    write_new_private_file(written, to_bytes(_Kept(v=1, lists=(*others, fresh))))
-    written.replace(path)
+    write_own(_path(settings, member), _Kept(v=1, lists=(*others, fresh)))
 
 
 def _path(settings: Settings, member: MemberEntry) -> Path:

@@ -8,6 +8,7 @@ import typer
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import (
     believe_simulated,
+    config_path,
     database_path,
     disbelieve_simulated,
     key_path,
@@ -17,7 +18,7 @@ from opaque_jobs.broker.config import (
 )
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.broker.store import Store
-from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.dataset import find_dataset
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
@@ -27,7 +28,7 @@ from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key,
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.release import HoldScope
-from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.views import JobView
 
 __all__ = ["app"]
@@ -129,10 +130,16 @@ def believe(
 
 @app.command("unpin")
 def unpin(*, member: Annotated[str, typer.Argument(help="A member of the broker's organisation, by name.")]) -> None:
-    """Let an own member go: the broker believes their key no more, and workspaces may change without them."""
-    with services() as opened:
-        entry = opened.workspaces.member_for_login(member)
-        unpin_member(opened.context.settings.broker_dir(entry.organisation_id), entry.id)
+    """Let an own member go: the broker believes their key no more, and workspaces may change without them.
+
+    Who has the name says the broker, as they were pinned, not the database.
+    """
+    folders = [each for each in load_settings().brokers_dir.glob("*") if config_path(each).exists()]
+    pinned = [(folder, each) for folder in folders for each in load_config(folder).members if each.name == member]
+    if len(pinned) != 1:
+        raise NotFoundError(f"no broker here has pinned one member by the name '{member}'", hint="see 'opaque-jobs member list'")
+    ((folder, entry),) = pinned
+    unpin_member(folder, entry.id)
     print_record({"member": entry.name, "key_id": entry.key_id, "pinned": False}, as_json=common().json)
 
 

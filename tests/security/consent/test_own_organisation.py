@@ -291,3 +291,18 @@ def test_key_change_pins_no_key_but_that_of_the_key_file(tampered):
 def pinned_key_ids(home):
     members = load_config(home.settings.broker_dir(home.hospital.entry.id)).members
     return [each.key_id for each in members]
+
+
+def test_broker_lets_nobody_go_but_whom_it_pinned_by_that_name(tmp_path):
+    """The database calls one own member by the other's name."""
+    home = Home(tmp_path)
+    create_member(home.opened, name="ben", organisation="Hospital", passphrase=PASSPHRASE)
+    for old, new in (("anna", "x"), ("ben", "anna"), ("x", "ben")):
+        home.sql("UPDATE members SET name = ? WHERE name = ?", new, old)
+    for name, code in (("nobody", 4), ("ben", 0)):
+        arguments = ["broker", "unpin", name]
+        result = CliRunner().invoke(build_app(arguments), arguments, env={"OPAQUE_JOBS_HOME": str(home.settings.home)})
+        assert result.exit_code == code, result.output
+    members = load_config(home.settings.broker_dir(home.hospital.entry.id)).members
+    assert [each.id for each in members] == [home.anna.id]
+    home.opened.close()
