@@ -15,8 +15,10 @@ from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.publishing import unshare_dataset
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
+from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
 from opaque_jobs.domain.review import Decision
+from opaque_jobs.domain.workspace import RunPolicy, parse_roster
 from opaque_jobs.errors import ConfigurationError, OpaqueJobsError, TrustError
 from tests.security.consent.test_taking_back import NOBODY, Desk
 
@@ -166,6 +168,19 @@ def test_member_list_that_is_hidden_or_nonsense_keeps_no_withdrawal_from_brokers
     with suppress(OpaqueJobsError):  # it cannot be recorded there
         withdraw_consent(opened, member, key, job)
     assert desk.told(digest) == [1, 1]
+
+
+def test_list_of_an_earlier_epoch_is_not_taken_for_the_one_in_force(desk):
+    cast = desk.cast
+    proposal = cast.services.workspaces.propose_change(
+        actor=cast.id("anna"), workspace_id=cast.workspace_id, run_policy=RunPolicy.ALL_MEMBERS
+    )
+    for name in ("anna", "ben", "lea"):
+        cast.accept(proposal, name)
+    desk.known("lea")
+    desk.sql("UPDATE rosters SET state = 'past' WHERE epoch = 2", "UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
+    opened, lea, _ = desk.who("lea")
+    assert parse_roster(list_for_brokers(opened, lea, cast.workspace_id).roster).epoch == 2
 
 
 def test_brokers_are_told_beside_the_last_list_that_was_signed_where_another_is_shown(desk):
