@@ -7,10 +7,12 @@ import pytest
 from opaque_jobs.broker.anchor import Anchor, Mark
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.crypto.keys import SigningKey
-from opaque_jobs.crypto.log_proof import proven
+from opaque_jobs.crypto.log_proof import log_refusals, proven
 from opaque_jobs.crypto.release import sign_release
+from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.log import PAGE_ENTRIES, EntryKind, parse_entry
 from opaque_jobs.domain.release import Release
+from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from tests.world import World
 
@@ -310,3 +312,20 @@ def test_mark_that_cannot_be_read_or_written_lets_nothing_pass(tmp_path):
         with pytest.raises(ConfigurationError):
             Anchor(path).keep(Mark(identity="a", steps=1))
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_run_entered_as_another_workspaces_proves_none_here():
+    """Whoever holds the log's key can sign a tree with such an entry in it."""
+    world = World()
+    spec, log = world.make_spec(), world.log
+    bundle = world.make_bundle(spec)
+    texts = [bundle.roster, *bundle.acceptances, *bundle.approvals]
+    values = inputs_digest(effective_inputs(spec.inputs, {}, aliases=spec.aliases))
+    refused = {}
+    for run_id, workspace_id in (("run-2", "ws-1"), ("run-3", "ws-2")):
+        log.workspace_id = workspace_id
+        world.enter_run(spec, run_id, {})
+        log.workspace_id = "ws-1"
+        shown = replace(bundle, log=log.proof([each.encode() for each in texts], run_id))
+        refused[run_id] = log_refusals(shown, run_id=run_id, job_digest=spec.digest, inputs_digest=values)
+    assert refused == {"run-2": [], "run-3": ["log-proof-invalid"]}
