@@ -3,18 +3,14 @@
 A database may forget a job or say that it is over; this file does not. It lies beside the member's key; nobody else writes it.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opaque_jobs.crypto.key_files import write_new_private_file
-from opaque_jobs.domain.canonical import parse_json
-from opaque_jobs.domain.document import from_json, to_bytes
+from opaque_jobs.cli.own_memory import read_own, write_own
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConfigurationError
 from opaque_jobs.settings import Settings
 
 __all__ = ["OwnConsent", "consents", "own_job", "remember"]
@@ -46,13 +42,7 @@ def consents(settings: Settings, member: MemberEntry) -> tuple[OwnConsent, ...]:
         ConfigurationError: What is remembered cannot be read.
         InvalidInputError: It is damaged.
     """
-    path = _path(settings, member)
-    try:
-        return from_json(_Kept, parse_json(path.read_bytes(), what=path.name), what=path.name).consents
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
+    return read_own(_path(settings, member), _Kept, _Kept(v=1, consents=())).consents
 
 
 def own_job(settings: Settings, member: MemberEntry, text: str) -> NamedJob | None:
@@ -77,10 +67,7 @@ def remember(settings: Settings, member: MemberEntry, jobs: Iterable[JobSpec | N
         named = NamedJob(workspace_id=job.workspace_id, job_id=job.job_id, digest=job.digest)
         before = kept.get(job.digest, OwnConsent(job=named, withdrawal=None))
         kept[job.digest] = replace(before, withdrawal=text or before.withdrawal)
-    path = _path(settings, member)
-    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    write_new_private_file(fresh, to_bytes(_Kept(v=1, consents=tuple(kept.values()))))
-    fresh.replace(path)
+    write_own(_path(settings, member), _Kept(v=1, consents=tuple(kept.values())))
 
 
 def _path(settings: Settings, member: MemberEntry) -> Path:
