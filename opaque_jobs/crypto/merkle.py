@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 HASH_BYTES: Final = 32
-_MAX_PATH: Final = 64
 
 Node = Callable[[int, int], bytes]
 """Gives the root of the complete subtree of `2**level` leaves that begins at leaf `index * 2**level`."""
@@ -153,9 +152,14 @@ def consistency_path(first: int, second: int, node: Node) -> list[bytes]:
     return path[::-1]
 
 
+def _hashes(path: Sequence[bytes]) -> bool:
+    """Tell whether a path is one of hashes: if one could be longer and the next shorter, a root would be of other leaves too."""
+    return all(len(each) == HASH_BYTES for each in path)
+
+
 def verify_inclusion(leaf: bytes, *, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
     """Tell whether a path proves a leaf hash at an index of the tree with this size and root (2.1.3.2)."""
-    if not 0 <= index < size or len(path) > _MAX_PATH:
+    if not 0 <= index < size or not _hashes(path):
         return False
     position, last, hashed = index, size - 1, leaf
     for sibling in path:
@@ -173,7 +177,7 @@ def verify_inclusion(leaf: bytes, *, index: int, size: int, path: Sequence[bytes
 
 def verify_consistency(*, first: int, first_root: bytes, second: int, second_root: bytes, path: Sequence[bytes]) -> bool:
     """Tell whether a path proves that the second tree continues the first (2.1.4.2)."""
-    if not 0 <= first <= second or len(path) > _MAX_PATH:
+    if not 0 <= first <= second or not _hashes(path):
         return False
     if first == second:
         return not path and first_root == second_root

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from opaque_jobs.crypto.merkle import (
@@ -12,6 +12,7 @@ from opaque_jobs.crypto.merkle import (
     consistency_path,
     inclusion_path,
     leaf_hash,
+    node_hash,
     root_at,
     verify_consistency,
     verify_inclusion,
@@ -209,11 +210,40 @@ def test_each_byte_of_a_consistency_proof_counts(data, second):
         assert not any(continues(first, second, proof, **{name: flipped}) for flipped in flips(root))
 
 
-def test_path_of_endless_length_is_not_followed():
-    assert not verify_inclusion(b"\0" * 32, index=0, size=1 << 80, path=[b"\0" * 32] * 80, root=b"\0" * 32)
-    assert not verify_consistency(first=1, first_root=b"\0" * 32, second=1 << 80, second_root=b"\0" * 32, path=[b"\0" * 32] * 80)
+A, B, C, D = (leaf_hash(each) for each in LEAVES[:4])
+HEIGHTS = {
+    "deeper than the size allows, to the right": (2, 1, (A, B), node_hash(B, node_hash(A, D))),
+    "deeper than the size allows, to the left": (1, 0, (A,), node_hash(D, A)),
+    "less deep than the size allows": (4, 0, (A,), node_hash(D, A)),
+    "not at all, where the size allows it": (2, 0, (), D),
+}
 
 
+@pytest.mark.parametrize("case", HEIGHTS)
+def test_leaf_of_another_height_than_the_size_says_is_not_in_the_tree_though_its_hashes_come_out(case):
+    """Whoever signs the log may sign a size that is not the tree's."""
+    size, index, proof, root = HEIGHTS[case]
+    assert not verify_inclusion(D, index=index, size=size, path=proof, root=root)
+
+
+def test_tree_of_another_height_than_the_size_says_continues_none_though_its_hashes_come_out():
+    first, second = node_hash(A, B), node_hash(A, node_hash(B, C))
+    assert verify_consistency(first=3, first_root=first, second=4, second_root=second, path=[B, C, A])
+    assert not verify_consistency(first=3, first_root=first, second=8, second_root=second, path=[B, C, A])
+    first, second = node_hash(D, first), node_hash(D, second)
+    assert not verify_consistency(first=3, first_root=first, second=4, second_root=second, path=[B, C, A, D])
+
+
+def test_history_whose_proofs_hold_by_hashes_of_other_lengths_is_another():
+    """The third of three leaves is replaced: both hashes below the old root are read as one, with nothing beside them."""
+    first, second = node_hash(A, B), node_hash(A + B, node_hash(D, C))
+    assert node_hash(A + B, b"") == first
+    assert not verify_consistency(first=3, first_root=first, second=4, second_root=second, path=[b"", D + C, A + B])
+    assert not verify_inclusion(D, index=2, size=4, path=[C, A + B], root=second)
+
+
+@example(size=-1, data=bytes(32))
+@example(size=1, data=bytes(31))
 @given(size=st.integers(-3, 300), data=st.binary(max_size=96))
 def test_frontier_that_does_not_fit_its_size_is_refused(size, data):
     assume(size < 0 or len(data) != 32 * size.bit_count())
