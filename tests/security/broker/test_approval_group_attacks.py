@@ -7,7 +7,7 @@ import pytest
 from opaque_jobs.broker.policy import Granted, Refused
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.review import Decision
-from tests.security.broker.test_broker_policy_attacks import Attempt
+from tests.support.release_attempt import Attempt
 from tests.world import Member, World
 
 

@@ -13,17 +13,9 @@ from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.errors import InvalidInputError, TrustError
-from tests.security.broker.test_broker_replay import Stage
+from tests.support.broker_stage import Stage
 
 HELD = ("held-by-owner",)
-
-
-@pytest.fixture
-def stage(tmp_path) -> Stage:
-    stage = Stage(tmp_path / "broker")
-    stage.deposit()
-    stage.share()
-    return stage
 
 
 def make_hold(stage: Stage, *, signer=None, **over) -> bytes:

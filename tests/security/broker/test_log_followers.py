@@ -268,7 +268,7 @@ def test_release_that_a_broker_does_not_remember_means_lost_memory_only_if_it_is
 
 
 def test_withdrawal_is_kept_for_the_decision_whoever_signed_it(follower):
-    """By whom it counts is judged then, by the job's own member list (`test_broker_replay.py`)."""
+    """By whom it counts is judged then, by the job's own member list (`test_broker_withdrawals.py`)."""
     world, spec = follower.world, follower.world.make_spec()
     signed = [world.withdrawal(spec, each) for each in (world.carl, replace(world.carl, key=SigningKey.generate()))]
     for envelope in signed:

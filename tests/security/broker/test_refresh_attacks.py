@@ -7,7 +7,7 @@ import pytest
 from opaque_jobs.broker.policy import Granted, Holding, Refused
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.domain.dataset import Column
-from tests.security.broker.test_broker_policy_attacks import OTHER_DIGEST, Attempt
+from tests.support.release_attempt import OTHER_DIGEST, Attempt
 from tests.world import Member, World
 
 ALIAS = "data_org_hospital"

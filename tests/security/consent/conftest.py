@@ -1,4 +1,15 @@
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+
+from members_desk import Desk, open_desk
+
+
+@pytest.fixture
+def desk():
+    with open_desk(Desk, now=datetime.now(UTC)) as made:
+        yield made

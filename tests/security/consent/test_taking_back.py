@@ -1,19 +1,12 @@
 """Consent taken back beside a database that refuses, forgets or lies: brokers learn it first, and the own file keeps it."""
 
-import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
-from broker_house import BrokerHouse, fast_folder
-from consortium import Consortium, open_consortium
-from own_files import write_public_part
+from members_desk import NOBODY, Desk, open_desk
 
-from opaque_jobs.cli.own_consent import consents, own_job, remember
-from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
+from opaque_jobs.cli.own_consent import own_job, remember
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
 from opaque_jobs.crypto.consent import sign_withdrawal
@@ -22,78 +15,11 @@ from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, NotFoundError
 
-NOBODY = "http://127.0.0.1:1"
-
-
-class Desk:
-    """The members' own clients, the database, and the brokers of both organisations."""
-
-    def __init__(self, cast: Consortium, house: BrokerHouse) -> None:
-        self.cast, self.house = cast, house
-
-    def who(self, name: str) -> tuple:
-        person = self.cast.people[name]
-        return self.cast.services, person.entry, person.key
-
-    def pin(self, address: str | None = None) -> None:
-        """Tell every member where their own broker answers, and which key is theirs."""
-        for name in ("anna", "ben", "lea"):
-            home = self.cast.people[name].entry.organisation_id.removeprefix("org-")
-            own = OwnOrganisation(
-                v=1, entry=self.cast.organisations[home].entry, broker_address=address or self.house.addresses[home]
-            )
-            pin_organisation(self.cast.services.context.settings, name, own)
-            write_public_part(self.cast.services.context.settings, self.cast.people[name].entry)
-
-    def sql(self, *statements: str) -> None:
-        with closing(sqlite3.connect(self.cast.home / "opaque-jobs.db")) as database, database:
-            for each in statements:
-                database.execute(each)
-
-    def submitted(self, *approving: str, **over) -> str:
-        job = self.cast.make_job().id
-        self.cast.submit(job, **over)
-        for name in approving:
-            self.cast.vote(job, name)
-        return job
-
-    def expired(self) -> str:
-        job = self.submitted("ben", deadline=self.cast.clock() + timedelta(minutes=1))
-        self.cast.clock.forward(minutes=2)
-        self.cast.services.reviews.expire_due()
-        return job
-
-    def told(self, digest: str) -> list[int]:
-        """How many withdrawals of a document each broker knows."""
-        counts = []
-        for broker in self.house.brokers.values():
-            with broker.store.transaction() as memory:
-                counts.append(len(memory.withdrawals(self.cast.workspace_id, digest)))
-        return counts
-
-    def digest(self, job: str) -> str:
-        return self.cast.spec(job).digest
-
-    def kept(self, name: str) -> dict[str, str | None]:
-        settings, entry = self.cast.services.context.settings, self.cast.people[name].entry
-        return {each.job.digest: each.withdrawal for each in consents(settings, entry)}
-
 
 @pytest.fixture(scope="module")
 def desk():
-    folder = fast_folder("opaque-jobs-back-")
-    cast = open_consortium(folder / "home")
-    cast.services.context.settings.prepare()
-    cast.settle_in()
-    try:
-        with BrokerHouse(folder / "brokers") as house:
-            house.open(cast)
-            made = Desk(cast, house)
-            made.pin()
-            yield made
-    finally:
-        cast.services.close()
-        shutil.rmtree(folder)
+    with open_desk(Desk) as made:
+        yield made
 
 
 @pytest.fixture

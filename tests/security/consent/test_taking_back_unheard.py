@@ -1,14 +1,11 @@
 """The database hides, plants and swaps rows, so that what is taken back would be nowhere: the member's client knows better."""
 
-import shutil
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from broker_house import BrokerHouse, fast_folder
-from consortium import open_consortium
+from members_desk import NOBODY, Desk, open_desk
 
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.own_organisation import pinned_organisation
@@ -20,15 +17,10 @@ from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import RunPolicy, parse_roster
 from opaque_jobs.errors import ConfigurationError, OpaqueJobsError, TrustError
-from tests.security.consent.test_taking_back import NOBODY, Desk
 
 
 class Lying(Desk):
     """A desk whose database somebody else writes."""
-
-    def run(self, statement: str, *values: object) -> None:
-        with closing(sqlite3.connect(self.cast.home / "opaque-jobs.db")) as database, database:
-            database.execute(statement, values)
 
     def signed(self) -> str:
         """A job that its author submitted with their own client."""
@@ -66,20 +58,8 @@ class Lying(Desk):
 
 @pytest.fixture
 def desk():
-    folder = fast_folder("opaque-jobs-lies-")
-    cast = open_consortium(folder / "home")
-    cast.services.context.settings.prepare()
-    cast.clock.moment = datetime.now(UTC)
-    cast.settle_in()
-    try:
-        with BrokerHouse(folder / "brokers") as house:
-            house.open(cast)
-            made = Lying(cast, house)
-            made.pin()
-            yield made
-    finally:
-        cast.services.close()
-        shutil.rmtree(folder)
+    with open_desk(Lying, now=datetime.now(UTC)) as made:
+        yield made
 
 
 def test_cancel_takes_back_what_the_author_signed_whatever_document_is_shown(desk):
