@@ -107,6 +107,12 @@ class Template:
     cases: tuple[Case, ...]
     digest: str
 
+    @property
+    def example(self) -> dict[str, Any] | None:
+        """A parameter document to begin with: the first of the schema's `examples`, or else of the tests; None without any."""
+        found: list[dict[str, Any]] = [*self.parameters.get("examples", []), *(case.parameters for case in self.cases)]
+        return found[0] if found else None
+
 
 def read_template(folder: Path) -> Template:
     """Read and check a template's folder.

@@ -1,12 +1,14 @@
 """Parameters are checked before anything is rendered, and every rendering of a built-in template computes what it should."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pytest
 import sqlglot
+from jsonschema import Draft202012Validator
 
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.job import Code, Language
@@ -14,6 +16,7 @@ from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.templates import BUILT_IN
 from opaque_jobs.templates.conformance import check_template
 from opaque_jobs.templates.definition import read_template
+from opaque_jobs.templates.registry import load_catalogue
 from opaque_jobs.templates.rendering import render
 from tests.support.template_folders import as_rows, as_table, make_template
 
@@ -44,6 +47,47 @@ def test_built_in_sql_template_passes_its_own_tests_in_another_engine(name):
 
 def test_built_in_python_template_renders_the_same_each_time():
     check_template(BUILT_IN / "logistic-regression")
+
+
+EXAMPLE_COLUMNS = {
+    "visits": ("patient", "cost", "ward"),
+    "cases": ("person", "region"),
+    "measurements": ("patient", "radius", "texture"),
+    "diagnoses": ("person", "diagnosis"),
+}
+
+
+@pytest.mark.parametrize("template", load_catalogue(environ={}).templates, ids=lambda each: each.name)
+def test_example_of_a_built_in_template_is_valid_by_its_schema_and_renders(template):
+    example = template.example
+    assert template.parameters["examples"] == [example]
+    Draft202012Validator(template.parameters).validate(example)
+    numbers = {"cost", "radius", "texture"}
+    datasets = {
+        alias: tuple(Column(name=name, type="double" if name in numbers else "string") for name in EXAMPLE_COLUMNS[alias])
+        for alias in example["datasets"].values()
+    }
+    assert render(template, example, datasets).columns.keys() == datasets.keys()
+
+
+def test_example_of_a_template_that_gives_none_is_its_first_tests(tmp_path):
+    template = read_template(make_template(tmp_path / "counting"))
+    assert template.example is None
+    folder = shutil.copytree(BUILT_IN / "overlap-count", tmp_path / "copy")
+    document = json.loads((folder / "template.json").read_text())
+    del document["parameters"]["examples"]
+    (folder / "template.json").write_text(json.dumps(document))
+    template = read_template(folder)
+    assert template.example == template.cases[0].parameters
+
+
+def test_conformance_check_of_an_example_that_the_schema_refuses_fails(tmp_path):
+    folder = shutil.copytree(BUILT_IN / "overlap-count", tmp_path / "copy")
+    document = json.loads((folder / "template.json").read_text())
+    del document["parameters"]["examples"][0]["datasets"]
+    (folder / "template.json").write_text(json.dumps(document))
+    with pytest.raises(InvalidInputError, match="has an example"):
+        check_template(folder)
 
 
 def test_conformance_check_of_a_wrong_expectation_fails(tmp_path):
