@@ -3,15 +3,18 @@
 import difflib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.ids import new_id
+from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JOB, RUN, JobEvent, JobStatus
+from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.roles import Action
-from opaque_jobs.errors import ConflictError
+from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services.access import JobAccess, access_to_job, check_active, member_workspace
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.drafts import JobDraft
@@ -44,8 +47,10 @@ class Jobs:
         Raises:
             NotFoundError: The actor is not a member of the workspace.
             ConflictError: The workspace is not active.
+            InvalidInputError: Its rerun terms are over already.
         """
         now = self._context.now()
+        _check_not_over(draft.rerun_terms, now)
         record = JobRecord(
             id=new_id("job"),
             workspace_id=workspace_id,
@@ -77,7 +82,9 @@ class Jobs:
         Raises:
             ConflictError: Not a draft, or changed meanwhile.
             DeniedError: Not the author.
+            InvalidInputError: The new rerun terms are over already.
         """
+        _check_not_over(draft.rerun_terms, self._context.now())
         with self._context.store.write() as session:
             access = access_to_job(session, job_id, actor, Action.EDIT)
             if access.job.status is not JobStatus.DRAFT:
@@ -96,12 +103,14 @@ class Jobs:
 
         Raises:
             ConflictError: Not a draft, or a data set is not shared into the workspace.
-            InvalidInputError: The draft is not complete or contradicts itself.
+            InvalidInputError: The draft is not complete or contradicts itself, or its rerun terms are over by now.
             ConfigurationError: No enclave runtime is built.
         """
         measurement = self._context.runtime().measurement
         with self._context.store.read() as session:
-            return spec_of_draft(session, access_to_job(session, job_id, actor), measurement)
+            spec = spec_of_draft(session, access_to_job(session, job_id, actor), measurement)
+        _check_not_over(spec.rerun_terms, self._context.now())
+        return spec
 
     def check_event(self, job_id: str, event: JobEvent, *, actor: str) -> None:
         """Check, before anybody signs anything for it, that the author may do this now.
@@ -206,6 +215,14 @@ class Jobs:
             earlier = [each for each in revisions if each.revision in accepted and each.revision < current.revision]
             before = parse_job_spec(earlier[-1].spec) if earlier else None
         return RevisionDiff(against=before.revision if before else None, text=_diff(before, current))
+
+
+def _check_not_over(terms: RerunTerms, now: datetime) -> None:
+    """Check that members are not asked for runs that none of their approvals could allow any more."""
+    if terms.not_after and now > parse_datetime(terms.not_after):
+        raise InvalidInputError(
+            "the last day of the job's rerun terms is over already", hint="give a day from today on (UTC) with --until"
+        )
 
 
 def _is_acceptance(record: EventRecord) -> bool:

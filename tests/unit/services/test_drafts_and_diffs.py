@@ -193,3 +193,17 @@ def test_jobs_are_listed_newest_first(study):
         if number == 2:
             break
     assert [job.draft.name for job in study.services.jobs.list(actor=study.id("lea"))] == names[::-1]
+
+
+def test_rerun_terms_that_are_over_are_refused_when_drafted_edited_and_submitted(study):
+    jobs, anna, over = study.services.jobs, study.id("anna"), replace(TERMS, not_after="2026-02-28T00:00:00+00:00")
+    with pytest.raises(InvalidInputError, match="over already"):
+        study.make_job(rerun_terms=over)
+    assert jobs.list(actor=anna) == []
+    job = study.make_job(rerun_terms=TERMS)
+    with pytest.raises(InvalidInputError, match="over already"):
+        jobs.edit(actor=anna, job_id=job.id, draft=study.draft(rerun_terms=over))
+    assert study.show(job.id).draft.rerun_terms == TERMS
+    study.clock.forward(days=365)
+    with pytest.raises(InvalidInputError, match="over already"):
+        study.submit(job.id)
