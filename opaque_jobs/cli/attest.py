@@ -126,7 +126,7 @@ def _print(report: EvidenceReport) -> None:
         for finding in report.findings:
             console.print(f"      {_MARKS[finding.outcome]}  {escape(finding.demand)} (seen: {escape(finding.seen)})")
     if report.claims:
-        print_record(report.claims, as_json=False, title="\nwhat it says")
+        print_record(report.claims, as_json=False, title="\nwhat it says", whole=True)
     if not report.holds:
         console.print(f"\n[bold red]does not hold[/]; status {report.status}")
         return

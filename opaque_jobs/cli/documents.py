@@ -6,6 +6,7 @@ from typing import Any
 from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.cli.rotation import Rotated
 from opaque_jobs.domain.document import to_json
+from opaque_jobs.domain.lifecycle import RUN
 from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, decode_key, key_id
 from opaque_jobs.services.views import (
@@ -215,7 +216,7 @@ def run_document(view: RunView) -> dict[str, Any]:
         "reason": view.reason,
         "reasons": list(view.reasons),
         "because": [in_words(each) for each in view.reasons],
-        "progress": view.progress,
+        "progress": None if RUN.terminal(view.state) else view.progress,
         "trigger": view.trigger.value,
         "actor": view.actor,
         "inputs": dict(view.inputs),

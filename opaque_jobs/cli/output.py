@@ -7,7 +7,7 @@ no terminal or NO_COLOR is set.
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Console
@@ -64,6 +64,23 @@ def _text(value: Any) -> str:
     return visible(str(value))
 
 
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, list, tuple, Mapping)) and not value)
+
+
+def _lines(value: Any) -> str:
+    """Give a list or mapping with one item a line; an item cannot look like two."""
+    if isinstance(value, Mapping):
+        names = [_line(key) for key in value]
+        width = max(map(len, names), default=0)
+        return "\n".join(f"{name:<{width}}  {_line(item)}" for name, item in zip(names, value.values(), strict=True))
+    return "\n".join(map(_line, value))
+
+
+def _line(value: Any) -> str:
+    return _text(value).replace("\n", "\\n")
+
+
 def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str = "nothing yet") -> None:
     """Print rows as a table of these columns, or all of each row as JSON."""
     listed = [dict(row) for row in rows]
@@ -81,8 +98,18 @@ def print_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_
     stdout().print(table)
 
 
-def print_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
-    """Print one thing as `name  value` lines, or as JSON."""
+def print_record(
+    record: Mapping[str, Any], *, as_json: bool, title: str = "", whole: bool = False, listed: Collection[str] = ()
+) -> None:
+    """Print one thing as `name  value` lines, or as JSON.
+
+    Args:
+        record: The thing.
+        as_json: For programs: all of it.
+        title: For people.
+        whole: For people too, what is empty: where they decide on it, it counts that nothing is set.
+        listed: Values of which each item stands on a line of its own.
+    """
     if as_json:
         print_json(record)
         return
@@ -92,8 +119,10 @@ def print_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in record.items():
-        table.add_row(key.replace("_", " "), escape(_text(value)))
-    stdout().print(table)
+        if whole or not _empty(value):
+            table.add_row(key.replace("_", " "), escape(_lines(value) if key in listed else _text(value)))
+    if table.row_count:
+        stdout().print(table)
 
 
 def print_code(text: str, language: str, *, numbered: bool = False) -> None:

@@ -221,7 +221,7 @@ def print_page(page: ReviewPage) -> None:
         "job_digest": review.digest,
         **({"approvals count until": spec.review_until} if spec.review_until else {}),
     }
-    print_record(head, as_json=False, title=spec.name)
+    print_record(head, as_json=False, whole=True, title=spec.name)
     if page.roster is None:
         stdout().print("ids stand for names: the job's member list is not here as you and all its members signed it")
     _print_code(page)
@@ -230,14 +230,14 @@ def print_page(page: ReviewPage) -> None:
     _section("input variables")
     print_rows(_inputs(spec), ["name", "type", "default", "may_be_set", "constraints"], as_json=False, empty="none")
     _section("what may leave, who can open it, how often it may run")
-    print_record({"result": _output(spec), "opened by": _recipients(page), **_terms(spec)}, as_json=False)
+    print_record({"result": _output(spec), "opened by": _recipients(page), **_terms(spec)}, as_json=False, whole=True)
     _section("where it runs")
-    print_record(_runtime(spec), as_json=False)
+    print_record(_runtime(spec), as_json=False, whole=True)
     if TeeKind.SIMULATED in spec.tee_kinds:
         stdout().print(f"accepts: {trust_text(TeeKind.SIMULATED.value)}")
     for kind, demanded in policy_items(spec.tee_policies).items():
         _section(f"what is demanded of {kind} before it gets keys; debug modes never do")
-        print_record(demanded, as_json=False)
+        print_record(demanded, as_json=False, whole=True)
     _section("votes")
     print_rows(_votes(page), ["member", "vote", "comment", "voted_at"], as_json=False)
     if review.approval_rule is ApprovalRule.GROUPS:
@@ -259,7 +259,7 @@ def _print_code(page: ReviewPage) -> None:
     spec, against = page.spec, page.changes.against
     if spec.template is not None:
         _section(f"template {spec.template.name}, version {spec.template.version}; its parameters")
-        print_record(spec.template.parameters, as_json=False)
+        print_record(spec.template.parameters, as_json=False, whole=True)
     _section(f"code ({spec.code.language.value})")
     print_code(spec.code.text, spec.code.language.value, numbered=True)
     if against is None:
@@ -359,9 +359,9 @@ def _needed(page: ReviewPage) -> list[dict[str, Any]]:
 def _print_test(page: ReviewPage) -> None:
     test = page.test
     if test is None:
-        print_record({"none, because": page.review.no_test_reason}, as_json=False)
+        print_record({"none, because": page.review.no_test_reason}, as_json=False, whole=True)
         return
-    print_record({"run": test.id, "state": test.state.value, "inputs": test.inputs}, as_json=False)
+    print_record({"run": test.id, "state": test.state.value, "inputs": test.inputs}, as_json=False, whole=True)
     if page.test_rows is None:
         stdout().print("its result is not in this home")
         return

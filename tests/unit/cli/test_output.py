@@ -27,9 +27,31 @@ def test_no_rows_say_so(capsys):
     assert capsys.readouterr().out.strip() == "none yet"
 
 
-def test_record_shows_missing_values_as_a_dash_and_truth_in_words(capsys):
-    print_record({"a_b": None, "c": True, "d": []}, as_json=False)
-    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["a", "b", "-"], ["c", "yes"], ["d", "-"]]
+RECORD = {"a_b": None, "c": True, "d": [], "e": "", "f": {}, "g": 0, "h": False}
+
+
+def printed_lines(capsys):
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_record_leaves_out_what_is_empty_and_tells_truth_in_words(capsys):
+    print_record(RECORD, as_json=False)
+    assert printed_lines(capsys) == [["c", "yes"], ["g", "0"], ["h", "no"]]
+
+
+def test_record_that_is_decided_on_shows_missing_values_as_a_dash(capsys):
+    print_record({name: RECORD[name] for name in ("a_b", "c", "d")}, as_json=False, whole=True)
+    assert printed_lines(capsys) == [["a", "b", "-"], ["c", "yes"], ["d", "-"]]
+
+
+def test_record_as_json_is_whole(capsys):
+    print_record(RECORD, as_json=True, listed=("d",))
+    assert json.loads(capsys.readouterr().out) == RECORD
+
+
+def test_record_shows_listed_values_one_a_line_and_none_as_two(capsys):
+    print_record({"keys": {"a": 1, "bc": "x\ny"}, "members": ["anna", "ben"]}, as_json=False, listed=("keys", "members"))
+    assert printed_lines(capsys) == [["keys", "a", "1"], ["bc", "x\\ny"], ["members", "anna"], ["ben"]]
 
 
 def test_output_in_a_pipe_has_no_colours(capsys):
