@@ -19,12 +19,12 @@ from opaque_jobs.broker.config import (
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.cli.command import Noun, common, load_settings
-from opaque_jobs.cli.dataset import find_dataset
+from opaque_jobs.cli.finding import find_dataset, find_job, find_member, find_organisation
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
-from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, present_key_id, services
+from opaque_jobs.cli.session import Acting, acting_member, member_key, present_key_id, services
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.release import HoldScope
@@ -49,7 +49,7 @@ def serve(
 ) -> None:
     """Run an organisation's key broker until Ctrl-C ('opaque-jobs up' does this for all that live here)."""
     with services() as opened:
-        entry = opened.workspaces.organisation(org).entry
+        entry = find_organisation(opened, org).entry
         folder = opened.context.settings.broker_dir(entry.id)
     load_config(folder)
     passphrase = ask_for_key(key_path(folder), f"the key broker of '{entry.name}'", file=passphrase_file)
@@ -65,7 +65,7 @@ def serve(
 def show(*, org: Org) -> None:
     """Ask an organisation's key broker whether it is there, and for its public keys."""
     with services() as opened:
-        view = opened.workspaces.organisation(org)
+        view = find_organisation(opened, org)
     with BrokerClient(view.broker_address) as client:
         print_record({"address": view.broker_address, **client.health()}, as_json=common().json)
 
@@ -75,10 +75,10 @@ def move(*, org: Org, address: Annotated[str, typer.Argument(help="http(s)://hos
     """Tell this installation, and its members in this home, that a key broker answers elsewhere now (its keys stay)."""
     with services() as opened:
         known = opened.workspaces
-        view = known.move_broker(known.organisation(org).entry.id, broker_address=address)
+        view = known.move_broker(find_organisation(opened, org).entry.id, broker_address=address)
         settings = opened.context.settings
         for name in members_here(settings, view.entry.id):
-            own = pinned_organisation(settings, opened.workspaces.member_for_login(name))
+            own = pinned_organisation(settings, find_member(opened, name))
             pin_organisation(settings, name, replace(own, broker_address=address))
     print_record({"organisation": view.entry.name, "address": view.broker_address}, as_json=common().json)
 
@@ -100,7 +100,7 @@ def pin(
     Whoever holds a pinned key can alone release the organisation's data: get the id from the member, not from the database.
     """
     with services() as opened:
-        entry, settings = opened.workspaces.member_for_login(member), opened.context.settings
+        entry, settings = find_member(opened, member), opened.context.settings
         if entry.key_id != (key_id or present_key_id(settings, member)):
             raise TrustError(
                 f"the database names another key of '{member}' than the one that is to be pinned",
@@ -122,7 +122,7 @@ def believe(
     For trying out how several homes work together. Runs still need everybody's approval, and jobs that accept simulated enclaves.
     """
     with services() as opened:
-        entry = opened.workspaces.organisation(org).entry
+        entry = find_organisation(opened, org).entry
         folder = opened.context.settings.broker_dir(entry.id)
     (disbelieve_simulated if forget else believe_simulated)(folder, VerifyKey.parse(key))
     print_record({"organisation": entry.name, "key": key, "believed": not forget}, as_json=common().json)
@@ -196,7 +196,7 @@ def recover(*, org: Org) -> None:
     and withdraw again what was shared, held or withdrawn since that copy.
     """
     with services() as opened:
-        entry = opened.workspaces.organisation(org).entry
+        entry = find_organisation(opened, org).entry
         folder = opened.context.settings.broker_dir(entry.id)
     load_config(folder)
     Store(database_path(folder)).recover()

@@ -6,11 +6,12 @@ import typer
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import review_document
+from opaque_jobs.cli.finding import find_job
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.own_consent import own_job
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.rosters import in_force
-from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.cli.withdrawing import withdraw_consent
 from opaque_jobs.domain.review import NamedJob
 

@@ -9,38 +9,23 @@ import typer
 
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import dataset_document
+from opaque_jobs.cli.finding import find_dataset, find_workspace
 from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import counting
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
-from opaque_jobs.cli.session import Acting, acting_member, just_one, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.domain.dataset import RowCondition, RowOperator, TestDataKind
-from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError
-from opaque_jobs.services import Services
 from opaque_jobs.services.dataset_files import verify_files
-from opaque_jobs.services.views import DatasetView
 
-__all__ = ["app", "find_dataset"]
+__all__ = ["app"]
 
 app = Noun(help="Data sets: encrypted by their owner, whose own key broker holds the keys.")
 
 Dataset = Annotated[str, typer.Argument(help="Data set, by name or id.")]
 Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
 _CONDITION = re.compile(r"\s*(?P<column>.*?[^=<>!\s])\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>[^=<>!\s].*?)\s*")
-
-
-def find_dataset(opened: Services, actor: MemberEntry, text: str, *, workspace_id: str | None = None) -> DatasetView:
-    """Give a data set by id, or by a name that only one of the actor's (or the workspace's) has.
-
-    Raises:
-        NotFoundError: None, or the actor may not know of it.
-        InvalidInputError: Several have the name.
-    """
-    if text.startswith("ds-"):
-        return opened.datasets.show(text, actor=actor.id)
-    found = [view for view in opened.datasets.list(actor=actor.id, workspace_id=workspace_id) if view.name == text]
-    return just_one(found, "data set", text)
 
 
 def _condition(text: str) -> RowCondition:
@@ -149,7 +134,7 @@ def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pass
     with services() as opened:
         member = acting_member(opened, acting)
         found = find_dataset(opened, member, dataset)
-        where = opened.workspaces.show(workspace, actor=member.id).id
+        where = find_workspace(opened, member, workspace).id
         signer = member_key(opened.context.settings, member, passphrase_file)
         view = share_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
     print_record(dataset_document(view), as_json=common().json, title="shared")
@@ -161,7 +146,7 @@ def unshare(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pa
     with services() as opened:
         member = acting_member(opened, acting)
         found = find_dataset(opened, member, dataset)
-        where = opened.workspaces.show(workspace, actor=member.id).id
+        where = find_workspace(opened, member, workspace).id
         signer = member_key(opened.context.settings, member, passphrase_file)
         closed = unshare_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
     print_record({"dataset_id": found.id, "workspace_id": where, "closed_runs": list(closed)}, as_json=common().json)
@@ -174,9 +159,19 @@ def list_(
     """List your organisation's data sets, or those shared into a workspace."""
     with services() as opened:
         member = acting_member(opened, acting)
-        where = opened.workspaces.show(workspace, actor=member.id).id if workspace else None
-        rows = [dataset_document(view) for view in opened.datasets.list(actor=member.id, workspace_id=where)]
-    print_rows(rows, ["name", "version", "rows", "test_data", "source", "id"], as_json=common().json, empty="no data sets yet")
+        where = find_workspace(opened, member, workspace).id if workspace else None
+        owners = {each.entry.id: each.entry.name for each in opened.workspaces.organisations()}
+        rows = [
+            {**dataset_document(view), "owner": owners.get(view.organisation_id, view.organisation_id)}
+            for view in opened.datasets.list(actor=member.id, workspace_id=where)
+        ]
+    empty = (
+        "no data set is shared into this workspace yet: an owner shares with 'opaque-jobs dataset share DATASET WORKSPACE'"
+        if where
+        else "no data sets yet: make one with 'opaque-jobs dataset encrypt FILE --name NAME'"
+    )
+    columns = ["name", "owner", "version", "rows", "test_data", "source", "id"]
+    print_rows(rows, columns, as_json=common().json, empty=empty)
 
 
 @app.command("show")

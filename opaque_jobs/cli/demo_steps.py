@@ -222,7 +222,7 @@ def try_and_submit(cast: Cast, drafted: Drafted, shown: Step) -> Opened:
     """Run a draft on synthetic data in the sandbox, then submit it with its author's approval."""
     author = cast.members[drafted.job.author]
     run = run_test(cast.services, author, drafted.view.id, {}, on_status=shown.say)
-    check_succeeded(run)
+    check_succeeded(cast.services, author, run)
     opened = open_test_result(cast.services.runs.result_folder(run.id, actor=author.id))
     found = Opened(columns=opened.schema.names, rows=opened.table().to_pylist())
     submit_job(cast.services, author, cast.signers[drafted.job.author], drafted.view.id, test_run_id=run.id)
@@ -289,7 +289,7 @@ def finish_run(cast: Cast, drafted: Drafted, run: RunView, shown: Step) -> RunVi
     """
     author = cast.members[drafted.job.author]
     ended = wait_for_run(cast.services, author, run.id, timeout_s=_RUN_S, on_status=shown.say)
-    check_succeeded(ended)
+    check_succeeded(cast.services, author, ended)
     return ended
 
 

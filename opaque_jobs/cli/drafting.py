@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from opaque_jobs.cli.template import find_template
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.inputs import InputVariable
 from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind
@@ -16,7 +17,6 @@ from opaque_jobs.domain.tee_policy import TeePolicies
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.services import DraftDataset, JobDraft
 from opaque_jobs.services.views import DatasetView
-from opaque_jobs.templates.registry import load_catalogue
 from opaque_jobs.templates.rendering import render
 
 __all__ = ["Wanted", "build_draft", "parse_use", "read_code", "read_parameters"]
@@ -148,8 +148,7 @@ def build_draft(wanted: Wanted) -> JobDraft:
     )
     if wanted.template is None:
         return draft
-    name, _, version = wanted.template.partition("@")
-    template = load_catalogue().find(name, version or None)
+    template = find_template(wanted.template)
     available: dict[str, Sequence[Column]] = {alias: view.columns for alias, view in wanted.datasets.items()}
     rendered = render(template, wanted.parameters, available)
     return replace(

@@ -2,14 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from rich.markup import escape
 
 from opaque_jobs.cli.command import Noun, common, repeatable
-from opaque_jobs.cli.dataset import find_dataset
 from opaque_jobs.cli.documents import job_document, review_document, run_document
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
+from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
 from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.own_drafts import remember_draft
@@ -19,7 +20,7 @@ from opaque_jobs.cli.review_page import draft_page, print_page
 from opaque_jobs.cli.reviewing import check_meant, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
-from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
@@ -35,6 +36,7 @@ __all__ = ["app"]
 
 app = Noun(help="Jobs: drafted, tested on synthetic data, submitted for everybody's approval.")
 
+_MOST_DAYS: Final = 36_500
 Job = Annotated[str, typer.Argument(help="Job, by id or name.")]
 Use = Annotated[
     list[str],
@@ -97,13 +99,20 @@ def _terms(
     return RerunTerms(
         max_runs=max_runs,
         not_before=None,
-        not_after=(until.replace(tzinfo=UTC) + timedelta(days=1)).isoformat() if until else None,
+        not_after=_end_of(until).isoformat() if until else None,
         min_interval_s=interval,
         schedule=schedule,
         variable_inputs=tuple(vary),
         follows=tuple(sorted(set(follow))),
         on_refresh=on_refresh,
     )
+
+
+def _end_of(day: datetime) -> datetime:
+    try:
+        return day.replace(tzinfo=UTC) + timedelta(days=1)
+    except OverflowError:
+        raise InvalidInputError("the last day of reruns is too far away", hint="give an earlier one with --until") from None
 
 
 def _conf(pairs: list[str]) -> dict[str, str]:
@@ -166,7 +175,7 @@ def create(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = opened.workspaces.show(workspace, actor=actor.id).id
+        where = find_workspace(opened, actor, workspace).id
         uses = [parse_use(text) for text in dataset]
         draft = build_draft(
             Wanted(
@@ -198,7 +207,13 @@ def create(
             view = opened.jobs.create_draft(actor=actor.id, workspace_id=where, draft=draft)
         if pinned is None:  # a pinned query is the database's word: what it gave is looked at before it is signed
             remember_draft(opened.context.settings, actor, view, draft)
+        taken = any(each.draft.name == name and each.id != view.id for each in opened.jobs.list(actor=actor.id))
     found = sql_warnings(draft.code if template is None else None)
+    if taken:
+        stderr().print(
+            f"[yellow]note:[/] another job that you see is called '{escape(name)}' too: commands need this one's id, {view.id} "
+            "(--replace JOB changes a draft instead of making another)"
+        )
     if not view.draft.datasets:
         stderr().print(
             "[yellow]note:[/] the draft reads no data set; to test or submit it, draft it again with "
@@ -220,9 +235,9 @@ def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
         values = parse_values(view.draft.inputs, value)
         with step(f"testing '{view.draft.name}'") as shown:
             run = run_test(opened, actor, view.id, values, on_status=shown.say)
-    look = f"look at it with 'opaque-jobs result show {run.id}'" if run.state is RunState.SUCCEEDED else ""
-    print_record(run_document(run), as_json=common().json, title=look)
-    check_succeeded(run)
+        look = f"look at it with 'opaque-jobs result show {run.id}'" if run.state is RunState.SUCCEEDED else ""
+        print_record(run_document(run), as_json=common().json, title=look)
+        check_succeeded(opened, actor, run)
 
 
 @app.command("submit")
@@ -233,7 +248,7 @@ def submit(
         str | None, typer.Option(help="The test run to show to reviewers; the last successful if left out.")
     ] = None,
     no_test: Annotated[str | None, typer.Option(metavar="REASON", help="Why there is no test run.")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="The review expires after so many days.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=_MOST_DAYS, help="The review expires after so many days.")] = None,
     digest: Annotated[str | None, typer.Option("--digest", help="Of a draft not written here: submit only what has it.")] = None,
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
@@ -291,13 +306,18 @@ def list_(
     """List the jobs of your workspaces."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = opened.workspaces.show(workspace, actor=actor.id).id if workspace else None
+        where = find_workspace(opened, actor, workspace).id if workspace else None
         names = {entry.id: entry.name for entry in opened.workspaces.members()}
         rows = [
             {**job_document(view), "author": names[view.author_id]}
             for view in opened.jobs.list(actor=actor.id, workspace_id=where, archived=archived)
         ]
-    print_rows(rows, ["name", "kind", "stage", "status", "author", "reruns", "id"], as_json=common().json, empty="no jobs yet")
+    print_rows(
+        rows,
+        ["name", "kind", "stage", "status", "author", "reruns", "id"],
+        as_json=common().json,
+        empty="no jobs yet: draft one with 'opaque-jobs job create WORKSPACE'",
+    )
 
 
 @app.command("show")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.log_files import header, proven_document, write_lines
 from opaque_jobs.cli.log_heads import remembered, verified_head, verified_note
 from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr
@@ -35,7 +36,7 @@ def checkpoint(*, workspace: Workspace, acting: Acting = None) -> None:
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = opened.workspaces.show(workspace, actor=actor.id).id
+        found = find_workspace(opened, actor, workspace).id
         note, seen = verified_note(opened, actor, found)
         head = opened.logs.head(found, actor=actor.id)
     if not common().json:
@@ -63,7 +64,7 @@ def show(
     """List entries, oldest first."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = opened.workspaces.show(workspace, actor=actor.id).id
+        found = find_workspace(opened, actor, workspace).id
         entries = [each.entry for each in opened.logs.entries(found, actor=actor.id, first=first, count=count)]
         names = _names(opened)
     print_rows((_row(entry, names) for entry in entries), ("seq", "at", "kind", "about", "by", "facts"), as_json=common().json)
@@ -151,7 +152,7 @@ def _verified(opened: Services, actor: MemberEntry, workspace: str) -> tuple[Ros
 
 
 def _in_force(opened: Services, actor: MemberEntry, workspace: str) -> Roster:
-    view = opened.workspaces.show(workspace, actor=actor.id)
+    view = find_workspace(opened, actor, workspace)
     if view.roster is None:
         raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
     return view.roster

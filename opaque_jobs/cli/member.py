@@ -9,6 +9,7 @@ import typer
 from opaque_jobs.broker.config import pin_member
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.documents import member_document, own_organisation_document, rotated_document
+from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.own_organisation import organisation_here, parse_own_organisation, pin_organisation
 from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_key, ask_for_new_key
@@ -69,7 +70,7 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
 def _check_free(opened: Services, name: str, organisation: str) -> OrganisationEntry:
     """Give the organisation in which a member of this name can be made."""
     check_name(name, what="member")
-    owner = opened.workspaces.organisation(organisation).entry
+    owner = find_organisation(opened, organisation).entry
     if name in {entry.name for entry in opened.workspaces.members()}:
         raise ConflictError(f"there is a member '{name}' already", hint="choose another log-in name")
     check_no_key(member_key_path(opened.context.settings, name))
@@ -118,7 +119,7 @@ def trust(
     except OSError:
         raise NotFoundError("the organisation's keys cannot be read", hint="check the path") from None
     with services() as opened:
-        own_key_ids(opened.context.settings, opened.workspaces.member_for_login(name))
+        own_key_ids(opened.context.settings, find_member(opened, name))
         pin_organisation(opened.context.settings, name, own)
     print_record({"member": name, **own_organisation_document(own)}, as_json=common().json, title="its keys are pinned")
 
@@ -128,12 +129,17 @@ def list_(*, org: Annotated[str | None, typer.Option(help="Only of this organisa
     """List the registered members."""
     with services() as opened:
         owners = {each.entry.id: each.entry.name for each in opened.workspaces.organisations()}
-        wanted = opened.workspaces.organisation(org).entry.id if org else None
+        wanted = find_organisation(opened, org).entry.id if org else None
         rows = [
             {**member_document(entry), "organisation": owners[entry.organisation_id]}
             for entry in opened.workspaces.members(organisation_id=wanted)
         ]
-    print_rows(rows, ["name", "organisation", "id", "key_id"], as_json=common().json, empty="no members yet")
+    print_rows(
+        rows,
+        ["name", "organisation", "id", "key_id"],
+        as_json=common().json,
+        empty="no members yet: make one with 'opaque-jobs member create NAME --org ORGANISATION'",
+    )
 
 
 @app.command("rotate-key")
@@ -161,7 +167,7 @@ def rotate_key(
     Example: opaque-jobs member rotate-key alice
     """
     with services() as opened:
-        member, settings = opened.workspaces.member_for_login(name), opened.context.settings
+        member, settings = find_member(opened, name), opened.context.settings
         path, place = member_key_path(settings, name), new_place(key_store, key_store_setting)
         new_file = new_passphrase_file or passphrase_file
         secret: list[str] = []

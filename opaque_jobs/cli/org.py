@@ -11,6 +11,7 @@ from opaque_jobs.broker.config import set_up_broker
 from opaque_jobs.cli import shares
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document, own_organisation_document, rotated_document
+from opaque_jobs.cli.finding import find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.own_organisation import compared_organisation, members_here, organisation_here
 from opaque_jobs.cli.passphrase import FormerPassphraseFiles, NewPassphraseFile, PassphraseFile, ask_for_new_key
@@ -138,14 +139,19 @@ def list_() -> None:
     """List the organisations."""
     with services() as opened:
         rows = [organisation_document(view) for view in opened.workspaces.organisations()]
-    print_rows(rows, ["name", "id", "broker", "sealing_key_id"], as_json=common().json, empty="no organisations yet")
+    print_rows(
+        rows,
+        ["name", "id", "broker", "sealing_key_id"],
+        as_json=common().json,
+        empty="no organisations yet: make one with 'opaque-jobs org create NAME'",
+    )
 
 
 @app.command("show")
 def show(*, name: Annotated[str, typer.Argument(help="Organisation, by name or id.")]) -> None:
     """Show an organisation."""
     with services() as opened:
-        view = opened.workspaces.organisation(name)
+        view = find_organisation(opened, name)
     print_record(organisation_document(view), as_json=common().json)
 
 
@@ -160,7 +166,7 @@ def export(
 ) -> None:
     """Write an organisation's public keys, from the key files here, for 'opaque-jobs member trust' in its members' homes."""
     with services() as opened:
-        entry, settings = opened.workspaces.organisation(name).entry, opened.context.settings
+        entry, settings = find_organisation(opened, name).entry, opened.context.settings
         own = organisation_here(settings, entry, organisation_key_path(settings, entry.name))
     if own is None:
         raise NotFoundError(f"the key broker of '{entry.name}' is not in this home", hint="do this where it lives")
@@ -189,7 +195,7 @@ def rotate_key(
     Example: opaque-jobs org rotate-key Hospital
     """
     with services() as opened:
-        view, settings = opened.workspaces.organisation(name), opened.context.settings
+        view, settings = find_organisation(opened, name), opened.context.settings
         entry, place = view.entry, new_place(key_store, key_store_setting)
         path, new_file = organisation_key_path(settings, entry.name), new_passphrase_file or passphrase_file
         secret: list[str] = []

@@ -9,6 +9,7 @@ from rich.syntax import Syntax
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import moment
 from opaque_jobs.cli.drafting import read_code
+from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.output import print_json, print_record, print_rows, stdout
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.errors import InvalidInputError
@@ -51,7 +52,7 @@ def pin(
         raise InvalidInputError("there is nothing to pin", hint="give a file with --sql or --python")
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = opened.workspaces.show(workspace, actor=actor.id).id
+        where = find_workspace(opened, actor, workspace).id
         view = opened.queries.pin(actor=actor.id, workspace_id=where, name=name, code=code, replace=replace)
     print_record(_document(view), as_json=common().json, title="pinned")
 
@@ -61,10 +62,13 @@ def list_(*, workspace: Workspace, acting: Acting = None) -> None:
     """List your pinned queries in a workspace."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = opened.workspaces.show(workspace, actor=actor.id).id
+        where = find_workspace(opened, actor, workspace).id
         rows = [_document(view) for view in opened.queries.list(actor=actor.id, workspace_id=where)]
     print_rows(
-        rows, ["name", "language", "characters", "pinned_at"], as_json=common().json, empty="you have pinned no query here"
+        rows,
+        ["name", "language", "characters", "pinned_at"],
+        as_json=common().json,
+        empty="you have pinned no query here: keep one with 'opaque-jobs query pin WORKSPACE NAME --sql FILE'",
     )
 
 
@@ -73,7 +77,7 @@ def show(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
     """Show one of your pinned queries."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = opened.workspaces.show(workspace, actor=actor.id).id
+        where = find_workspace(opened, actor, workspace).id
         view = opened.queries.show(actor=actor.id, workspace_id=where, name=name)
     if common().json:
         print_json({**_document(view), "text": view.code.text})
@@ -87,6 +91,6 @@ def unpin(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
     """Remove one of your pinned queries."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = opened.workspaces.show(workspace, actor=actor.id).id
+        where = find_workspace(opened, actor, workspace).id
         opened.queries.unpin(actor=actor.id, workspace_id=where, name=name)
     print_record({"name": name, "workspace_id": where, "unpinned": True}, as_json=common().json)

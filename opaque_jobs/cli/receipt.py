@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from opaque_jobs.cli.command import Noun, common, load_settings
+from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.cli.signed_list import anchors_in, known_beforehand, signed_list
@@ -159,7 +160,7 @@ def trust_(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.show(workspace, actor=actor.id)
+        view = find_workspace(opened, actor, workspace)
         if view.roster is None:
             raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
         known, settings = opened.workspaces.broker_push(view.id, actor=actor.id), opened.context.settings

@@ -12,17 +12,19 @@ from rich.table import Table
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, check_free, export, plain_value
+from opaque_jobs.cli.finding import find_organisation
 from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text, visible
 from opaque_jobs.cli.passphrase import FormerPassphraseFiles, PassphraseFile
 from opaque_jobs.cli.resealing import reseal, vouching
 from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
+from opaque_jobs.cli.running import check_has_result, check_over, has_log
 from opaque_jobs.cli.session import Acting, acting_member, open_former_sealing_keys, open_sealing_key, services
 from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import TrustError
+from opaque_jobs.errors import ConflictError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import RunView
 
@@ -47,6 +49,7 @@ def open_result(
         ConflictError: The run has not succeeded.
         TrustError: The receipt does not hold, or the result does not open with the organisation's key.
     """
+    check_has_result(opened, actor, run)
     if run.kind is RunKind.TEST:
         yield replace(run, trust_label=None), open_test_result(opened.runs.result_folder(run.id, actor=actor.id))
         return
@@ -57,7 +60,14 @@ def open_result(
 
 
 def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[bool, str]:
-    """Give a run's log, and whether a receipt vouches for it: a run that failed has none, but its log says why."""
+    """Give a run's log, and whether a receipt vouches for it: a run that failed has none, but its log says why.
+
+    Raises:
+        ConflictError: The run is not over, or ended before there was a log.
+    """
+    if run.state is not RunState.SUCCEEDED and not has_log(opened, actor, run):
+        check_over(run)
+        raise ConflictError("the run ended before there was a log", hint=f"see 'opaque-jobs run show {run.id}'", run_id=run.id)
     if run.kind is RunKind.TEST:
         return False, read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
     resealed = opened.context.settings.resealed_path(run.id)
@@ -169,7 +179,7 @@ def reseal_(
     is, so receipts still verify.
     """
     with services() as opened:
-        entry, settings = opened.workspaces.organisation(org).entry, opened.context.settings
+        entry, settings = find_organisation(opened, org).entry, opened.context.settings
         keys = [
             open_sealing_key(settings, entry.name, passphrase_file),
             *open_former_sealing_keys(settings, entry.name, [passphrase_file, *former_passphrase_file]),

@@ -7,12 +7,13 @@ import typer
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import review_document
+from opaque_jobs.cli.finding import find_job
 from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote
 from opaque_jobs.cli.rosters import in_force
-from opaque_jobs.cli.session import Acting, acting_member, find_job, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import ReviewView

@@ -6,15 +6,17 @@ import typer
 
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import run_document
+from opaque_jobs.cli.finding import find_job
 from opaque_jobs.cli.inputs import parse_values
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, wait_for_run
-from opaque_jobs.cli.session import Acting, acting_member, find_job, services
+from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import ConflictError
+from opaque_jobs.services.views import JobView
 
 __all__ = ["app"]
 
@@ -22,8 +24,23 @@ app = Noun(help="Runs: executions of approved jobs in the enclave, started throu
 
 Run = Annotated[str, typer.Argument(help="Run id.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait at most.")]
-_OVER: Final = frozenset({JobStatus.REJECTED, JobStatus.EXPIRED, JobStatus.WITHDRAWN, JobStatus.SUPERSEDED})
-"""Of a job whose members' consent is gone: a new revision has to ask for it."""
+_AGAIN: Final = {
+    JobStatus.REJECTED: "review cancel",
+    JobStatus.EXPIRED: "job revise",
+    JobStatus.WITHDRAWN: "job revise",
+    JobStatus.SUPERSEDED: "job revise",
+}
+"""Where members' consent is gone: what makes a draft of the job, which asks for it anew."""
+
+
+def _check_stands(job: JobView) -> None:
+    """Check that consent to a job is not gone; a revision that was accepted stands beside a later one that is over."""
+    if job.status in _AGAIN and job.accepted_revision is None:
+        raise ConflictError(
+            f"'{job.draft.name}' is {job.status.value}: it cannot run",
+            hint=f"its author can ask again: 'opaque-jobs {_AGAIN[job.status]} {job.id}' makes it a draft",
+            job_id=job.id,
+        )
 
 
 @app.command("start")
@@ -42,8 +59,7 @@ def start(
     with services() as opened:
         actor = acting_member(opened, acting)
         view = find_job(opened, actor, job)
-        if view.status in _OVER:
-            raise ConflictError(f"'{view.draft.name}' is {view.status.value}: it cannot run", hint="see 'opaque-jobs job revise'")
+        _check_stands(view)
         values = parse_values(view.draft.inputs, value)
         effective_inputs(view.draft.inputs, values, aliases=[use.alias for use in view.draft.datasets])
         with step(f"{'running' if wait else 'starting'} '{view.draft.name}'") as shown, airflow_for(opened, actor) as airflow:
@@ -52,9 +68,9 @@ def start(
             run = find_run(opened, actor, job_id=view.id, dag_run_id=dag_run_id)
             if wait:
                 run = wait_for_run(opened, actor, run.id, timeout_s=timeout, on_status=shown.say)
-    print_record(run_document(run), as_json=common().json)
-    if wait:
-        check_succeeded(run)
+        print_record(run_document(run), as_json=common().json)
+        if wait:
+            check_succeeded(opened, actor, run)
 
 
 @app.command("wait")
@@ -64,8 +80,8 @@ def wait_(*, run_id: Run, timeout: Timeout = 3600, acting: Acting = None) -> Non
         actor = acting_member(opened, acting)
         with step("waiting") as shown:
             run = wait_for_run(opened, actor, run_id, timeout_s=timeout, on_status=shown.say)
-    print_record(run_document(run), as_json=common().json)
-    check_succeeded(run)
+        print_record(run_document(run), as_json=common().json)
+        check_succeeded(opened, actor, run)
 
 
 @app.command("list")
@@ -81,7 +97,12 @@ def list_(
         found = opened.runs.history(find_job(opened, actor, job).id, actor=actor.id)
         rows = [run_document(run) for run in found if tests or run.kind is RunKind.REAL]
     columns = ["number", "kind", "state", "reason", "trigger", "inputs", "trust_label", "duration_s", "id"]
-    print_rows(rows, columns, as_json=common().json, empty="no runs yet")
+    print_rows(
+        rows,
+        columns,
+        as_json=common().json,
+        empty="no runs yet: try it with 'opaque-jobs job test', and run it with 'opaque-jobs run start' once it is submitted",
+    )
 
 
 @app.command("show")

@@ -1,5 +1,6 @@
 """Runs as the command line starts and follows them: tests here and now, real runs through Airflow's REST."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,8 @@ from opaque_jobs.domain.lifecycle import RUN, RunState
 from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConfigurationError, ConflictError, SandboxError
+from opaque_jobs.enclave.agent.result_files import LOG_FILE, TEST_LOG_FILE
+from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, SandboxError
 from opaque_jobs.orchestration.launcher import running_address
 from opaque_jobs.orchestration.rest import AirflowRest
 from opaque_jobs.services import Services
@@ -17,15 +19,24 @@ from opaque_jobs.services.execution import execute_test
 from opaque_jobs.services.views import RunView
 from opaque_jobs.store.words import CloseReason
 
-__all__ = ["airflow_for", "check_succeeded", "find_run", "run_test", "wait_for_run"]
+__all__ = [
+    "airflow_for",
+    "check_has_result",
+    "check_over",
+    "check_succeeded",
+    "find_run",
+    "has_log",
+    "run_test",
+    "wait_for_run",
+]
 
 _POLL_S: Final = 0.3
 _SANDBOX_REASONS: Final = (CloseReason.SANDBOX_UNAVAILABLE, CloseReason.SANDBOX_ENDED)
-_HINTS: Final[dict[str, str]] = {
+_HINTS: Final[dict[str | None, str]] = {
     CloseReason.DATA_REFUSED: "where the run takes place, check each data set with 'opaque-jobs dataset verify'",
     CloseReason.BROKER_UNREACHABLE: "every owner's key broker must answer: see 'opaque-jobs broker show'",
 }
-"""Where a run ends before the author's code can have logged anything."""
+"""Where the author's code cannot have logged anything."""
 
 
 def run_test(
@@ -54,7 +65,7 @@ def run_test(
     return opened.runs.show(run.id, actor=actor.id)
 
 
-def check_succeeded(run: RunView) -> None:
+def check_succeeded(opened: Services, actor: MemberEntry, run: RunView) -> None:
     """Make the exit code tell how a run ended.
 
     Raises:
@@ -63,12 +74,65 @@ def check_succeeded(run: RunView) -> None:
     """
     if run.state is RunState.SUCCEEDED:
         return
-    words = "; ".join([run.reason or "no reason given", *(in_words(each) for each in run.reasons)])
-    message = f"the run {run.state.value}: {words}"
+    facts = {"run_id": run.id, "reason": run.reason}
     if run.reason in _SANDBOX_REASONS:
-        raise SandboxError(message, hint="find out why with 'opaque-jobs doctor'", run_id=run.id, reason=run.reason)
-    hint = _HINTS.get(run.reason or "", f"see 'opaque-jobs result log {run.id}'")
-    raise ConflictError(message, hint=hint, run_id=run.id, reason=run.reason)
+        raise SandboxError(_ending(run), hint="find out why with 'opaque-jobs doctor'", **facts)
+    raise ConflictError(_ending(run), hint=_where_to_look(opened, actor, run), **facts)
+
+
+def check_has_result(opened: Services, actor: MemberEntry, run: RunView) -> None:
+    """Check that a run is over and has a result, for a member who may read it.
+
+    Raises:
+        ConflictError: It has none; the message says how it ended.
+        DeniedError: The member is not of the author's organisation.
+    """
+    if run.state is RunState.SUCCEEDED:
+        return
+    has_log(opened, actor, run)  # who may not read it is told that, and no more
+    check_over(run)
+    hint = _where_to_look(opened, actor, run)
+    raise ConflictError(f"there is no result: {_ending(run)}", hint=hint, run_id=run.id, reason=run.reason)
+
+
+def check_over(run: RunView) -> None:
+    """Check that a run is over: before that it has left nothing.
+
+    Raises:
+        ConflictError: It is not.
+    """
+    if not RUN.terminal(run.state):
+        raise ConflictError(
+            f"the run is {run.state.value}, not over yet", hint=f"wait with 'opaque-jobs run wait {run.id}'", run_id=run.id
+        )
+
+
+def has_log(opened: Services, actor: MemberEntry, run: RunView) -> bool:
+    """Tell whether a run has left a log.
+
+    Raises:
+        DeniedError: The member is not of the author's organisation.
+    """
+    try:
+        folder = opened.runs.result_folder(run.id, actor=actor.id)
+    except ConflictError:
+        return False
+    return any((folder / name).is_file() for name in (LOG_FILE, TEST_LOG_FILE))
+
+
+def _ending(run: RunView) -> str:
+    why = "; ".join([run.reason or "no reason given", *(in_words(each) for each in run.reasons)])
+    if run.state is not RunState.CANCELLED:
+        return f"the run {run.state.value}: {why}"
+    return "the run was cancelled" if run.reason == CloseReason.CANCELLED else f"the run was cancelled: {why}"
+
+
+def _where_to_look(opened: Services, actor: MemberEntry, run: RunView) -> str:
+    hints = [_HINTS[run.reason]] if run.reason in _HINTS else []
+    with contextlib.suppress(DeniedError):
+        if has_log(opened, actor, run):
+            hints.append(f"see 'opaque-jobs result log {run.id}'")
+    return "; ".join(hints) or f"see 'opaque-jobs run show {run.id}'"
 
 
 def airflow_for(opened: Services, member: MemberEntry) -> AirflowRest:
@@ -124,5 +188,5 @@ def wait_for_run(
         if RUN.terminal(run.state):
             return run
         if time.monotonic() > deadline:
-            raise ConflictError("the run is not over yet", hint="wait on with 'opaque-jobs run wait'", run_id=run_id)
+            raise ConflictError("the run is not over yet", hint=f"wait on with 'opaque-jobs run wait {run_id}'", run_id=run_id)
         time.sleep(_POLL_S)

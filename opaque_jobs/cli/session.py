@@ -9,29 +9,27 @@ import glob
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.command import load_settings
+from opaque_jobs.cli.finding import find_member
 from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
 from opaque_jobs.crypto.keys import SealingKey, Signer, VerifyKey
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services import Services, open_services
-from opaque_jobs.services.views import DatasetView, JobView
 from opaque_jobs.settings import Settings
 
 __all__ = [
     "Acting",
     "acting_member",
     "check_no_key",
-    "find_job",
     "former_key_path",
     "former_key_paths",
-    "just_one",
     "member_key",
     "member_key_path",
     "open_broker_signing_key",
@@ -43,7 +41,6 @@ __all__ = [
     "services",
 ]
 
-_Found = TypeVar("_Found", JobView, DatasetView)
 _MEMBER_SUFFIX = ".member.json"
 _ID_CHARACTERS = 12
 
@@ -99,13 +96,13 @@ def acting_member(opened: Services, name: str | None) -> MemberEntry:
         InvalidInputError: None is named and there is not exactly one.
         NotFoundError: Nobody by that name is registered.
     """
+    folder = opened.context.settings.keys_dir
+    here = sorted(file.name.removesuffix(_MEMBER_SUFFIX) for file in folder.glob(f"*{_MEMBER_SUFFIX}"))
     if name is None:
-        folder = opened.context.settings.keys_dir
-        here = sorted(file.name.removesuffix(_MEMBER_SUFFIX) for file in folder.glob(f"*{_MEMBER_SUFFIX}"))
         if len(here) != 1:
             raise InvalidInputError("whom to act for is not clear", hint="give --as MEMBER or set OPAQUE_JOBS_AS")
         name = here[0]
-    return opened.workspaces.member_for_login(name)
+    return find_member(opened, name, known=here)
 
 
 def former_key_path(path: Path, key_id: str) -> Path:
@@ -239,33 +236,3 @@ def open_broker_signing_key(opened: Services, organisation_id: str, passphrase_f
 def _check_here(path: Path, what: str) -> None:
     if not path.exists():
         raise NotFoundError(f"{what} is not in this home", hint=f"it belongs at {path}; only its owner can make it")
-
-
-def just_one(found: Sequence[_Found], what: str, name: str) -> _Found:
-    """Give the only thing of a name.
-
-    Raises:
-        NotFoundError: There is none.
-        InvalidInputError: Several have the name; the hint gives their ids.
-    """
-    if not found:
-        raise NotFoundError(
-            f"there is no {what} '{name}' that you may see", hint=f"see 'opaque-jobs {what.replace(' ', '')} list'"
-        )
-    if len(found) > 1:
-        ids = ", ".join(each.id for each in found)
-        raise InvalidInputError(f"'{name}' is ambiguous: {len(found)} {what}s have this name", hint=f"use the id, one of {ids}")
-    return found[0]
-
-
-def find_job(opened: Services, actor: MemberEntry, text: str) -> JobView:
-    """Give a job by id, or by a name that only one of the actor's jobs has; archived ones count if no other has it.
-
-    Raises:
-        NotFoundError: None, or the actor may not know of it.
-        InvalidInputError: Several have the name.
-    """
-    if text.startswith("job-"):
-        return opened.jobs.show(text, actor=actor.id)
-    found = [view for view in opened.jobs.list(actor=actor.id, archived=True) if view.draft.name == text]
-    return just_one([view for view in found if not view.archived] or found, "job", text)

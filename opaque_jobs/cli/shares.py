@@ -8,6 +8,7 @@ import typer
 
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.command import Noun, common, repeatable
+from opaque_jobs.cli.finding import find_organisation
 from opaque_jobs.cli.output import print_record
 from opaque_jobs.cli.passphrase import (
     NewPassphraseFile,
@@ -112,7 +113,7 @@ def recover_(
 
 
 def _organisation_keys(opened: Services, org: str, passphrase_file: Path | None) -> OrganisationKeys:
-    settings, entry = opened.context.settings, opened.workspaces.organisation(org).entry
+    settings, entry = opened.context.settings, find_organisation(opened, org).entry
     path, whose = key_path(settings.broker_dir(entry.id)), f"the key broker of '{entry.name}'"
     return OrganisationKeys(
         organisation_id=entry.id,

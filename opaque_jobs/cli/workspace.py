@@ -1,13 +1,14 @@
 """`opaque-jobs workspace`: who works together, agreed by everybody's signature."""
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import workspace_document
-from opaque_jobs.cli.output import print_record, print_rows, stderr
+from opaque_jobs.cli.finding import find_member, find_workspace
+from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, waiting
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
@@ -16,6 +17,7 @@ from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import RunPolicy
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services import Services
+from opaque_jobs.services.views import WorkspaceView
 
 __all__ = ["app"]
 
@@ -23,7 +25,7 @@ app = Noun(help="Workspaces: members of one or more organisations who review eac
 
 Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
 
-
+_COMPARED: Final = frozenset({"members", "keys", "changed_keys", "waiting_for"})
 APPROVAL_GROUP_HELP: Final = (
     "NAME:HOW_MANY:member,member. Repeatable. A job needs that many of each group, its author, and one of each data owner; "
     "without groups it needs everybody."
@@ -39,8 +41,21 @@ def _group(opened: Services, text: str) -> ApprovalGroup:
     threshold, _, listed = rest.partition(":")
     if not (threshold.isascii() and threshold.isdigit() and listed):
         raise InvalidInputError("an approval group is not well formed", hint="write it as NAME:HOW_MANY:member,member")
-    ids = [opened.workspaces.member_for_login(each.strip()).id for each in listed.split(",")]
+    ids = [find_member(opened, each.strip()).id for each in listed.split(",")]
     return ApprovalGroup(name=name, threshold=int(threshold), member_ids=tuple(sorted(ids)))
+
+
+def _print(view: WorkspaceView, *, title: str = "", **more: Any) -> None:
+    """Print a workspace; for people who compare it by telephone, one member and one key a line."""
+    document = {**workspace_document(view), **more}
+    if common().json:
+        print_json(document)
+        return
+    proposed = document.pop("proposed")
+    print_record(document, as_json=False, title=title, listed=_COMPARED)
+    if proposed:
+        stdout().print()
+        print_record(proposed, as_json=False, title="proposed, to take the place of the member list in force", listed=_COMPARED)
 
 
 @app.command("create")
@@ -69,13 +84,13 @@ def create(
             actor=actor.id,
             name=name,
             description=description,
-            member_ids=[opened.workspaces.member_for_login(each).id for each in member],
+            member_ids=[find_member(opened, each).id for each in member],
             run_policy=run_policy,
-            runners=[opened.workspaces.member_for_login(each).id for each in runner],
+            runners=[find_member(opened, each).id for each in runner],
             approval_groups=_groups(opened, approval_group),
         )
         view = opened.workspaces.show(proposal.workspace_id, actor=actor.id)
-    print_record(workspace_document(view), as_json=common().json, title="proposed; each member accepts it next")
+    _print(view, title="proposed; each member accepts it next")
 
 
 @app.command("accept")
@@ -90,11 +105,11 @@ def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.show(workspace, actor=actor.id)
+        view = find_workspace(opened, actor, workspace)
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
         signer = member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
         view = accept_roster(opened, view.id, actor, signer)
-    print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")
+    _print(view, title="accepted", changed_keys=changed)
 
 
 @app.command("change")
@@ -118,14 +133,14 @@ def change(
         known = opened.workspaces
         proposal = known.propose_change(
             actor=actor.id,
-            workspace_id=known.show(workspace, actor=actor.id).id,
-            member_ids=[known.member_for_login(each).id for each in member] if member else None,
+            workspace_id=find_workspace(opened, actor, workspace).id,
+            member_ids=[find_member(opened, each).id for each in member] if member else None,
             run_policy=run_policy,
-            runners=[known.member_for_login(each).id for each in runner] if runner else None,
+            runners=[find_member(opened, each).id for each in runner] if runner else None,
             approval_groups=_groups(opened, approval_group or ()) if unanimous or approval_group else None,
         )
         view = known.show(proposal.workspace_id, actor=actor.id)
-    print_record(workspace_document(view), as_json=common().json, title="proposed; each member accepts it next")
+    _print(view, title="proposed; each member accepts it next")
 
 
 @app.command("cancel")
@@ -136,8 +151,8 @@ def cancel(*, workspace: Workspace, acting: Acting = None) -> None:
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.cancel(opened.workspaces.show(workspace, actor=actor.id).id, actor=actor.id)
-    print_record(workspace_document(view), as_json=common().json, title="taken back")
+        view = opened.workspaces.cancel(find_workspace(opened, actor, workspace).id, actor=actor.id)
+    _print(view, title="taken back")
 
 
 @app.command("show")
@@ -145,8 +160,8 @@ def show(*, workspace: Workspace, acting: Acting = None) -> None:
     """Show a workspace: members, epoch, who has yet to accept; compare digest and key ids with the others before accepting."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.show(workspace, actor=actor.id)
-    print_record(workspace_document(view), as_json=common().json)
+        view = find_workspace(opened, actor, workspace)
+    _print(view)
 
 
 @app.command("list")
@@ -158,7 +173,10 @@ def list_(
         actor = acting_member(opened, acting)
         rows = [workspace_document(view) for view in opened.workspaces.list(actor=actor.id, archived=archived)]
     print_rows(
-        rows, ["name", "status", "epoch", "members", "waiting_for", "id"], as_json=common().json, empty="no workspaces yet"
+        rows,
+        ["name", "status", "epoch", "members", "waiting_for", "id"],
+        as_json=common().json,
+        empty="no workspaces yet: propose one with 'opaque-jobs workspace create NAME --member MEMBER'",
     )
 
 
@@ -167,7 +185,7 @@ def tell_brokers(*, workspace: Workspace, acting: Acting = None) -> None:
     """Tell every member organisation's broker again what it must know, after one was away: member list and withdrawals."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        tell_withdrawals(opened, actor, opened.workspaces.show(workspace, actor=actor.id).id)
+        tell_withdrawals(opened, actor, find_workspace(opened, actor, workspace).id)
     stderr().print("every broker knows the member list and the withdrawals")
 
 
@@ -176,8 +194,8 @@ def archive(*, workspace: Workspace, acting: Acting = None) -> None:
     """Archive a workspace: nothing in it may run any more."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.archive(opened.workspaces.show(workspace, actor=actor.id).id, actor=actor.id)
-    print_record(workspace_document(view), as_json=common().json, title="archived")
+        view = opened.workspaces.archive(find_workspace(opened, actor, workspace).id, actor=actor.id)
+    _print(view, title="archived")
 
 
 @app.command("unarchive")
@@ -185,5 +203,5 @@ def unarchive(*, workspace: Workspace, acting: Acting = None) -> None:
     """Make an archived workspace active again."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.unarchive(opened.workspaces.show(workspace, actor=actor.id).id, actor=actor.id)
-    print_record(workspace_document(view), as_json=common().json, title="active again")
+        view = opened.workspaces.unarchive(find_workspace(opened, actor, workspace).id, actor=actor.id)
+    _print(view, title="active again")
