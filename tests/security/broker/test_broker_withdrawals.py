@@ -104,6 +104,21 @@ def test_withdrawal_that_is_not_kept_is_not_acknowledged(stage):
         stage.tell(roster=other, acceptances=(), withdrawals=[world.withdrawal(world.make_spec(other), world.carl)])
 
 
+def test_withdrawal_under_a_list_that_is_believed_only_a_moment_later_is_not_acknowledged(stage):
+    """Own people are pinned between the look at withdrawals and the one at the list: what was not kept must not seem to be."""
+    home, world, folder = stage.world.hospital, stage.world, stage.folder.with_name("fresh")
+    stage.broker = world.make_broker(home, folder, members=())
+
+    def pinned_meanwhile():
+        for each in home.members:
+            pin_member(folder, each.entry)
+        return world.clock()
+
+    stage.broker.clock = pinned_meanwhile
+    with pytest.raises(TrustError, match="does not believe"):
+        stage.tell(withdrawals=[world.withdrawal(stage.spec, world.carl)])
+
+
 def test_withdrawal_by_a_stranger_in_the_log_moves_nothing(stage):
     stage.world.log.append(EntryKind.WITHDRAWAL, "job-1", stage.world.withdrawal(stage.spec, World().carl))
     assert isinstance(stage.run(stage.enclave()), Sealed)
