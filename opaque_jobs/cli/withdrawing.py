@@ -65,8 +65,7 @@ def to_take_back(
     """
     own = [each.job for each in consents(opened.context.settings, member) if each.job.job_id == job_id]
     found = [*own, *(shown_revisions(opened, member, job_id) if shown is None else shown)]
-    # Brokers learn withdrawals beside the list of one workspace: what the database calls another's would keep the rest from them.
-    return [each for each in dict.fromkeys(found) if each.workspace_id == found[0].workspace_id and each.digest not in staying]
+    return [each for each in dict.fromkeys(found) if each.digest not in staying]
 
 
 def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
@@ -116,12 +115,14 @@ def taken_back(
             remember(settings, member, [job], withdrawal=envelope)
         envelopes.append(envelope)
     problem: OpaqueJobsError | None = None
-    try:
-        known = list_for_brokers(opened, member, jobs[0].workspace_id)
-        told = replace(known, withdrawals=tuple(envelopes))
-        push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
-    except OpaqueJobsError as error:
-        problem = error
+    # Each is told beside its own workspace's list: jobs of several may go by one id, and none keeps another from brokers.
+    for workspace_id in dict.fromkeys(job.workspace_id for job in jobs):
+        given = tuple(each for job, each in zip(jobs, envelopes, strict=True) if job.workspace_id == workspace_id)
+        try:
+            told = replace(list_for_brokers(opened, member, workspace_id), withdrawals=given)
+            push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
+        except OpaqueJobsError as error:
+            problem = problem or error
     yield envelopes
     if problem is not None:
         raise problem

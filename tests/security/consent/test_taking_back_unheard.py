@@ -6,14 +6,19 @@ from datetime import UTC, datetime
 
 import pytest
 from members_desk import NOBODY, Desk, open_desk
+from own_files import write_public_part
 
 from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.own_consent import remember
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.publishing import unshare_dataset
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
+from opaque_jobs.cli.session import former_key_path, member_key_path
 from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.crypto.key_files import read_public_keys
+from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import RunPolicy, parse_roster
 from opaque_jobs.errors import ConfigurationError, OpaqueJobsError, TrustError
@@ -132,6 +137,27 @@ def test_planted_revision_keeps_no_withdrawal_from_brokers(desk, nonsense):
     assert desk.told(true.digest) == [1, 1]
 
 
+def test_another_job_shown_as_a_revision_is_not_withdrawn_with_it(desk):
+    job, other = desk.cast.accepted_job().id, desk.cast.accepted_job(name="Other").id
+    shown = desk.cast.spec(other)
+    rest = "roster_digest, submitted_at, decided_at, deadline, test_run_id, no_test_reason FROM revisions WHERE job_id = ?"
+    desk.run(f"INSERT INTO revisions SELECT job_id, 2, status, version, ?, ?, {rest}", "planted", shown.to_bytes(), job)
+    withdraw_consent(*desk.who("lea"), job)
+    assert desk.told(shown.digest) == [0, 0]
+
+
+def test_job_of_the_same_id_elsewhere_that_was_signed_before_keeps_no_withdrawal_from_brokers(desk):
+    cast = desk.cast
+    job, other = cast.accepted_job().id, cast.make_workspace("lea", name="Alone")
+    settings, lea = cast.services.context.settings, cast.people["lea"].entry
+    for elsewhere in (other, "ws-gone"):
+        remember(settings, lea, [replace(cast.spec(job), workspace_id=elsewhere)], withdrawal=None)
+    with pytest.raises(OpaqueJobsError):  # nobody knows one of the workspaces
+        withdraw_consent(*desk.who("lea"), job)
+    assert desk.told(desk.digest(job)) == [1, 1]
+    assert None not in desk.kept("lea").values()
+
+
 HIDDEN = ("DELETE FROM roster_members", "UPDATE rosters SET state = 'past'")
 NONSENSE = ("UPDATE rosters SET body = X'7B7D'",)
 
@@ -205,3 +231,31 @@ def test_own_broker_learns_that_a_data_set_is_taken_back_whatever_is_shown(desk,
     with pytest.raises(OpaqueJobsError):
         unshare_dataset(*desk.who("anna"), dataset_id="ds-patients", workspace_id=desk.cast.workspace_id)
     assert desk.shared() == set()
+
+
+def test_withdrawal_that_does_not_hold_beside_the_list_that_is_shown_is_no_success(desk):
+    """Ben's key changed; brokers have not heard of it, his client's memory of lists is lost, and the list before is shown."""
+    cast = desk.cast
+    cast.change_key("ben", SigningKey.generate())
+    settings, entry = cast.services.context.settings, cast.people["ben"].entry
+    former = member_key_path(settings, "ben")
+    former.rename(former_key_path(former, read_public_keys(former).signing.key_id))
+    write_public_part(settings, entry)
+    cast.accept_waiting("anna", "ben", "lea")
+    job = desk.submitted()
+    remember(settings, entry, [cast.spec(job)], withdrawal=cast.withdrawal(cast.spec(job), "ben"))
+    desk.sql("UPDATE rosters SET state = 'past' WHERE epoch = 2", "UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
+    with pytest.raises(TrustError, match="was told to nobody"):
+        tell_withdrawals(cast.services, entry, cast.workspace_id)
+    assert desk.told(desk.digest(job)) == [0, 0]
+
+
+def test_withdrawals_of_another_workspaces_jobs_keep_none_from_brokers(desk):
+    cast = desk.cast
+    job, other = desk.submitted(), cast.make_workspace("anna", "ben", name="Other")
+    settings, entry = cast.services.context.settings, cast.people["ben"].entry
+    elsewhere = replace(cast.spec(job), workspace_id=other, job_id="job-elsewhere")
+    for spec in (cast.spec(job), elsewhere):
+        remember(settings, entry, [spec], withdrawal=cast.withdrawal(spec, "ben"))
+    tell_withdrawals(*desk.who("ben")[:2], cast.workspace_id)
+    assert desk.told(desk.digest(job)) == [1, 1]
