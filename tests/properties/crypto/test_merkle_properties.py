@@ -226,6 +226,11 @@ def test_leaf_of_another_height_than_the_size_says_is_not_in_the_tree_though_its
     assert not verify_inclusion(D, index=index, size=size, path=proof, root=root)
 
 
+def test_leaf_before_the_first_is_not_in_the_tree_though_its_path_is_that_of_the_last():
+    assert included(3, 4, KEPT.inclusion(3, 4))
+    assert not verify_inclusion(D, index=-1, size=4, path=KEPT.inclusion(3, 4), root=ROOTS[4])
+
+
 def test_tree_of_another_height_than_the_size_says_continues_none_though_its_hashes_come_out():
     first, second = node_hash(A, B), node_hash(A, node_hash(B, C))
     assert verify_consistency(first=3, first_root=first, second=4, second_root=second, path=[B, C, A])
