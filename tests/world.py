@@ -155,6 +155,7 @@ class World:
             "runners": (),
             "approval_groups": (),
             "log_key": self.log.key.public.text,
+            "nonce": "5e" * 16,
         }
         return Roster(**(fields | over))
 

@@ -19,6 +19,8 @@ def believe_roster(circle: Circle, memory: Transaction, roster: Roster) -> list[
         The reasons why it is not to be believed.
     """
     reasons = roster_refusals(roster, memory.acceptances(roster))
+    # Whoever of our own took it back need not fear that the others complete it behind their back.
+    reasons += ["held-by-owner"] if roster.digest in memory.held() else []
     reasons += roster_reasons(roster, circle, memory.roster(roster.workspace_id), memory.accepted_list)
     if not reasons:
         memory.put_roster(roster)

@@ -82,7 +82,7 @@ class Knowledge(Circle):
         roster: Newest known member list of the workspace; None if it never saw one.
         earlier: Gives a member list by its digest, if this broker has seen that all in it accepted it.
         withdrawals: What was seen that claims to withdraw consent to this job, unverified; None if it was more than is kept.
-        held: What the owner holds back: ids of data sets, digests of jobs, and the organisation's own id for everything.
+        held: What the owner holds back: ids of data sets, digests of jobs and lists, the organisation's own id for everything.
         lost: The broker's memory is known to be incomplete.
         log_root: Gives the root that the workspace's log had at a size, as this broker saw it grow; None beyond that.
         log_seen: Gives when this broker first saw the log to have a size, by its own clock; None if it never did.
@@ -227,7 +227,7 @@ def _consent_reasons(case: Case, knowledge: Knowledge) -> list[str]:
     spec, reasons = case.spec, consent_refusals(case.bundle, case.spec)
     if knowledge.withdrawals is None or _withdrawn(case, knowledge.withdrawals):
         reasons.append("consent-withdrawn")
-    if knowledge.held & {knowledge.organisation_id, spec.digest, *(use.dataset_id for use in spec.datasets)}:
+    if knowledge.held & {knowledge.organisation_id, spec.digest, spec.roster_digest, *(use.dataset_id for use in spec.datasets)}:
         reasons.append("held-by-owner")
     return reasons
 

@@ -66,19 +66,24 @@ def parse_statements(body: bytes) -> Statements:
 
 
 def accept_statements(broker: Broker, statements: Statements) -> None:
-    """Verify and remember; all or nothing, but for withdrawals, which are kept even if the rest is not believed.
+    """Verify and remember; all or nothing, but for withdrawals and holds, which are kept even if the rest is not believed.
 
     Raises:
         InvalidInputError: Something does not parse.
         TrustError: Something does not hold, is by a stranger, or is older than what is known.
     """
     _keep_withdrawals(broker, statements)
-    config, now = broker.config, broker.clock()
+    _keep_holds(broker, statements)
     with broker.store.transaction() as memory:
         if statements.roster is not None:
             _accept_roster(broker, memory, statements.roster, statements.acceptances, statements.earlier)
         for text in statements.sharings:
             take_sharing(broker, memory, text.encode())
+
+
+def _keep_holds(broker: Broker, statements: Statements) -> None:
+    config, now = broker.config, broker.clock()
+    with broker.store.transaction() as memory:
         for text in statements.holds:
             hold = verify_hold(text.encode(), config.member_keys, organisation_id=config.organisation_id)
             check_not_from_the_future(hold.issued_at, now)

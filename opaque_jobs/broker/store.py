@@ -265,7 +265,7 @@ class Transaction:
         return bool(now == (issued, hold.held))
 
     def held(self) -> frozenset[str]:
-        """Give what is held back now: ids of data sets, digests of jobs, and the organisation's own id for everything."""
+        """Give what is held back now: ids of data sets, digests of jobs and lists, the organisation's own id for all."""
         return frozenset(row[0] for row in self._connection.execute("SELECT subject FROM holds WHERE held = 1"))
 
     def releases(self, job_digest: str, *, but_run: str) -> tuple[datetime, ...]:

@@ -1,6 +1,7 @@
-"""The member lists that a member's own client has seen signed by all, this member with them: the last one of each workspace.
+"""The member lists that a member's own client has seen signed by all, this member with them.
 
-A database may hide a list or show another; this file does not. It lies beside the member's key; nobody else writes it.
+A database may hide a list or show another; this file does not. It lies beside the member's key; nobody else writes it. Lists of
+earlier epochs are kept too: a broker that is shown the last one asks for all before it.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class _Kept:
 
 
 def agreed_lists(settings: Settings, member: MemberEntry) -> tuple[AgreedList, ...]:
-    """Give the last list of each workspace.
+    """Give all lists, those of a workspace by epoch.
 
     Raises:
         ConfigurationError: What is kept cannot be read.
@@ -49,23 +50,24 @@ def agreed_lists(settings: Settings, member: MemberEntry) -> tuple[AgreedList, .
 
 def agreed_list(settings: Settings, member: MemberEntry, workspace_id: str) -> AgreedList | None:
     """Give the last list of a workspace; None if this member's client never saw one. Raises as `agreed_lists`."""
-    return next((each for each in agreed_lists(settings, member) if each.roster.workspace_id == workspace_id), None)
+    found = [each for each in agreed_lists(settings, member) if each.roster.workspace_id == workspace_id]
+    return found[-1] if found else None
 
 
 def keep_list(settings: Settings, member: MemberEntry, roster: Roster, acceptances: tuple[bytes, ...]) -> None:
-    """Keep a list in place of an earlier one of its workspace; the caller has verified that all signed it. Later ones stay.
+    """Keep a list after those of earlier epochs; the caller has verified that all signed it. Later ones, and an equal one, stay.
 
     Raises:
         ConfigurationError: It cannot be read or written.
         InvalidInputError: What is kept is damaged.
     """
     kept = agreed_lists(settings, member)
-    before = next((each.roster for each in kept if each.roster.workspace_id == roster.workspace_id), None)
-    if before is not None and (before.epoch > roster.epoch or before == roster):
-        return
-    others = [each for each in kept if each.roster.workspace_id != roster.workspace_id]
     fresh = AgreedList(text=roster.to_bytes().decode(), acceptances=tuple(each.decode() for each in acceptances))
-    write_own(_path(settings, member), _Kept(v=1, lists=(*others, fresh)))
+    if fresh.text in {each.text for each in kept}:
+        return
+    place = (roster.workspace_id, roster.epoch)
+    others = [each for each in kept if (each.roster.workspace_id, each.roster.epoch) != place]
+    write_own(_path(settings, member), _Kept(v=1, lists=tuple(sorted([*others, fresh], key=lambda each: each.roster.epoch))))
 
 
 def _path(settings: Settings, member: MemberEntry) -> Path:

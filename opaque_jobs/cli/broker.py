@@ -19,17 +19,16 @@ from opaque_jobs.broker.config import (
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.cli.command import Noun, common, load_settings
-from opaque_jobs.cli.finding import find_dataset, find_job, find_member, find_organisation
+from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
-from opaque_jobs.cli.session import Acting, acting_member, member_key, present_key_id, services
+from opaque_jobs.cli.session import Acting, member_key, own_member, present_key_id, services
+from opaque_jobs.cli.signed_names import named_dataset, named_revisions
 from opaque_jobs.crypto.keys import VerifyKey
-from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.release import HoldScope
-from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
-from opaque_jobs.services.views import JobView
+from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 
 __all__ = ["app"]
 
@@ -147,7 +146,15 @@ def unpin(*, member: Annotated[str, typer.Argument(help="A member of the broker'
 def hold_(
     *,
     dataset: Annotated[str | None, typer.Option(help="Hold only this data set of your organisation, by name or id.")] = None,
-    job: Annotated[str | None, typer.Option(help="Hold only this job, by name or id: the revision that may run now.")] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            help="Hold only this job, by name or id: each revision that you approved or all accepted; or one, by digest."
+        ),
+    ] = None,
+    roster: Annotated[
+        str | None, typer.Option("--list", help="Hold all that goes by this member list, by digest, as 'workspace cancel' does.")
+    ] = None,
     lift: Annotated[bool, typer.Option("--lift", help="Take the hold back.")] = False,
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
@@ -156,36 +163,30 @@ def hold_(
 
     Without options it holds everything. A run that has its keys already goes on; 'opaque-jobs run cancel' ends it.
     """
-    if dataset and job:
-        raise InvalidInputError("a hold is on a data set or on a job", hint="give --dataset or --job, or neither for everything")
+    if sum(each is not None for each in (dataset, job, roster)) > 1:
+        raise InvalidInputError("a hold is on one thing", hint="give one of --dataset, --job and --list, or none for everything")
     with services() as opened:
-        actor = acting_member(opened, acting)
-        scope, subject = HoldScope.ALL, None
-        if dataset:
-            scope, subject = HoldScope.DATASET, find_dataset(opened, actor, dataset).id
-        if job:
-            scope, subject = HoldScope.JOB, _standing_digest(find_job(opened, actor, job))
+        actor = own_member(opened, acting)
         owner = pinned_organisation(opened.context.settings, actor)
-        said = hold(
+        scope, subjects = HoldScope.ALL, [owner.entry.id]
+        if dataset is not None:
+            scope, subjects = HoldScope.DATASET, [named_dataset(opened, actor, dataset)]
+        if job is not None:
+            scope, subjects = HoldScope.JOB, [*named_revisions(opened, actor, job)]
+        if roster is not None:
+            scope, subjects = HoldScope.ROSTER, [roster]
+        hold(
             owner,
             actor,
             member_key(opened.context.settings, actor, passphrase_file),
             scope=scope,
-            subject=subject,
+            subjects=subjects,
             held=not lift,
         )
     print_record(
-        {"organisation": owner.entry.name, "scope": said.scope.value, "subject": said.subject, "held": said.held},
+        {"organisation": owner.entry.name, "scope": scope.value, "subjects": subjects, "held": not lift},
         as_json=common().json,
     )
-
-
-def _standing_digest(job: JobView) -> str:
-    """Give the digest of the revision that may run, or else of the last one that was submitted."""
-    if not job.revisions:
-        raise ConflictError("the job was never submitted, so nothing can be released for it", hint="there is nothing to hold")
-    accepted = [each for each in job.revisions if each.status is JobStatus.ACCEPTED]
-    return (accepted or job.revisions)[-1].digest
 
 
 @app.command("recover")

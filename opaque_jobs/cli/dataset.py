@@ -14,7 +14,8 @@ from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import counting
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
-from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
+from opaque_jobs.cli.signed_names import named_dataset, named_workspace
 from opaque_jobs.domain.dataset import RowCondition, RowOperator, TestDataKind
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services.dataset_files import verify_files
@@ -75,7 +76,7 @@ def encrypt(
     """
     with services() as opened:
         member = acting_member(opened, acting)
-        known = find_dataset(opened, member, name) if refresh else None
+        known = opened.datasets.show(named_dataset(opened, member, name), actor=member.id) if refresh else None
         conditions, types = [_condition(text) for text in where], _types(column_type)
         signer = member_key(opened.context.settings, member, passphrase_file)
         with counting("encrypting", file.stat().st_size if file.is_file() else None) as advance:
@@ -133,10 +134,9 @@ def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pass
     """Share a data set into a workspace: jobs that all its members approve may then read it."""
     with services() as opened:
         member = acting_member(opened, acting)
-        found = find_dataset(opened, member, dataset)
-        where = find_workspace(opened, member, workspace).id
+        found, where = named_dataset(opened, member, dataset), named_workspace(opened, member, workspace)
         signer = member_key(opened.context.settings, member, passphrase_file)
-        view = share_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
+        view = share_dataset(opened, member, signer, dataset_id=found, workspace_id=where)
     print_record(dataset_document(view), as_json=common().json, title="shared")
 
 
@@ -144,12 +144,11 @@ def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pass
 def unshare(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Take a data set back from a workspace: new, running and waiting jobs stop at once."""
     with services() as opened:
-        member = acting_member(opened, acting)
-        found = find_dataset(opened, member, dataset)
-        where = find_workspace(opened, member, workspace).id
+        member = own_member(opened, acting)
+        found, where = named_dataset(opened, member, dataset), named_workspace(opened, member, workspace)
         signer = member_key(opened.context.settings, member, passphrase_file)
-        closed = unshare_dataset(opened, member, signer, dataset_id=found.id, workspace_id=where)
-    print_record({"dataset_id": found.id, "workspace_id": where, "closed_runs": list(closed)}, as_json=common().json)
+        closed = unshare_dataset(opened, member, signer, dataset_id=found, workspace_id=where)
+    print_record({"dataset_id": found, "workspace_id": where, "closed_runs": list(closed)}, as_json=common().json)
 
 
 @app.command("list")

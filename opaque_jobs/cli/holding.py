@@ -1,5 +1,6 @@
 """An owner's veto: their own broker is told to hold something back, or to go on; it takes effect at its next decision."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from opaque_jobs.broker.client import BrokerClient
@@ -14,16 +15,16 @@ __all__ = ["hold"]
 
 
 def hold(
-    owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subject: str | None, held: bool
-) -> Hold:
-    """Sign a hold and tell the own broker.
+    owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subjects: Sequence[str], held: bool
+) -> tuple[Hold, ...]:
+    """Sign a hold on each subject and tell the own broker all at once.
 
     Args:
         owner: The organisation whose broker it is, as its member knows it.
         member: Who says so; one of its members.
         signer: Their key.
         scope: How much.
-        subject: Id of the data set or digest of the job; None for everything.
+        subjects: Ids of data sets or digests of jobs; the organisation's id for everything.
         held: False lets it go on.
 
     Raises:
@@ -33,14 +34,10 @@ def hold(
     """
     if member.organisation_id != owner.entry.id:
         raise DeniedError("only its own members can hold a broker", hint="ask a member of that organisation")
-    said = Hold(
-        v=1,
-        organisation_id=owner.entry.id,
-        scope=scope,
-        subject=owner.entry.id if subject is None else subject,
-        held=held,
-        issued_at=datetime.now(UTC).isoformat(),
+    now = datetime.now(UTC).isoformat()
+    said = tuple(
+        Hold(v=1, organisation_id=owner.entry.id, scope=scope, subject=subject, held=held, issued_at=now) for subject in subjects
     )
     with BrokerClient(owner.broker_address) as client:
-        client.push(key=owner.broker_key, roster=None, holds=[sign_hold(said, signer)])
+        client.push(key=owner.broker_key, roster=None, holds=[sign_hold(each, signer) for each in said])
     return said

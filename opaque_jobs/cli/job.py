@@ -21,6 +21,7 @@ from opaque_jobs.cli.reviewing import check_meant, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
@@ -175,7 +176,7 @@ def create(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = find_workspace(opened, actor, workspace).id
+        where = named_workspace(opened, actor, workspace)
         uses = [parse_use(text) for text in dataset]
         draft = build_draft(
             Wanted(

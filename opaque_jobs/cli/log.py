@@ -11,6 +11,7 @@ from opaque_jobs.cli.log_files import header, proven_document, write_lines
 from opaque_jobs.cli.log_heads import remembered, verified_head, verified_note
 from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr
 from opaque_jobs.cli.session import Acting, acting_member, own_key_ids, services
+from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.steps import print_steps
 from opaque_jobs.crypto.checkpoints import Checkpoint, verifier_key
 from opaque_jobs.crypto.keys import VerifyKey
@@ -36,7 +37,7 @@ def checkpoint(*, workspace: Workspace, acting: Acting = None) -> None:
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = find_workspace(opened, actor, workspace).id
+        found = named_workspace(opened, actor, workspace)
         note, seen = verified_note(opened, actor, found)
         head = opened.logs.head(found, actor=actor.id)
     if not common().json:
@@ -152,7 +153,7 @@ def _verified(opened: Services, actor: MemberEntry, workspace: str) -> tuple[Ros
 
 
 def _in_force(opened: Services, actor: MemberEntry, workspace: str) -> Roster:
-    view = find_workspace(opened, actor, workspace)
+    view = opened.workspaces.show(named_workspace(opened, actor, workspace), actor=actor.id)
     if view.roster is None:
         raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
     return view.roster

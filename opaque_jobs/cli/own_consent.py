@@ -13,7 +13,7 @@ from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.settings import Settings
 
-__all__ = ["OwnConsent", "consents", "own_job", "remember"]
+__all__ = ["OwnConsent", "consents", "remember"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +22,12 @@ class OwnConsent:
 
     Args:
         job: What it is.
+        name: What the job was called in it; empty for a document that this client never read.
         withdrawal: The envelope by which consent was taken back; None while it stands.
     """
 
     job: NamedJob
+    name: str
     withdrawal: str | None
 
 
@@ -45,15 +47,6 @@ def consents(settings: Settings, member: MemberEntry) -> tuple[OwnConsent, ...]:
     return read_own(_path(settings, member), _Kept, _Kept(v=1, consents=())).consents
 
 
-def own_job(settings: Settings, member: MemberEntry, text: str) -> NamedJob | None:
-    """Give the newest document of a job, by its id or the digest of any, that a member's client has signed; None if it never did.
-
-    Raises as `consents`.
-    """
-    found = [each.job for each in consents(settings, member) if text in (each.job.job_id, each.job.digest)]
-    return found[-1] if found else None
-
-
 def remember(settings: Settings, member: MemberEntry, jobs: Iterable[JobSpec | NamedJob], *, withdrawal: bytes | None) -> None:
     """Keep that a member signs about jobs, before it leaves; a kept withdrawal stays until another takes its place.
 
@@ -65,8 +58,9 @@ def remember(settings: Settings, member: MemberEntry, jobs: Iterable[JobSpec | N
     text = None if withdrawal is None else withdrawal.decode()
     for job in jobs:
         named = NamedJob(workspace_id=job.workspace_id, job_id=job.job_id, digest=job.digest)
-        before = kept.get(job.digest, OwnConsent(job=named, withdrawal=None))
-        kept[job.digest] = replace(before, withdrawal=text or before.withdrawal)
+        before = kept.get(job.digest, OwnConsent(job=named, name="", withdrawal=None))
+        name = job.name if isinstance(job, JobSpec) else before.name
+        kept[job.digest] = replace(before, name=name, withdrawal=text or before.withdrawal)
     write_own(_path(settings, member), _Kept(v=1, consents=tuple(kept.values())))
 
 

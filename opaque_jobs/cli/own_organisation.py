@@ -26,6 +26,7 @@ __all__ = [
     "compared_organisation",
     "members_here",
     "organisation_here",
+    "organisation_of",
     "parse_own_organisation",
     "pin_organisation",
     "pinned_organisation",
@@ -129,6 +130,11 @@ def pin_organisation(settings: Settings, name: str, own: OwnOrganisation) -> Non
     fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     write_new_private_file(fresh, own.to_bytes())
     fresh.replace(path)
+
+
+def organisation_of(settings: Settings, name: str) -> OwnOrganisation:
+    """Give what the member of this name here knows of their organisation. Raises `NotFoundError` if they were told nothing."""
+    return _read(_path(settings, name))
 
 
 def pinned_organisation(settings: Settings, member: MemberEntry) -> OwnOrganisation:

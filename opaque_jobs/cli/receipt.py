@@ -9,17 +9,17 @@ from typing import Annotated, Any, Final
 import typer
 
 from opaque_jobs.cli.command import Noun, common, load_settings
-from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.cli.signed_list import anchors_in, known_beforehand, signed_list
+from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.steps import print_steps
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.receipt_trust import parse_trust
-from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.attesting import believed_keys, own_trust
 from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
 from opaque_jobs.services.views import ReceiptContext
@@ -160,13 +160,12 @@ def trust_(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = find_workspace(opened, actor, workspace)
-        if view.roster is None:
-            raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
-        known, settings = opened.workspaces.broker_push(view.id, actor=actor.id), opened.context.settings
-        anchors = anchors_in(settings, actor, signed_list(settings, actor, known.roster, known.acceptances))
+        found, settings = named_workspace(opened, actor, workspace), opened.context.settings
+        known = opened.workspaces.broker_push(found, actor=actor.id)
+        roster = signed_list(settings, actor, known.roster, known.acceptances)
+        anchors = anchors_in(settings, actor, roster)
     write_new_private_file(to, anchors.to_bytes())
-    print_record({"workspace": view.name, "file": str(to)}, as_json=common().json)
+    print_record({"workspace": roster.name, "file": str(to)}, as_json=common().json)
 
 
 @app.command("simulated-key")

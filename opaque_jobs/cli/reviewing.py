@@ -1,6 +1,7 @@
 """Votes as a member gives them: the exact document is read, checked to be the one asked about, and signed with the own key."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from opaque_jobs.errors import ConflictError, OpaqueJobsError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import JobView, ReviewView
 
-__all__ = ["cancel_review", "cast_vote", "check_meant", "revise_job", "submit_job"]
+__all__ = ["accepted_revisions", "cancel_review", "cast_vote", "check_meant", "revise_job", "submit_job"]
 
 
 def submit_job(
@@ -194,13 +195,21 @@ def _record(opened: Services, job_id: str, envelopes: Iterable[bytes]) -> None:
         opened.reviews.withdraw(job_id=job_id, envelope=envelope)
 
 
-def _accepted(opened: Services, member: MemberEntry, job_id: str) -> set[str]:
-    """Give the digest of the newest revision that votes prove to be accepted, by a member list that this member signed."""
+def accepted_revisions(opened: Services, member: MemberEntry, job_id: str) -> Iterator[JobSpec]:
+    """Give the revisions that votes prove to be accepted by a member list that this member signed, newest first.
+
+    Raises:
+        NotFoundError: The member may not know of the job.
+    """
     for each in reversed(opened.jobs.show(job_id, actor=member.id).revisions):
         with suppress(OpaqueJobsError):
             spec, bundle = parse_job_spec(each.spec_bytes), opened.reviews.bundle(job_id, each.revision)
             signed = [text.encode() for text in bundle.acceptances]
             signed_list(opened.context.settings, member, bundle.roster.encode(), signed)
             if spec.job_id == job_id and not consent_refusals(bundle, spec):
-                return {spec.digest}
-    return set()
+                yield spec
+
+
+def _accepted(opened: Services, member: MemberEntry, job_id: str) -> set[str]:
+    """Give the digest of the newest of them."""
+    return {each.digest for each in itertools.islice(accepted_revisions(opened, member, job_id), 1)}

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 
+from opaque_jobs.cli.agreed_lists import agreed_list
 from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.own_lists import last_signed, remember_list
-from opaque_jobs.cli.own_organisation import check_own_entry, compared_organisation
+from opaque_jobs.cli.own_organisation import check_own_entry, compared_organisation, pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
@@ -12,12 +14,13 @@ from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.key_change import NamedChange
+from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import ConflictError, TrustError
+from opaque_jobs.errors import ConflictError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import WorkspaceView
 
-__all__ = ["accept_roster", "changed_keys", "in_force", "waiting"]
+__all__ = ["accept_roster", "changed_keys", "in_force", "take_back_roster", "waiting"]
 
 
 def in_force(opened: Services, member: MemberEntry, workspace_id: str) -> MemberEntry:
@@ -69,6 +72,9 @@ def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> 
     # 3. And from those in the list that this client signed last, whatever the database knows of it.
     if signed is not None:
         _check_later(signed, proposed)
+        agreed = agreed_list(opened.context.settings, member, proposed.workspace_id)
+        if agreed is not None and agreed.roster.epoch >= proposed.epoch:
+            raise _not_following()
         named.extend(explained_changes(signed, proposed, words))
     return tuple(dict.fromkeys(named))
 
@@ -94,6 +100,37 @@ def _followed(opened: Services, proposed: Roster, member: MemberEntry) -> Roster
     return before
 
 
+def take_back_roster(opened: Services, workspace_id: str, member: MemberEntry, signer: Signer) -> WorkspaceView:
+    """Take back the list that waits: the own broker is told that it never believes it, whoever signs it still.
+
+    Told of is what the database shows, and what this member signed last unless that is known to be in force.
+
+    Raises:
+        ConfigurationError: The own broker does not answer; the list is taken back everywhere else.
+        ConflictError: No list waits; the broker was told all the same of what this member signed.
+        DeniedError: The member neither proposed it nor is in it; likewise.
+        TrustError: The own broker does not know the member's key; as if it did not answer.
+    """
+    settings = opened.context.settings
+    view = opened.workspaces.show(workspace_id, actor=member.id)
+    found = {view.proposal.roster.digest} if view.proposal else set()
+    signed, agreed = last_signed(settings, member, view.id), agreed_list(settings, member, view.id)
+    if signed is not None and (agreed is None or signed.epoch > agreed.roster.epoch):
+        found.add(signed.digest)
+    if agreed is not None:  # what is known to be in force nobody can pass off as one that waits
+        found.discard(agreed.roster.digest)
+    problem: OpaqueJobsError | None = None
+    try:
+        if found:
+            hold(pinned_organisation(settings, member), member, signer, scope=HoldScope.ROSTER, subjects=sorted(found), held=True)
+    except OpaqueJobsError as error:
+        problem = error
+    view = opened.workspaces.cancel(view.id, actor=member.id)
+    if problem is not None:
+        raise problem
+    return view
+
+
 def _check_later(signed: Roster, proposed: Roster) -> None:
     """Check that a list can come after one that was signed, or in place of it while it waits; between may be others."""
     instead = proposed.epoch == signed.epoch and (proposed.previous, proposed.genesis) == (signed.previous, signed.genesis)
@@ -112,11 +149,23 @@ def _not_following() -> TrustError:
     return TrustError("the waiting member list does not follow one that you signed", hint="do not accept it")
 
 
-def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, signer: Signer) -> WorkspaceView:
+def accept_roster(
+    opened: Services, workspace_id: str, member: MemberEntry, signer: Signer, *, expected_digest: str | None = None
+) -> WorkspaceView:
     """Sign the roster that waits; when it comes into force the brokers are told.
 
+    Another one that this member signed before for the same epoch is taken back at the own broker: this one takes its place.
+
+    Args:
+        opened: The services.
+        workspace_id: The workspace.
+        member: Who accepts.
+        signer: Their key.
+        expected_digest: Of the list that the member has seen; None takes the present one.
+
     Raises:
-        ConflictError: No roster waits for this member.
+        ConfigurationError: A broker that must be told cannot be reached.
+        ConflictError: No roster waits for this member, or it is not the one that they have seen.
         NotFoundError: The member does not know their organisation's keys.
         TrustError: It changes a key on nobody's word who may say so, or names other keys of the own organisation.
     """
@@ -124,9 +173,14 @@ def accept_roster(opened: Services, workspace_id: str, member: MemberEntry, sign
     roster = waiting(view)
     if view.proposal is not None and member.id not in view.proposal.waiting_for:
         raise ConflictError("you have accepted this member list already", hint="wait for the other members")
+    if expected_digest not in (None, roster.digest):
+        raise ConflictError("the member list that waits is not the one that you looked at", hint="look at it again, then accept")
     changed_keys(opened, view, member)
     own = compared_organisation(opened, member)
     check_own_entry(own, roster.organisation(own.entry.id))
+    before = last_signed(opened.context.settings, member, roster.workspace_id)
+    if before is not None and before.epoch == roster.epoch and before.digest != roster.digest:
+        hold(own, member, signer, scope=HoldScope.ROSTER, subjects=[before.digest], held=True)
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
     remember_list(opened.context.settings, member, roster)
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)

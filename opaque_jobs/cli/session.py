@@ -16,6 +16,7 @@ import typer
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.command import load_settings
 from opaque_jobs.cli.finding import find_member
+from opaque_jobs.cli.own_organisation import organisation_of
 from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
 from opaque_jobs.crypto.keys import SealingKey, Signer, VerifyKey
@@ -37,6 +38,8 @@ __all__ = [
     "open_sealing_key",
     "organisation_key_path",
     "own_key_ids",
+    "own_member",
+    "own_public_keys",
     "present_key_id",
     "services",
 ]
@@ -90,19 +93,45 @@ def check_no_key(path: Path) -> None:
 
 
 def acting_member(opened: Services, name: str | None) -> MemberEntry:
-    """Give the member to act for: the one named, or the only one whose key file is here.
+    """Give the member to act for, as registered: the one named, or the only one whose key file is here.
 
     Raises:
         InvalidInputError: None is named and there is not exactly one.
         NotFoundError: Nobody by that name is registered.
     """
-    folder = opened.context.settings.keys_dir
-    here = sorted(file.name.removesuffix(_MEMBER_SUFFIX) for file in folder.glob(f"*{_MEMBER_SUFFIX}"))
-    if name is None:
-        if len(here) != 1:
-            raise InvalidInputError("whom to act for is not clear", hint="give --as MEMBER or set OPAQUE_JOBS_AS")
-        name = here[0]
-    return find_member(opened, name, known=here)
+    settings = opened.context.settings
+    return find_member(opened, _acting_name(settings, name), known=_names_here(settings))
+
+
+def own_member(opened: Services, name: str | None) -> MemberEntry:
+    """Give the member to act for as this home knows them, by their key file and their organisation's pin.
+
+    For what a member takes back or holds: a database that changes or forgets who they are must not keep them from it. Where
+    key or pin are not here it is asked all the same. Raises as `acting_member`.
+    """
+    settings = opened.context.settings
+    found = _acting_name(settings, name)
+    path = member_key_path(settings, found)
+    if path.exists():
+        known = read_public_keys(path)
+        with contextlib.suppress(NotFoundError):
+            organisation_id = organisation_of(settings, found).entry.id
+            if known.signing is not None:
+                return MemberEntry(id=known.owner_id, name=found, organisation_id=organisation_id, public_key=known.signing.text)
+    return find_member(opened, found, known=_names_here(settings))
+
+
+def _acting_name(settings: Settings, name: str | None) -> str:
+    if name is not None:
+        return name
+    here = _names_here(settings)
+    if len(here) != 1:
+        raise InvalidInputError("whom to act for is not clear", hint="give --as MEMBER or set OPAQUE_JOBS_AS")
+    return here[0]
+
+
+def _names_here(settings: Settings) -> list[str]:
+    return sorted(file.name.removesuffix(_MEMBER_SUFFIX) for file in settings.keys_dir.glob(f"*{_MEMBER_SUFFIX}"))
 
 
 def former_key_path(path: Path, key_id: str) -> Path:
@@ -157,8 +186,8 @@ def member_key(settings: Settings, member: MemberEntry, passphrase_file: Path | 
     )
 
 
-def own_key_ids(settings: Settings, member: MemberEntry) -> frozenset[str]:
-    """Give the ids of a member's signing keys in this home: the present one and those kept aside.
+def own_public_keys(settings: Settings, member: MemberEntry) -> tuple[VerifyKey, ...]:
+    """Give a member's signing keys in this home: the present one, then those kept aside.
 
     Raises:
         NotFoundError: The key file is not here.
@@ -166,7 +195,12 @@ def own_key_ids(settings: Settings, member: MemberEntry) -> frozenset[str]:
     path = member_key_path(settings, member.name)
     _check_here(path, f"the key of '{member.name}'")
     found = (read_public_keys(each).signing for each in (path, *former_key_paths(path)))
-    return frozenset(public.key_id for public in found if public is not None)
+    return tuple(public for public in found if public is not None)
+
+
+def own_key_ids(settings: Settings, member: MemberEntry) -> frozenset[str]:
+    """Give the ids of the same. Raises as `own_public_keys`."""
+    return frozenset(public.key_id for public in own_public_keys(settings, member))
 
 
 def present_key_id(settings: Settings, name: str) -> str:

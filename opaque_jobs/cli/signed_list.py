@@ -6,11 +6,13 @@ files here. Of the own organisation the member knows more than any list says: wh
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 
-from opaque_jobs.cli.agreed_lists import agreed_list, keep_list
+from opaque_jobs.cli.agreed_lists import agreed_list, agreed_lists, keep_list
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.crypto.consent import roster_refusals
+from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
@@ -21,6 +23,9 @@ from opaque_jobs.services.views import BrokerPush, BrokerTarget, ReceiptContext
 from opaque_jobs.settings import Settings
 
 __all__ = ["anchors_in", "known_beforehand", "list_for_brokers", "signed_list"]
+
+_SignedList = tuple[bytes, tuple[bytes, ...]]
+"""A list's canonical bytes, and the acceptances of all in it."""
 
 
 def signed_list(settings: Settings, member: MemberEntry, data: bytes, acceptances: Iterable[bytes]) -> Roster:
@@ -45,6 +50,8 @@ def signed_list(settings: Settings, member: MemberEntry, data: bytes, acceptance
 def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -> BrokerPush:
     """Give the member list in force, for brokers: as shown, or as kept here where none, another or an older is shown.
 
+    The lists before it are given as far as they are shown or kept, each by the digest that the one after it names.
+
     A list that this member did not sign is given where none is kept: the own broker, which knows them, decides about it.
 
     Raises:
@@ -60,9 +67,9 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         if kept is None:
             with contextlib.suppress(OpaqueJobsError):
                 signed_list(settings, member, shown.roster, shown.acceptances)
-            return shown
+            return replace(shown, earlier=_before(settings, member, shown.roster, shown.earlier))
         if signed_list(settings, member, shown.roster, shown.acceptances).epoch >= kept.roster.epoch:
-            return shown
+            return replace(shown, earlier=_before(settings, member, shown.roster, shown.earlier))
     except OpaqueJobsError:
         if kept is None:
             raise
@@ -70,7 +77,7 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         targets=_targets(opened),
         roster=kept.text.encode(),
         acceptances=tuple(each.encode() for each in kept.acceptances),
-        earlier=(),
+        earlier=_before(settings, member, kept.text.encode(), ()),
         withdrawals=(),
     )
 
@@ -108,6 +115,18 @@ def known_beforehand(opened: Services, member: MemberEntry, context: ReceiptCont
     job_id = opened.runs.show(context.run_id, actor=member.id).job_id
     now = opened.workspaces.broker_push(opened.jobs.show(job_id, actor=member.id).workspace_id, actor=member.id)
     return anchors_in(settings, member, signed_list(settings, member, now.roster, now.acceptances))
+
+
+def _before(settings: Settings, member: MemberEntry, last: bytes, shown: Iterable[_SignedList]) -> tuple[_SignedList, ...]:
+    """Give the lists before one, by epoch: what is kept, and what is shown, back to the first that is not here."""
+    kept = ((each.text.encode(), tuple(one.encode() for one in each.acceptances)) for each in agreed_lists(settings, member))
+    here = {digest(text): (text, signed) for text, signed in (*shown, *kept)}
+    found: list[_SignedList] = []
+    at = parse_roster(last).previous
+    while at in here:
+        found.append(here.pop(at))
+        at = parse_roster(found[-1][0]).previous
+    return tuple(reversed(found))
 
 
 def _check_asked_for(roster: Roster, workspace_id: str) -> None:

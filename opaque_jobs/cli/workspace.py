@@ -10,8 +10,9 @@ from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.finding import find_member, find_workspace
 from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.rosters import accept_roster, changed_keys, waiting
-from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.rosters import accept_roster, changed_keys, take_back_roster, waiting
+from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
+from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.withdrawing import tell_withdrawals
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import RunPolicy
@@ -94,7 +95,16 @@ def create(
 
 
 @app.command("accept")
-def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
+def accept(
+    *,
+    workspace: Workspace,
+    digest: Annotated[
+        str | None,
+        typer.Option("--digest", help="Accept only a list of this digest (as 'workspace show' printed it)."),
+    ] = None,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
     """Accept the member list that waits, with your signature.
 
     Your own first acceptance and everybody's after a change: who is in it, with which keys, who may run jobs and whose approvals
@@ -108,8 +118,8 @@ def accept(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
         view = find_workspace(opened, actor, workspace)
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
         signer = member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
-        view = accept_roster(opened, view.id, actor, signer)
-    _print(view, title="accepted", changed_keys=changed)
+        view = accept_roster(opened, view.id, actor, signer, expected_digest=digest)
+    print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")
 
 
 @app.command("change")
@@ -144,15 +154,17 @@ def change(
 
 
 @app.command("cancel")
-def cancel(*, workspace: Workspace, acting: Acting = None) -> None:
+def cancel(*, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Take back the member list that waits: yours, or one that names you. The list in force, if any, stays.
 
-    A workspace that is pending is over with it, and its name is free again.
+    A workspace that is pending is over with it, and its name is free again. Your organisation's broker is told to believe this
+    list never, even if somebody completes it behind your back.
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.cancel(find_workspace(opened, actor, workspace).id, actor=actor.id)
-    _print(view, title="taken back")
+        signer = member_key(opened.context.settings, actor, passphrase_file)
+        view = take_back_roster(opened, find_workspace(opened, actor, workspace).id, actor, signer)
+    print_record(workspace_document(view), as_json=common().json, title="taken back")
 
 
 @app.command("show")
@@ -184,8 +196,8 @@ def list_(
 def tell_brokers(*, workspace: Workspace, acting: Acting = None) -> None:
     """Tell every member organisation's broker again what it must know, after one was away: member list and withdrawals."""
     with services() as opened:
-        actor = acting_member(opened, acting)
-        tell_withdrawals(opened, actor, find_workspace(opened, actor, workspace).id)
+        actor = own_member(opened, acting)
+        tell_withdrawals(opened, actor, named_workspace(opened, actor, workspace))
     stderr().print("every broker knows the member list and the withdrawals")
 
 

@@ -16,6 +16,7 @@ class HoldScope(StrEnum):
     ALL = "all"
     DATASET = "dataset"
     JOB = "job"
+    ROSTER = "roster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,8 @@ class Hold:
     Args:
         v: Format version, 1.
         organisation_id: Whose broker.
-        scope: Everything, one data set, or one job.
-        subject: Id of the data set, digest of the job, or the organisation's id for everything.
+        scope: Everything, one data set, one job, or all that goes by one member list.
+        subject: Id of the data set, digest of the job or of the list, or the organisation's id for everything.
         held: False lets it go on.
         issued_at: UTC, RFC 3339.
     """

@@ -126,6 +126,7 @@ class Roster:
         runners: Member ids, for `NAMED_MEMBERS` only.
         approval_groups: Whose approvals a job needs, by name, ascending; none means everybody's.
         log_key: Ed25519 public key (base64) with which the workspace's log signs its checkpoints.
+        nonce: 128 random bits, hex: what was taken back and is proposed again is another list, which asks for signatures anew.
 
     Raises:
         InvalidInputError: An invariant does not hold.
@@ -143,6 +144,7 @@ class Roster:
     runners: tuple[str, ...]
     approval_groups: tuple[ApprovalGroup, ...]
     log_key: str
+    nonce: str
 
     def __post_init__(self) -> None:
         check_name(self.name, what="workspace")
@@ -163,6 +165,7 @@ class Roster:
             and set(self.runners) <= set(member_ids)
             and bool(self.runners) == (self.run_policy is RunPolicy.NAMED_MEMBERS)
             and len(decode_key(self.log_key)) == 32
+            and len(self.nonce) == 32
         )
         if not sound:
             raise InvalidInputError(

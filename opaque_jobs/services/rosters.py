@@ -1,5 +1,6 @@
 """Rosters as the services make, propose and show them; `workspaces` has the use cases."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -100,11 +101,12 @@ def make_roster(
         runners=tuple(sorted(set(runners))),
         approval_groups=tuple(sorted(approval_groups, key=lambda group: group.name)),
         log_key=log_key,
+        nonce=secrets.token_hex(16),
     )
 
 
 def agreed(roster: Roster) -> tuple[object, ...]:
-    """Give all that members agree on, without the epoch."""
+    """Give all that members agree on, without what makes it one list among others."""
     return (roster.members, roster.organisations, roster.run_policy, roster.runners, roster.approval_groups)
 
 

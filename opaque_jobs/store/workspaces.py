@@ -98,10 +98,6 @@ def propose(session: Session, record: RosterRecord, member_ids: list[str]) -> No
     earlier = roster_in_state(session, record.workspace_id, RosterState.PROPOSED)
     if earlier is not None:
         set_roster_state(session, earlier, RosterState.REPLACED)
-    again = roster(session, record.digest)
-    if again is not None:
-        set_roster_state(session, again, RosterState.PROPOSED)
-        return
     add(session, RosterRow, record)
     add(session, RosterMemberRow, *(RosterMemberRecord(roster_digest=record.digest, member_id=each) for each in member_ids))
 

@@ -148,6 +148,29 @@ def test_review_withdraw_reaches_the_brokers(cli, draft):
     assert cli.json("consent", "withdraw", draft, "--as", "lea")["status"] == "withdrawn"
 
 
+def test_owner_holds_a_job_by_its_name_or_digest_and_lifts_it(cli, draft):
+    submit(cli, draft)
+    cli.fails(4, "broker", "hold", "--job", draft, "--as", "lea")
+    digest = cli.json("review", "show", draft, "--as", "lea")["job_digest"]
+    for member in ("ben", "lea"):
+        cli.json("review", "approve", draft, "--as", member)
+    for named in (draft, digest):
+        held = cli.json("broker", "hold", "--job", named, "--as", "lea")
+        assert (held["scope"], held["subjects"], held["held"]) == ("job", [digest], True)
+        assert not cli.json("broker", "hold", "--job", named, "--lift", "--as", "lea")["held"]
+    assert "one thing" in cli.fails(5, "broker", "hold", "--job", draft, "--list", digest, "--as", "lea")
+
+
+def test_member_list_is_accepted_by_its_digest_and_taken_back_for_good(cli):
+    waiting = cli.json("workspace", "change", "Study", "--run-policy", "all_members", "--as", "anna")
+    cli.fails(7, "workspace", "accept", "Study", "--digest", digest(b"another"), "--as", "lea")
+    cli.json("workspace", "accept", "Study", "--digest", waiting["proposed"]["digest"], "--as", "lea")
+    cli.json("workspace", "cancel", "Study", "--as", "lea")
+    listed = ("broker", "hold", "--list", waiting["proposed"]["digest"], "--lift", "--as", "lea")
+    assert cli.json(*listed)["scope"] == "roster"
+    assert cli.json("workspace", "show", "Study", "--as", "lea")["epoch"] == 1
+
+
 def test_vote_with_a_wrong_passphrase_is_refused_and_not_counted(cli, draft, tmp_path):
     submit(cli, draft)
     wrong = tmp_path / "wrong"

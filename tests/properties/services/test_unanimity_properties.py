@@ -38,6 +38,7 @@ def make_roster(size):
         runners=(),
         approval_groups=(),
         log_key=KEYS[0].public.text,
+        nonce="5e" * 16,
     )
 
 

@@ -1,6 +1,7 @@
 """The owner's veto and the memory of a broker: what stops the next release, and what nobody can talk a broker out of."""
 
 import shutil
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -37,8 +38,15 @@ def tell_hold(stage: Stage, **over) -> None:
 
 @pytest.mark.parametrize("scope", HoldScope)
 def test_hold_stops_the_next_release_and_a_lift_lets_it_go(stage, scope):
-    subject = {HoldScope.ALL: "org-hospital", HoldScope.DATASET: "ds-org-hospital", HoldScope.JOB: stage.spec.digest}[scope]
-    tell_hold(stage, scope=scope, subject=subject)
+    subject = {
+        HoldScope.ALL: "org-hospital",
+        HoldScope.DATASET: "ds-org-hospital",
+        HoldScope.JOB: stage.spec.digest,
+        HoldScope.ROSTER: stage.spec.roster_digest,
+    }[scope]
+    # What comes with it is another matter: of the list that is held it is told at the same time.
+    with pytest.raises(TrustError, match="does not believe") if scope is HoldScope.ROSTER else nullcontext():
+        tell_hold(stage, scope=scope, subject=subject)
     assert stage.run(stage.enclave()).reasons == HELD
     stage.world.clock.forward(1)
     tell_hold(stage, scope=scope, subject=subject, held=False)

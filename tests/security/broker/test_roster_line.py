@@ -12,9 +12,11 @@ from opaque_jobs.broker.release import Broker, Token
 from opaque_jobs.broker.statements import EarlierList, Statements, accept_deposit, accept_statements
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.log import EntryKind
+from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import TrustError
 from tests.world import Enclave, Member, Organisation, World
@@ -77,6 +79,21 @@ class Line:
         if isinstance(answer, Token):
             answer = world.released(self.broker, session, workspace_id="ws-1", dataset_id=world.hospital.dataset_id, version=1)
         return answer.reasons if isinstance(answer, Refused) else ()
+
+    def hold(self, roster: Roster, *, held: bool = True) -> None:
+        """One of the broker's own people takes a list back, or lets it be."""
+        self.world.clock.forward(1)
+        said = Hold(
+            v=1,
+            organisation_id=self.world.hospital.id,
+            scope=HoldScope.ROSTER,
+            subject=roster.digest,
+            held=held,
+            issued_at=self.world.clock().isoformat(),
+        )
+        holds = (sign_hold(said, self.world.anna.key).decode(),)
+        told = Statements(roster=None, acceptances=(), earlier=(), withdrawals=(), sharings=(), holds=holds)
+        accept_statements(self.broker, told)
 
     @property
     def believed(self) -> Roster | None:
@@ -261,3 +278,25 @@ def test_organisation_that_joins_late_follows_a_long_log_once_it_was_told_the_li
     accept_page(line.broker, early)
     line.world.follow(line.broker)
     assert line.believed == third
+
+
+def test_list_that_one_of_our_own_took_back_is_not_believed_though_all_signed_it(line):
+    first, second, _ = line.lists
+    line.tell(first)
+    line.hold(second)
+    line.refused("held-by-owner", second)
+    line.log(first, second)
+    assert "roster-outdated" not in line.run(first)
+    assert line.believed == first
+    instead = line.world.next_roster(first, name="Instead")
+    line.tell(instead)
+    assert line.believed == instead
+
+
+def test_list_taken_back_is_believed_again_once_that_is_lifted(line):
+    first, second, _ = line.lists
+    line.hold(second)
+    line.refused("held-by-owner", second, first)
+    line.hold(second, held=False)
+    line.tell(second, first)
+    assert line.believed == second

@@ -165,7 +165,12 @@ def test_column_changed_before_a_member_acts_gets_the_administrator_nothing(tamp
         ),
         "share": lambda: share_dataset(home.opened, anna, home.signer, dataset_id="ds-1", workspace_id=home.workspace_id),
         "hold": lambda: hold(
-            pinned_organisation(home.settings, anna), anna, home.signer, scope=HoldScope.ALL, subject=None, held=True
+            pinned_organisation(home.settings, anna),
+            anna,
+            home.signer,
+            scope=HoldScope.ALL,
+            subjects=[home.hospital.entry.id],
+            held=True,
         ),
     }
     for name, act in acts.items():
@@ -213,7 +218,7 @@ def test_broker_that_answers_but_does_not_sign_for_what_it_kept_counts_as_not_to
     """Something else listens where the own broker should: a hold is not taken for done."""
     own = replace(pinned_organisation(home.settings, home.anna), broker_address=thief.address)
     with pytest.raises(TrustError, match="did not prove"):
-        hold(own, home.anna, home.signer, scope=HoldScope.ALL, subject=None, held=True)
+        hold(own, home.anna, home.signer, scope=HoldScope.ALL, subjects=[home.hospital.entry.id], held=True)
 
 
 def test_other_broker_that_does_not_sign_for_what_it_kept_counts_as_not_told(home, thief):

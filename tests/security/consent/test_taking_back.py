@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from members_desk import NOBODY, Desk, open_desk
 
-from opaque_jobs.cli.own_consent import own_job, remember
+from opaque_jobs.cli.own_consent import remember
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job
+from opaque_jobs.cli.signed_names import named_job
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
 from opaque_jobs.crypto.consent import sign_withdrawal
 from opaque_jobs.crypto.keys import SigningKey
@@ -103,8 +104,8 @@ def test_job_that_the_database_forgot_is_withdrawn_by_what_the_member_kept(desk)
     cast_vote(*desk.who("ben"), job, decision=Decision.APPROVE)
     desk.sql(*(f"DELETE FROM {table} WHERE job_id = '{job}'" for table in ("votes", "revision_datasets", "revisions")))  # noqa: S608
     desk.sql(f"DELETE FROM jobs WHERE id = '{job}'")  # noqa: S608
-    settings, entry = desk.cast.services.context.settings, desk.cast.people["ben"].entry
-    assert own_job(settings, entry, digest) == own_job(settings, entry, job) is not None
+    opened, ben, _ = desk.who("ben")
+    assert named_job(opened, ben, digest) == named_job(opened, ben, job) == (desk.cast.workspace_id, job)
     assert withdraw_consent(*desk.who("ben"), job) is None
     assert desk.told(digest) == [1, 1]
     with pytest.raises(NotFoundError):

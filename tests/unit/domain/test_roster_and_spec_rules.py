@@ -61,6 +61,7 @@ def make_roster(**over):
         "runners": (),
         "approval_groups": (),
         "log_key": make_member(0).public_key,
+        "nonce": "5e" * 16,
     }
     return Roster(**(given | over))
 

@@ -1,0 +1,169 @@
+"""A member list that somebody took back, or signed another in place of, and that the others complete behind their back."""
+
+from contextlib import suppress
+
+import pytest
+from members_desk import NOBODY
+
+from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.own_lists import remember_list
+from opaque_jobs.cli.own_organisation import pinned_organisation
+from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_back_roster
+from opaque_jobs.cli.session import own_key_ids
+from opaque_jobs.cli.signed_list import list_for_brokers
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.workspace import Roster, RunPolicy
+from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
+
+
+def known(desk, *names: str) -> None:
+    """These members' clients see the list in force."""
+    for name in names:
+        in_force(*desk.who(name)[:2], desk.cast.workspace_id)
+
+
+@pytest.fixture
+def desk(desk):
+    known(desk, "anna", "ben", "lea")
+    return desk
+
+
+def propose(desk, policy: RunPolicy = RunPolicy.ALL_MEMBERS) -> Roster:
+    opened, anna, _ = desk.who("anna")
+    return opened.workspaces.propose_change(actor=anna.id, workspace_id=desk.cast.workspace_id, run_policy=policy).roster
+
+
+def waiting(desk):
+    return desk.cast.services.workspaces.show(desk.cast.workspace_id, actor=desk.cast.id("anna")).proposal
+
+
+def accept(desk, *names: str) -> None:
+    for name in names:
+        opened, member, key = desk.who(name)
+        accept_roster(opened, desk.cast.workspace_id, member, key)
+
+
+def complete(desk, roster: Roster, *names: str) -> None:
+    """The database's administrator puts a list up again, and these members sign it."""
+    desk.run("UPDATE rosters SET state = 'replaced' WHERE state = 'proposed'")
+    desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", roster.digest)
+    desk.run("UPDATE workspaces SET status = 'active'")
+    for name in names:
+        with suppress(OpaqueJobsError):
+            accept(desk, name)
+
+
+def believed(desk, organisation: str) -> str | None:
+    with desk.house.brokers[organisation].store.transaction() as memory:
+        known = memory.roster(desk.cast.workspace_id)
+    return known and known.digest
+
+
+def test_list_that_a_member_took_back_is_not_believed_by_their_own_broker_whoever_completes_it(desk):
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
+    take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+    complete(desk, roster, "ben")
+    assert desk.cast.services.workspaces.show(desk.cast.workspace_id, actor=desk.cast.id("lea")).roster == roster
+    assert believed(desk, "hospital") == roster.digest != believed(desk, "laboratory")
+
+
+def test_list_that_a_member_signed_and_the_database_hides_is_taken_back(desk):
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
+    desk.run("UPDATE rosters SET state = 'replaced' WHERE state = 'proposed'")
+    with pytest.raises(ConflictError):
+        take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+    complete(desk, roster, "ben")
+    assert believed(desk, "laboratory") != roster.digest
+
+
+def test_taking_a_list_back_leaves_the_one_in_force(desk):
+    propose(desk)
+    accept(desk, "anna", "ben", "lea")
+    standing = believed(desk, "laboratory")
+    propose(desk, RunPolicy.AUTHOR)
+    known(desk, "lea")
+    take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+    with desk.house.brokers["laboratory"].store.transaction() as memory:
+        assert standing not in memory.held()
+
+
+def test_list_in_force_that_is_shown_as_one_that_waits_is_not_held(desk):
+    opened, lea, key = desk.who("lea")
+    desk.run("UPDATE rosters SET state = 'proposed'")
+    with suppress(OpaqueJobsError):
+        take_back_roster(opened, desk.cast.workspace_id, lea, key)
+    with desk.house.brokers["laboratory"].store.transaction() as memory:
+        assert not memory.held()
+
+
+def test_list_is_taken_back_though_the_own_broker_is_away_which_is_said(desk):
+    propose(desk)
+    desk.pin(NOBODY)
+    with pytest.raises(ConfigurationError):
+        take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+    assert waiting(desk) is None
+
+
+def test_list_in_whose_place_a_member_signed_another_is_not_believed_by_their_own_broker(desk):
+    replaced = propose(desk)
+    accept(desk, "anna", "lea")
+    propose(desk)
+    accept(desk, "lea")
+    complete(desk, replaced, "ben")
+    assert believed(desk, "hospital") == replaced.digest != believed(desk, "laboratory")
+
+
+def test_list_that_is_put_up_in_place_of_one_in_force_is_not_signed(desk):
+    """Its epoch is that of a list that all signed: signing it would take that one back."""
+    roster = propose(desk)
+    accept(desk, "anna", "ben", "lea")
+    known(desk, "lea")
+    opened, lea, key = desk.who("lea")
+    remember_list(opened.context.settings, lea, roster)
+    desk.run("UPDATE rosters SET state = 'replaced' WHERE epoch = 2")
+    desk.run("UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
+    propose(desk)
+    with pytest.raises(TrustError, match="does not follow"):
+        changed_keys(opened, opened.workspaces.show(desk.cast.workspace_id, actor=lea.id), lea)
+    with pytest.raises(TrustError, match="does not follow"):
+        accept_roster(opened, desk.cast.workspace_id, lea, key)
+    assert believed(desk, "laboratory") == roster.digest
+
+
+def test_the_same_proposed_again_after_it_was_taken_back_is_another_list(desk):
+    first = propose(desk)
+    accept(desk, "anna", "lea")
+    take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+    second = propose(desk)
+    assert second.digest != first.digest
+    assert len(waiting(desk).waiting_for) == 3
+    accept(desk, "anna", "ben", "lea")
+    assert believed(desk, "laboratory") == believed(desk, "hospital") == second.digest
+
+
+def test_list_is_accepted_only_with_the_digest_that_was_seen(desk):
+    seen = propose(desk)
+    shown = propose(desk)
+    opened, lea, key = desk.who("lea")
+    with pytest.raises(ConflictError, match="not the one that you looked at"):
+        accept_roster(opened, desk.cast.workspace_id, lea, key, expected_digest=seen.digest)
+    view = accept_roster(opened, desk.cast.workspace_id, lea, key, expected_digest=shown.digest)
+    assert lea.id not in view.proposal.waiting_for
+
+
+def test_brokers_that_missed_lists_are_told_those_that_the_member_kept_where_the_database_hides_them(desk):
+    for policy in (RunPolicy.ALL_MEMBERS, RunPolicy.AUTHOR):
+        propose(desk, policy)
+        proposal = waiting(desk)
+        for name in ("anna", "ben", "lea"):
+            desk.cast.accept(proposal, name)
+        known(desk, "lea")
+    desk.run("DELETE FROM acceptances WHERE roster_digest IN (SELECT digest FROM rosters WHERE epoch < 3)")
+    desk.run("UPDATE rosters SET body = CAST('{}' AS BLOB) WHERE epoch = 2")
+    opened, lea, _ = desk.who("lea")
+    told = list_for_brokers(opened, in_force(opened, lea, desk.cast.workspace_id), desk.cast.workspace_id)
+    assert [len(signed) for _, signed in told.earlier] == [3, 3]
+    push(told, pinned_organisation(opened.context.settings, lea), keys=own_key_ids(opened.context.settings, lea))
+    assert believed(desk, "laboratory") == believed(desk, "hospital") == digest(told.roster)

@@ -1,0 +1,193 @@
+"""A database that calls other things, or people, by the names that somebody types: what they signed says what they mean."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from opaque_jobs.cli.agreed_lists import agreed_list, keep_list
+from opaque_jobs.cli.own_consent import remember
+from opaque_jobs.cli.reviewing import cast_vote
+from opaque_jobs.cli.rosters import in_force
+from opaque_jobs.cli.session import own_member
+from opaque_jobs.cli.signed_names import named_dataset, named_job, named_revisions, named_workspace
+from opaque_jobs.cli.withdrawing import withdraw_consent
+from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.domain.review import Decision
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
+
+
+def reader(desk, name: str = "lea") -> tuple:
+    return desk.who(name)[:2]
+
+
+def trap(desk) -> str:
+    """A second workspace of all, which the administrator gives the name of the first."""
+    other = desk.cast.make_workspace("mallory", "lea", name="Elsewhere")
+    desk.run("UPDATE workspaces SET name = 'Study 2' WHERE id = ?", desk.cast.workspace_id)
+    desk.run("UPDATE workspaces SET name = 'Study' WHERE id = ?", other)
+    return other
+
+
+def test_workspace_is_the_one_whose_members_signed_the_name(desk):
+    assert named_workspace(*reader(desk), "Study") == desk.cast.workspace_id
+
+
+def test_workspace_that_the_database_calls_otherwise_now_is_found_by_what_is_kept(desk):
+    named_workspace(*reader(desk), "Study")
+    trap(desk)
+    assert named_workspace(*reader(desk), "Study") == desk.cast.workspace_id
+
+
+def test_name_that_only_the_database_gives_a_workspace_names_none(desk):
+    trap(desk)
+    with pytest.raises(TrustError, match="is no workspace whose members"):
+        named_workspace(*reader(desk), "Study")
+
+
+def test_workspace_whose_list_somebody_did_not_sign_is_not_known_by_its_name(desk):
+    desk.run("DELETE FROM acceptances WHERE member_id = 'member-ben'")
+    with pytest.raises(TrustError, match="is no workspace whose members"):
+        named_workspace(*reader(desk), "Study")
+
+
+def test_workspace_that_the_database_hides_is_found_by_what_is_kept_and_by_its_id(desk):
+    named_workspace(*reader(desk), "Study")
+    desk.run("DELETE FROM workspaces")
+    assert named_workspace(*reader(desk), "Study") == named_workspace(*reader(desk), desk.cast.workspace_id)
+
+
+def test_name_of_two_workspaces_that_somebody_signed_for_is_ambiguous(desk):
+    opened, lea = reader(desk)
+    named_workspace(opened, lea, "Study")
+    kept = agreed_list(opened.context.settings, lea, desk.cast.workspace_id)
+    keep_list(opened.context.settings, lea, replace(kept.roster, workspace_id="ws-2"), ())
+    with pytest.raises(InvalidInputError, match="ambiguous"):
+        named_workspace(opened, lea, "Study")
+
+
+def test_pending_workspace_is_said_to_be_pending(desk):
+    desk.cast.propose_workspace("anna", "lea", name="Soon")
+    with pytest.raises(ConflictError):
+        named_workspace(*reader(desk), "Soon")
+
+
+def test_unknown_workspace_is_not_found(desk):
+    with pytest.raises(NotFoundError):
+        named_workspace(*reader(desk), "Nowhere")
+
+
+def test_data_set_is_the_one_whose_manifest_its_owner_signed_with_the_name(desk):
+    assert named_dataset(*reader(desk), "findings") == desk.cast.dataset_ids["findings"]
+
+
+def test_data_set_that_the_database_calls_otherwise_is_named_by_its_id_only(desk):
+    desk.cast.make_dataset("letters", "lea", share=False)
+    desk.run("UPDATE datasets SET name = 'aside' WHERE name = 'findings'")
+    desk.run("UPDATE datasets SET name = 'findings' WHERE name = 'letters'")
+    with pytest.raises(TrustError, match="calls a data set"):
+        named_dataset(*reader(desk), "findings")
+    assert named_dataset(*reader(desk), "ds-findings") == "ds-findings"
+
+
+def test_manifest_of_another_data_set_gives_no_name(desk):
+    desk.cast.make_dataset("letters", "lea", share=False)
+    desk.run("DELETE FROM dataset_versions WHERE dataset_id = 'ds-letters'")
+    desk.run("UPDATE dataset_versions SET dataset_id = 'ds-letters' WHERE dataset_id = 'ds-findings'")
+    desk.run("DELETE FROM datasets WHERE name = 'findings'")
+    desk.run("UPDATE datasets SET name = 'findings' WHERE name = 'letters'")
+    with pytest.raises(TrustError, match="calls a data set"):
+        named_dataset(*reader(desk), "findings")
+
+
+def test_data_set_of_a_colleague_is_known_by_the_signed_list_and_not_without(desk):
+    desk.cast.make_dataset("letters", "anna", share=False)
+    with pytest.raises(TrustError, match="calls a data set"):
+        named_dataset(*reader(desk, "ben"), "letters")
+    named_workspace(*reader(desk, "ben"), "Study")
+    assert named_dataset(*reader(desk, "ben"), "letters") == "ds-letters"
+
+
+def test_accepted_revisions_are_those_that_votes_prove(desk):
+    job = desk.submitted("ben", "lea")
+    digest = desk.digest(job)
+    assert named_revisions(*reader(desk), "Overlap") == named_revisions(*reader(desk), job) == (digest,)
+    desk.run("DELETE FROM votes WHERE member_id = 'member-ben'")
+    with pytest.raises(NotFoundError, match="nothing that you approved"):
+        named_revisions(*reader(desk), job)
+    assert named_revisions(*reader(desk), digest) == (digest,)
+
+
+def rename_jobs(desk, job: str, name: str) -> None:
+    desk.run(
+        "UPDATE jobs SET draft = CAST(replace(CAST(draft AS TEXT), '\"Overlap\"', ?) AS BLOB) WHERE id = ?",
+        *(f'"{name}"', job),
+    )
+
+
+def test_job_that_only_the_database_calls_so_is_not_held_by_that_name(desk):
+    job = desk.submitted("ben", "lea")
+    rename_jobs(desk, job, "Rates")
+    with pytest.raises(NotFoundError, match="nothing that you approved"):
+        named_revisions(*reader(desk), "Rates")
+
+
+def test_job_that_the_database_calls_otherwise_or_hides_is_held_and_withdrawn_by_the_name_that_was_approved(desk):
+    job = desk.submitted("ben")
+    cast_vote(*desk.who("lea"), job, decision=Decision.APPROVE)
+    digest = desk.digest(job)
+    rename_jobs(desk, job, "Rates")
+    assert named_revisions(*reader(desk), "Overlap") == (digest,)
+    for table in ("votes", "revision_datasets", "revisions"):
+        desk.run(f"DELETE FROM {table} WHERE job_id = ?", job)  # noqa: S608
+    desk.run("DELETE FROM jobs WHERE id = ?", job)
+    assert named_job(*reader(desk), "Overlap") == named_job(*reader(desk), digest) == (desk.cast.workspace_id, job)
+    assert named_revisions(*reader(desk), "Overlap") == named_revisions(*reader(desk), job) == (digest,)
+
+
+def test_name_of_a_job_that_was_approved_and_of_another_that_is_shown_is_ambiguous(desk):
+    job, other = desk.submitted("ben"), desk.submitted("ben")
+    opened, lea = reader(desk)
+    remember(opened.context.settings, lea, [desk.cast.spec(job)], withdrawal=None)
+    rename_jobs(desk, job, "Rates")
+    with pytest.raises(InvalidInputError, match="ambiguous"):
+        named_job(opened, lea, "Overlap")
+    assert named_job(opened, lea, other) == (desk.cast.workspace_id, other)
+
+
+def test_job_that_nobody_here_signed_is_the_one_that_the_database_shows(desk):
+    assert named_job(*reader(desk), "Overlap" if (job := desk.submitted()) else "") == (desk.cast.workspace_id, job)
+    with pytest.raises(NotFoundError):
+        named_job(*reader(desk), "Nothing")
+
+
+LIES = {
+    "another id": ("UPDATE members SET id = 'member-emma' WHERE name = 'lea'",),
+    "another organisation": ("UPDATE members SET organisation_id = 'org-hospital' WHERE name = 'lea'",),
+    "another key": ("UPDATE members SET public_key = ? WHERE name = 'lea'", SigningKey.generate().public.text),
+    "nobody": ("DELETE FROM members WHERE name = 'lea'",),
+}
+
+
+@pytest.mark.parametrize("lie", list(LIES))
+def test_member_is_who_their_own_files_say_and_takes_back_what_they_approved(desk, lie):
+    opened, lea, key = desk.who("lea")
+    job = desk.submitted("ben")
+    cast_vote(opened, lea, key, job, decision=Decision.APPROVE)
+    digest = desk.digest(job)
+    desk.run(*LIES[lie])
+    known = own_member(opened, "lea")
+    assert known == lea
+    workspace_id, named = named_job(opened, known, "Overlap")
+    with suppress(OpaqueJobsError):
+        withdraw_consent(opened, in_force(opened, known, workspace_id), key, named)
+    assert desk.told(digest) == [1, 1]
+
+
+def test_member_whose_key_or_pin_is_elsewhere_is_who_the_database_says(desk):
+    opened = desk.who("lea")[0]
+    assert own_member(opened, "mallory") == desk.cast.people["mallory"].entry
+    with pytest.raises(NotFoundError):
+        own_member(opened, "nobody")
+    (opened.context.settings.keys_dir / "lea.trust.json").unlink()
+    assert own_member(opened, "lea") == desk.cast.people["lea"].entry
