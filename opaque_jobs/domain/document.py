@@ -5,8 +5,10 @@ untrusted JSON and gives the dataclass only if fields and types match exactly: n
 """
 
 import types
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from opaque_jobs.domain.canonical import canonical_bytes, parse_canonical
@@ -69,7 +71,7 @@ def _parse(kind: Any, value: Any, what: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: _parse(get_args(kind)[1], item, f"{what}, {key}") for key, item in value.items()}
     if is_dataclass(kind):
-        return _parse_dataclass(cast("type[Any]", kind), value, what)
+        return _parse_dataclass(kind, value, what)
     return _parse_scalar(kind, value, what)
 
 
@@ -95,9 +97,15 @@ def _parse_union(kinds: tuple[Any, ...], value: Any, what: str) -> Any:
     return _parse(candidates[-1], value, what)
 
 
-def _parse_dataclass(kind: type[Any], value: Any, what: str) -> Any:
-    hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
-    if not isinstance(value, dict) or set(value) != set(names):
+def _parse_dataclass(kind: Any, value: Any, what: str) -> Any:
+    types_of = _types(kind)
+    if not isinstance(value, dict) or value.keys() != types_of.keys():
         raise _refuse(what)
-    return kind(**{name: _parse(hints[name], value[name], f"{what}, {name}") for name in names})
+    return kind(**{name: _parse(each, value[name], f"{what}, {name}") for name, each in types_of.items()})
+
+
+@lru_cache(maxsize=256)
+def _types(kind: Any) -> Mapping[str, Any]:
+    """Give the fields of a document dataclass, in order, with their types; looked up once for each of our own classes."""
+    hints = get_type_hints(kind)
+    return types.MappingProxyType({field.name: hints[field.name] for field in fields(kind)})
