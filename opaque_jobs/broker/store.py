@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -175,6 +175,8 @@ class Transaction:
     """One step of the broker's memory."""
 
     _connection: sqlite3.Connection
+    _lists: dict[str, Roster] = field(default_factory=dict)
+    """Member lists that this step has read or kept: each acceptance in a log asks for its list anew, and no list ever changes."""
 
     def deposit(self, dataset_id: str, version: int) -> Deposit | None:
         """Give the deposit of a dataset version."""
@@ -355,6 +357,8 @@ class Transaction:
 
     def put_list(self, roster: Roster) -> None:
         """Keep a member list that was seen, accepted or not."""
+        if roster.digest in self._lists:
+            return
         self._connection.execute(
             "INSERT OR IGNORE INTO lists VALUES (?, ?, ?, ?)",
             (roster.digest, roster.workspace_id, roster.epoch, roster.to_bytes()),
@@ -362,8 +366,12 @@ class Transaction:
 
     def seen_list(self, digest: str) -> Roster | None:
         """Give a member list that was seen, accepted or not."""
-        row = self._connection.execute("SELECT roster FROM lists WHERE digest = ?", (digest,)).fetchone()
-        return parse_roster(row[0]) if row else None
+        if digest not in self._lists:
+            row = self._connection.execute("SELECT roster FROM lists WHERE digest = ?", (digest,)).fetchone()
+            if row is None:
+                return None
+            self._lists[digest] = parse_roster(row[0])
+        return self._lists[digest]
 
     def lists_after(self, workspace_id: str, epoch: int) -> list[Roster]:
         """Give the member lists of a workspace that were seen of later epochs, accepted or not; the latest first."""
