@@ -7,6 +7,7 @@ say nothing about data; they travel through the untrusted relay to the agent and
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
@@ -14,7 +15,7 @@ from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import Evidence, unbound
 from opaque_jobs.broker.rosters import Circle, roster_reasons
 from opaque_jobs.crypto.checkpoints import Checkpoint
-from opaque_jobs.crypto.consent import consent_refusals, verify_vote, verify_withdrawal
+from opaque_jobs.crypto.consent import consent_in, verify_withdrawal
 from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.domain.canonical import digest
@@ -22,9 +23,9 @@ from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
 from opaque_jobs.domain.rerun_terms import lease_refusals
-from opaque_jobs.domain.review import ApprovalBundle
+from opaque_jobs.domain.review import Approval, ApprovalBundle
 from opaque_jobs.domain.run import inputs_digest
-from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
 NONCE_LIFETIME_S: Final = 120
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """What an enclave showed.
 
@@ -64,6 +65,16 @@ class Case:
     keys: TeePublicKeys
     nonce: str
     evidence: Evidence
+
+    @cached_property
+    def job_digest(self) -> str:
+        """The job's digest, made once for a case: what it is about was parsed for it, and is given to nobody who changes it."""
+        return self.spec.digest
+
+    @cached_property
+    def bundle_digest(self) -> str:
+        """The bundle's digest, made once likewise."""
+        return self.bundle.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +145,8 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     if knowledge.lost:
         return Refused(reasons=("broker-memory-lost",))
     # 1. Every member consents to exactly this job, at this epoch, nobody took it back, and the owner holds nothing of it.
-    reasons = _consent_reasons(case, knowledge)
+    consent = consent_in(case.bundle, spec)
+    reasons = [*consent.refusals, *_veto_reasons(case, knowledge)]
     # 2. The member list is the workspace's, as this broker knows it, and names its own people and keys truly.
     roster = _parsed_roster(case.bundle)
     if roster is None:
@@ -156,7 +168,7 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     # 4. All of it stands in the one log that this broker has seen grow, and so does every reviewer's view of it.
     #    Input values meet the author's patterns here, so not before everybody has consented to these.
     if not reasons:
-        reasons = [*_binding_reasons(case, uses or spec.datasets), *_log_reasons(case, roster, knowledge)]
+        reasons = [*_binding_reasons(case, uses or spec.datasets), *_log_reasons(case, consent.votes, knowledge)]
     # 5. The lease has a run left, now, and this run has not had its keys in another enclave.
     reasons += lease_refusals(spec.rerun_terms, now=now, releases=knowledge.releases)
     if knowledge.released_to not in {None, case.keys.key_id}:
@@ -213,9 +225,9 @@ def _binding_reasons(case: Case, uses: Sequence[DatasetUse]) -> list[str]:
     except OpaqueJobsError:
         return [*reasons, "log-checkpoint-invalid"]
     bound = init_data(
-        job_digest=spec.digest,
+        job_digest=case.job_digest,
         run_id=case.run_id,
-        bundle_digest=case.bundle.digest,
+        bundle_digest=case.bundle_digest,
         inputs=effective,
         manifests={use.alias: use.manifest_digest for use in uses},
         log_checkpoint=checkpoint,
@@ -223,11 +235,12 @@ def _binding_reasons(case: Case, uses: Sequence[DatasetUse]) -> list[str]:
     return [*reasons, *unbound(evidence, nonce=case.nonce, keys=case.keys, run=bound)]
 
 
-def _consent_reasons(case: Case, knowledge: Knowledge) -> list[str]:
-    spec, reasons = case.spec, consent_refusals(case.bundle, case.spec)
+def _veto_reasons(case: Case, knowledge: Knowledge) -> list[str]:
+    spec, reasons = case.spec, []
     if knowledge.withdrawals is None or _withdrawn(case, knowledge.withdrawals):
         reasons.append("consent-withdrawn")
-    if knowledge.held & {knowledge.organisation_id, spec.digest, spec.roster_digest, *(use.dataset_id for use in spec.datasets)}:
+    stoppable = {knowledge.organisation_id, case.job_digest, spec.roster_digest, *(use.dataset_id for use in spec.datasets)}
+    if knowledge.held & stoppable:
         reasons.append("held-by-owner")
     return reasons
 
@@ -239,25 +252,25 @@ def _withdrawn(case: Case, withdrawals: Sequence[bytes]) -> bool:
         return False  # a reason of step 2
     for envelope in withdrawals:
         try:
-            verify_withdrawal(envelope, job_digest=case.spec.digest, roster=roster)
+            verify_withdrawal(envelope, job_digest=case.job_digest, roster=roster)
         except OpaqueJobsError:
             continue
         return True
     return False
 
 
-def _log_reasons(case: Case, roster: Roster, knowledge: Knowledge) -> list[str]:
+def _log_reasons(case: Case, votes: Sequence[Approval], knowledge: Knowledge) -> list[str]:
     try:
         shown = bundle_checkpoint(case.bundle)
         values = effective_inputs(case.spec.inputs, case.inputs, aliases=case.spec.aliases)
     except OpaqueJobsError:
         return []  # each of them is a reason of the binding
-    reasons = log_refusals(case.bundle, run_id=case.run_id, job_digest=case.spec.digest, inputs_digest=inputs_digest(values))
+    reasons = log_refusals(case.bundle, run_id=case.run_id, job_digest=case.job_digest, inputs_digest=inputs_digest(values))
     # The proof's checkpoint is one that this broker has followed to: it knows every entry up to there, and that none was changed.
     if knowledge.log_root(shown.size) != shown.root:
         reasons.append("log-not-followed")
     # Who reviewed saw the same log: a keeper who shows different logs to different people is caught here.
-    if any(each is None or knowledge.log_root(each.size) != each.root for each in _seen_by_reviewers(case, roster)):
+    if any(each is None or knowledge.log_root(each.size) != each.root for each in _seen_by_reviewers(case, votes)):
         reasons.append("log-forked")
     if _late_approvals(case, knowledge):
         reasons.append("approval-too-late")
@@ -273,23 +286,21 @@ def _late_approvals(case: Case, knowledge: Knowledge) -> bool:
     if case.spec.review_until is None:
         return False
     entries = [each.entry for each in case.bundle.log.entries] if case.bundle.log else []
+    sizes: dict[str | None, int] = {}
+    for entry in entries:
+        sizes[entry.statement] = min(entry.seq + 1, sizes.get(entry.statement, entry.seq + 1))
     for text in case.bundle.approvals:
-        named = digest(text.encode())
-        size = min((entry.seq + 1 for entry in entries if entry.statement == named), default=None)
+        size = sizes.get(digest(text.encode()))
         at = None if size is None else knowledge.log_seen(size)
         if at is None or case.spec.review_over(at):
             return True
     return False
 
 
-def _seen_by_reviewers(case: Case, roster: Roster) -> list[Checkpoint | None]:
-    """Give what each valid vote says its reviewer has seen; None for what is no checkpoint."""
+def _seen_by_reviewers(case: Case, votes: Sequence[Approval]) -> list[Checkpoint | None]:
+    """Give what each vote says its reviewer has seen; None for what is no checkpoint."""
     seen: list[Checkpoint | None] = []
-    for text in case.bundle.approvals:
-        try:
-            vote = verify_vote(text.encode(), case.spec, roster)
-        except OpaqueJobsError:
-            continue  # a reason of step 1
+    for vote in votes:
         try:
             seen.append(Checkpoint.parse_seen(vote.log_checkpoint, workspace_id=case.spec.workspace_id))
         except InvalidInputError:
@@ -299,7 +310,7 @@ def _seen_by_reviewers(case: Case, roster: Roster) -> list[Checkpoint | None]:
 
 def _parsed_roster(bundle: ApprovalBundle) -> Roster | None:
     try:
-        return parse_roster(bundle.roster.encode())
+        return bundle.member_list
     except InvalidInputError:
         return None
 

@@ -136,7 +136,7 @@ class Broker:
             if workspace_id != spec.workspace_id or wanted not in decision.columns:
                 return Refused(reasons=("dataset-not-in-job",))
             memory.put_roster(decision.roster)
-            known = memory.statement(spec.digest, case.run_id)
+            known = memory.statement(case.job_digest, case.run_id)
             if known is None:
                 return self._state(memory, case, decision, now)
             statement, logged = known
@@ -145,7 +145,7 @@ class Broker:
     def _deliver(self, memory: Transaction, case: Case, granted: Granted, wanted: tuple[str, int]) -> Sealed | Refused:
         """Give a dataset's keys to a run whose release is recorded and in the log, once."""
         sealed = self._seal(memory, case, granted, wanted)
-        first = memory.record_delivery(job_digest=case.spec.digest, run_id=case.run_id, dataset_id=wanted[0], version=wanted[1])
+        first = memory.record_delivery(job_digest=case.job_digest, run_id=case.run_id, dataset_id=wanted[0], version=wanted[1])
         return sealed if first else Refused(reasons=("already-released",))
 
     def _state(self, memory: Transaction, case: Case, granted: Granted, now: datetime) -> "Unlogged":
@@ -159,8 +159,8 @@ class Broker:
             datasets=tuple(sorted(f"{dataset_id}/{version}" for dataset_id, version in granted.columns)),
             released_at=now.isoformat(),
         )
-        statement = sign_release(release, self.keys.signing, job_digest=case.spec.digest)
-        memory.record_release(release, job_digest=case.spec.digest, statement=statement)
+        statement = sign_release(release, self.keys.signing, job_digest=case.job_digest)
+        memory.record_release(release, job_digest=case.job_digest, statement=statement)
         return Unlogged(statement)
 
     def _case(self, session: Session, request: AttestRequest, now: datetime) -> Case | Refused:
@@ -211,15 +211,15 @@ class Broker:
             members=circle.members,
             roster=newest_roster(circle, memory, spec.workspace_id),
             earlier=memory.accepted_list,
-            withdrawals=memory.withdrawals(spec.workspace_id, spec.digest),
+            withdrawals=memory.withdrawals(spec.workspace_id, case.job_digest),
             held=memory.held(),
             lost=memory.lost,
             log_root=lambda size: memory.root(spec.workspace_id, size),
             log_seen=lambda size: memory.seen_at(spec.workspace_id, size),
             holdings=self._holdings(memory, case),
             shared=memory.shared(spec.workspace_id, spec.workspace_genesis),
-            releases=memory.releases(spec.digest, but_run=case.run_id),
-            released_to=memory.released_to(spec.digest, case.run_id),
+            releases=memory.releases(case.job_digest, but_run=case.run_id),
+            released_to=memory.released_to(case.job_digest, case.run_id),
         )
 
     def _holdings(self, memory: Transaction, case: Case) -> dict[tuple[str, int], Holding]:
@@ -240,7 +240,7 @@ class Broker:
             workspace_id=case.spec.workspace_id,
             dataset_id=deposit.dataset_id,
             version=deposit.dataset_version,
-            job_digest=case.spec.digest,
+            job_digest=case.job_digest,
             run_id=case.run_id,
             organisation_id=deposit.organisation_id,
         )
@@ -258,7 +258,7 @@ class Broker:
             claims=shown(claims) if claims else {},
             nonce=case.nonce,
             tee_key_id=case.keys.key_id,
-            job_digest=case.spec.digest,
+            job_digest=case.job_digest,
             run_id=case.run_id,
             issued_at=now,
         )

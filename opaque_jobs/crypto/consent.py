@@ -6,11 +6,12 @@ call the same functions on the same bytes. All are pure; nothing is believed tha
 
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from opaque_jobs.crypto.keys import Signer, VerifyKey
-from opaque_jobs.crypto.signing import claimed_key_id, sign_statement, verify_statement
+from opaque_jobs.crypto.signing import Statement, claimed_key_id, sign_statement, verify_statement, verify_statement_by
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.document import from_json, to_json
@@ -25,7 +26,7 @@ from opaque_jobs.domain.review import (
     approval_refusals,
     rule_refusals,
 )
-from opaque_jobs.domain.workspace import MemberEntry, Roster, RosterAcceptance, parse_roster
+from opaque_jobs.domain.workspace import MemberEntry, Roster, RosterAcceptance
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
 
 __all__ = [
@@ -34,7 +35,9 @@ __all__ = [
     "RECEIPT",
     "ROSTER_ACCEPTANCE",
     "WITHDRAWAL",
+    "Consent",
     "check_own_key",
+    "consent_in",
     "consent_refusals",
     "roster_refusals",
     "sign_acceptance",
@@ -80,8 +83,7 @@ def verify_acceptance(envelope: bytes, roster: Roster) -> MemberEntry:
         InvalidInputError: Not an acceptance.
         TrustError: For another roster, by a stranger, or the signature does not hold.
     """
-    member = _member_by_key(roster, claimed_key_id(envelope))
-    statement = verify_statement(envelope, VerifyKey.parse(member.public_key), predicate_type=ROSTER_ACCEPTANCE)
+    member, statement = _said_by_member(envelope, roster, ROSTER_ACCEPTANCE)
     acceptance = from_json(RosterAcceptance, statement.predicate, what="acceptance")
     said = (statement.subject_digest, acceptance.workspace_id, acceptance.epoch, acceptance.member_id)
     if said != (roster.digest, roster.workspace_id, roster.epoch, member.id):
@@ -91,8 +93,11 @@ def verify_acceptance(envelope: bytes, roster: Roster) -> MemberEntry:
 
 def roster_refusals(roster: Roster, acceptances: Iterable[bytes]) -> list[str]:
     """Give the reasons why a roster is not in force; empty if every member in it, and nobody else, signed it."""
+    signed = tuple(acceptances)
+    if len(signed) < len(roster.members):
+        return ["roster-not-accepted-by-all"]  # whatever they are: asked anew as each comes, it is so until the last one
     accepted: set[str] = set()
-    for envelope in acceptances:
+    for envelope in signed:
         try:
             accepted.add(verify_acceptance(envelope, roster).key_id)
         except OpaqueJobsError:
@@ -173,10 +178,13 @@ def verify_vote(envelope: bytes, spec: JobSpec, roster: Roster) -> Approval:
         InvalidInputError: Not a vote.
         TrustError: For another job or epoch, by a stranger, or the signature does not hold.
     """
-    member = _member_by_key(roster, claimed_key_id(envelope))
-    statement = verify_statement(envelope, VerifyKey.parse(member.public_key), predicate_type=APPROVAL)
+    return _verified_vote(envelope, spec, roster, job_digest=spec.digest)
+
+
+def _verified_vote(envelope: bytes, spec: JobSpec, roster: Roster, *, job_digest: str) -> Approval:
+    member, statement = _said_by_member(envelope, roster, APPROVAL)
     approval = from_json(Approval, statement.predicate, what="vote")
-    if approval.reviewer_id != member.id or statement.subject_digest != spec.digest:
+    if approval.reviewer_id != member.id or statement.subject_digest != job_digest:
         raise TrustError("a vote is for another job or by another member", hint="review the job as it is now, then vote again")
     reasons = approval_refusals(approval, spec, roster)
     if reasons:
@@ -212,8 +220,7 @@ def verify_withdrawal(envelope: bytes, *, job_digest: str, roster: Roster) -> Wi
         InvalidInputError: Not a withdrawal.
         TrustError: For another job, by a stranger, or the signature does not hold.
     """
-    member = _member_by_key(roster, claimed_key_id(envelope))
-    statement = verify_statement(envelope, VerifyKey.parse(member.public_key), predicate_type=WITHDRAWAL)
+    member, statement = _said_by_member(envelope, roster, WITHDRAWAL)
     withdrawal = from_json(Withdrawal, statement.predicate, what="withdrawal")
     said = (statement.subject_digest, withdrawal.workspace_id, withdrawal.reviewer_id, withdrawal.reviewer_key_id)
     if said != (job_digest, roster.workspace_id, member.id, member.key_id):
@@ -221,26 +228,47 @@ def verify_withdrawal(envelope: bytes, *, job_digest: str, roster: Roster) -> Wi
     return withdrawal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """What a bundle proves about a job.
+
+    Args:
+        refusals: The reasons why it is not consent by the rule of the bundle's roster; empty if it is.
+        votes: Those that were verified, whatever their decision.
+    """
+
+    refusals: tuple[str, ...]
+    votes: tuple[Approval, ...]
+
+
 def consent_refusals(bundle: ApprovalBundle, spec: JobSpec) -> list[str]:
-    """Give the reasons why a bundle does not prove consent to this job by the rule of its roster; empty if it does.
+    """Give the reasons why a bundle does not prove consent to this job, see `consent_in`; empty if it does."""
+    return list(consent_in(bundle, spec).refusals)
+
+
+def consent_in(bundle: ApprovalBundle, spec: JobSpec) -> Consent:
+    """Verify all that a bundle holds, and weigh it by the rule of its roster.
 
     Trust: proves that all members of the bundle's roster agree on roster and rule, and that the rule is met. Whether that roster
     is the workspace's real and current one is for the caller to know (a broker: pinned keys and the highest epoch seen).
     """
     try:
-        roster = parse_roster(bundle.roster.encode())
+        roster = bundle.member_list
     except InvalidInputError:
-        return ["roster-invalid"]
+        return Consent(refusals=("roster-invalid",), votes=())
     # 1. Every member is in this roster of their own will.
     reasons = roster_refusals(roster, [text.encode() for text in bundle.acceptances])
     # 2. Every vote is by a member, for exactly this job and epoch; a rejection counts as one.
+    job_digest = spec.digest
+    votes: list[Approval] = []
     approving: set[str] = set()
     for text in bundle.approvals:
         try:
-            approval = verify_vote(text.encode(), spec, roster)
+            approval = _verified_vote(text.encode(), spec, roster, job_digest=job_digest)
         except OpaqueJobsError:
             reasons.append("approval-invalid")
             continue
+        votes.append(approval)
         if approval.decision is Decision.APPROVE:
             approving.add(approval.reviewer_key_id)
         else:
@@ -252,7 +280,7 @@ def consent_refusals(bundle: ApprovalBundle, spec: JobSpec) -> list[str]:
         reasons.append("consent-withdrawn")
     # 5. The author is a member, and the result goes to their organisation with the key that the roster names, nowhere else.
     reasons += _recipient_refusals(spec, roster)
-    return reasons
+    return Consent(refusals=tuple(reasons), votes=tuple(votes))
 
 
 def _recipient_refusals(spec: JobSpec, roster: Roster) -> list[str]:
@@ -277,8 +305,16 @@ def check_own_key(member: MemberEntry, signer: Signer) -> None:
         )
 
 
+def _said_by_member(envelope: bytes, roster: Roster, predicate_type: str) -> tuple[MemberEntry, Statement]:
+    def key(claimed: str) -> VerifyKey:
+        return VerifyKey.parse(_member_by_key(roster, claimed).public_key)
+
+    statement = verify_statement_by(envelope, key, predicate_type=predicate_type)
+    return _member_by_key(roster, statement.key_id), statement
+
+
 def _member_by_key(roster: Roster, wanted: str) -> MemberEntry:
-    for member in roster.members:
-        if member.key_id == wanted:
-            return member
-    raise TrustError("a statement is signed by somebody who is not a member", hint="was the member's key changed?")
+    member = roster.speaker(wanted)
+    if member is None:
+        raise TrustError("a statement is signed by somebody who is not a member", hint="was the member's key changed?")
+    return member

@@ -12,7 +12,7 @@ from opaque_jobs.crypto.merkle import leaf_hash, verify_inclusion
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.log import EntryKind, LogProof, ProvenEntry
 from opaque_jobs.domain.review import ApprovalBundle
-from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import OpaqueJobsError, TrustError
 
 __all__ = ["bundle_checkpoint", "log_refusals", "proven"]
@@ -29,7 +29,7 @@ def bundle_checkpoint(bundle: ApprovalBundle) -> Checkpoint:
     """
     if bundle.log is None:
         raise TrustError("there is no proof from the log", hint="start a new run")
-    roster = parse_roster(bundle.roster.encode())
+    roster = bundle.member_list
     return verify_checkpoint(bundle.log.checkpoint, VerifyKey.parse(roster.log_key), workspace_id=roster.workspace_id)
 
 
@@ -58,7 +58,7 @@ def log_refusals(bundle: ApprovalBundle, *, run_id: str, job_digest: str, inputs
     # 1. The checkpoint is signed by the log that the members agreed on.
     try:
         checkpoint = bundle_checkpoint(bundle)
-        roster = parse_roster(bundle.roster.encode())
+        roster = bundle.member_list
     except OpaqueJobsError:
         return ["log-checkpoint-invalid"]
     proof = bundle.log or LogProof(checkpoint="", entries=())

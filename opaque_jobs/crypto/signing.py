@@ -5,7 +5,7 @@ is accepted (canonical JSON, canonical base64, one signature, no extra field), s
 Source: DSSE v1.0.2; in-toto attestation framework, Statement v1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,15 @@ from opaque_jobs.crypto.keys import Signer, VerifyKey, decode_base64
 from opaque_jobs.domain.canonical import canonical_bytes, parse_canonical, require_fields
 from opaque_jobs.errors import InvalidInputError, TrustError
 
-__all__ = ["PAYLOAD_TYPE", "Statement", "claimed_key_id", "claimed_subject", "sign_statement", "verify_statement"]
+__all__ = [
+    "PAYLOAD_TYPE",
+    "Statement",
+    "claimed_key_id",
+    "claimed_subject",
+    "sign_statement",
+    "verify_statement",
+    "verify_statement_by",
+]
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -80,7 +88,11 @@ def claimed_key_id(envelope: bytes) -> str:
     Raises:
         InvalidInputError: It is not an envelope.
     """
-    return str(next(iter(_parse_envelope(envelope).signatures)))
+    return _claimed_by(_parse_envelope(envelope))
+
+
+def _claimed_by(parsed: Envelope) -> str:
+    return str(next(iter(parsed.signatures)))
 
 
 def claimed_subject(envelope: bytes) -> str:
@@ -101,8 +113,24 @@ def verify_statement(envelope: bytes, key: VerifyKey, *, predicate_type: str) ->
         InvalidInputError: It does not have the one accepted form.
         TrustError: Another key, another kind of statement, or a signature that does not hold.
     """
+    return verify_statement_by(envelope, lambda _claimed: key, predicate_type=predicate_type)
+
+
+def verify_statement_by(envelope: bytes, speaker: Callable[[str], VerifyKey], *, predicate_type: str) -> Statement:
+    """Verify an envelope against the key, from trusted context, that has the id which the envelope claims.
+
+    Args:
+        envelope: Untrusted.
+        speaker: Gives the key by its id; raises for a stranger's.
+        predicate_type: The kind of statement that is expected.
+
+    Raises:
+        InvalidInputError: It does not have the one accepted form.
+        TrustError: Another key, another kind of statement, or a signature that does not hold.
+    """
     # 1. The form, before anything is believed.
     parsed = _parse_envelope(envelope)
+    key = speaker(_claimed_by(parsed))
     # 2. Exactly one signature, by the expected key, over payload and payload type.
     signature = parsed.signatures.get(key.key_id)
     if signature is None:

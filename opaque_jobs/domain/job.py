@@ -351,7 +351,7 @@ class JobSpec:
     @property
     def output_policy_digest(self) -> str:
         """Digest of the output policy."""
-        return digest(to_bytes(self.output_policy))
+        return self.output_policy.digest
 
     @property
     def aliases(self) -> tuple[str, ...]:

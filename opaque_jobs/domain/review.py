@@ -6,6 +6,7 @@ Signatures over these documents are checked in `crypto.consent`; what they must 
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from opaque_jobs.domain.approval_rule import ApprovalRule, Demand
 from opaque_jobs.domain.canonical import digest
@@ -13,7 +14,7 @@ from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.log import LogProof
-from opaque_jobs.domain.workspace import Roster
+from opaque_jobs.domain.workspace import Roster, parse_roster
 
 __all__ = [
     "Approval",
@@ -110,7 +111,7 @@ class Withdrawal:
     withdrawn_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ApprovalBundle:
     """All that a broker needs to see that everybody consented.
 
@@ -129,6 +130,17 @@ class ApprovalBundle:
     approvals: tuple[str, ...]
     withdrawals: tuple[str, ...]
     log: LogProof | None
+
+    @cached_property
+    def member_list(self) -> Roster:
+        """The roster of that text, parsed once: neither the text nor what is in a roster can be changed.
+
+        Trust: nothing is verified.
+
+        Raises:
+            InvalidInputError: It is not a roster.
+        """
+        return parse_roster(self.roster.encode())
 
     def to_bytes(self) -> bytes:
         """Give the canonical bytes."""
@@ -202,8 +214,8 @@ def approval_refusals(approval: Approval, spec: JobSpec, roster: Roster) -> list
         roster.digest,
     ):
         reasons.append("approval-for-another-epoch")
-    keys = {member.id: member.key_id for member in roster.members}
-    if keys.get(approval.reviewer_id) != approval.reviewer_key_id:
+    speaker = roster.speaker(approval.reviewer_key_id)
+    if speaker is None or speaker.id != approval.reviewer_id:
         reasons.append("approval-by-a-stranger")
     try:
         late = spec.review_over(parse_datetime(approval.decided_at))

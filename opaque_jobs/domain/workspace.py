@@ -2,13 +2,18 @@
 
 A roster is in force when every member in it has signed an acceptance over its digest (`crypto.consent` checks that). Each
 change of members or of a member's key makes the next epoch, linked to the one before and to the first.
+
+A roster is compared with once for every member and statement, so what follows from it alone is made once for each object. It
+cannot grow stale: nothing in a roster can be changed, down to the last field, and a changed copy (`replace`) is another object.
 """
 
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from opaque_jobs.domain.approval_rule import ApprovalGroup, ApprovalRule, check_groups
 from opaque_jobs.domain.canonical import digest
@@ -109,7 +114,7 @@ class MemberEntry:
         return key_id(decode_key(self.public_key))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Roster:
     """The members of a workspace in one epoch, and the rules they agreed on.
 
@@ -149,7 +154,6 @@ class Roster:
     def __post_init__(self) -> None:
         check_name(self.name, what="workspace")
         member_ids = [member.id for member in self.members]
-        keys = {member.key_id for member in self.members}
         organisation_ids = [organisation.id for organisation in self.organisations]
         sound = (
             self.v == 1
@@ -159,7 +163,7 @@ class Roster:
             and self.previous != ""
             and bool(member_ids)
             and member_ids == sorted(set(member_ids))
-            and len(keys) == len(member_ids)
+            and len(self._by_key) == len(member_ids)
             and organisation_ids == sorted(set(organisation_ids))
             and {member.organisation_id for member in self.members} == set(organisation_ids)
             and set(self.runners) <= set(member_ids)
@@ -178,7 +182,7 @@ class Roster:
         """Give the canonical bytes."""
         return to_bytes(self)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of the canonical bytes: what members sign."""
         return digest(self.to_bytes())
@@ -188,10 +192,18 @@ class Roster:
         """Digest of the first roster: the workspace's identity in approvals."""
         return self.genesis or self.digest
 
+    @cached_property
+    def _by_key(self) -> Mapping[str, MemberEntry]:
+        return {member.key_id: member for member in self.members}
+
     @property
     def key_ids(self) -> frozenset[str]:
         """Key ids of all members: what unanimity is compared with."""
-        return frozenset(member.key_id for member in self.members)
+        return frozenset(self._by_key)
+
+    def speaker(self, key_id: str) -> MemberEntry | None:
+        """Give the member for whom a key speaks; None if it is nobody's here."""
+        return self._by_key.get(key_id)
 
     @property
     def approval_rule(self) -> ApprovalRule:

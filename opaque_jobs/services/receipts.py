@@ -31,7 +31,7 @@ from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, Receipt, inputs_digest, parse_receipt
-from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
 
 __all__ = ["ReceiptReport", "Step", "inspect_receipt", "verify_receipt"]
@@ -244,7 +244,7 @@ class _Case:
         _demand(self._said.bundle_digest == digest(self._bundle_bytes), "the receipt is for other approvals")
         bundle = parse_bundle(self._bundle_bytes)
         _demand(not consent_refusals(bundle, self._spec), "the consent that the workspace's rule asks for was not given")
-        self._roster = parse_roster(bundle.roster.encode())
+        self._roster = bundle.member_list
         self._trusted()
         self.approval_rule = self._roster.approval_rule
         uses = uses_of_run(self._spec, self._refreshed, self._roster.members)

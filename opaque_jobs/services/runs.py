@@ -18,7 +18,6 @@ from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind, Trigger, inputs_digest
-from opaque_jobs.domain.workspace import parse_roster
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
 from opaque_jobs.services import log_book
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
@@ -169,7 +168,7 @@ class Runs:
             inputs_digest=values,
         )
         bundle = bundle_of(session, job_rows.revision(session, record.job_id, record.revision))
-        signed = [parse_roster(bundle.roster.encode()).to_bytes(), *(each.encode() for each in _signed_texts(bundle))]
+        signed = [bundle.member_list.to_bytes(), *(each.encode() for each in _signed_texts(bundle))]
         proof = log_book.prove(
             self._context, session, workspace_id, statements=[digest(each) for each in signed], run_id=record.id
         )

@@ -18,7 +18,7 @@ from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.refresh import use_with
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import inputs_digest
-from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.enclave.protocol import FailureWord, Mode, Start
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
 
@@ -150,7 +150,7 @@ def _consent(start: Start, spec: JobSpec, inputs: Mapping[str, Any]) -> tuple[by
     try:
         bundle_bytes = decode_base64(start.bundle, what="approval bundle")
         bundle = parse_bundle(bundle_bytes)
-        roster = parse_roster(bundle.roster.encode())
+        roster = bundle.member_list
     except OpaqueJobsError:
         raise AdmissionError(FailureWord.DIGEST_MISMATCH, ("bundle-invalid",)) from None
     reasons = consent_refusals(bundle, spec)

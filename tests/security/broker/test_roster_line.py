@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from opaque_jobs.attestation.kbs import attest_body
+from opaque_jobs.broker.believing import newest_roster
 from opaque_jobs.broker.config import pin_member, unpin_member
 from opaque_jobs.broker.monitor import accept_page
 from opaque_jobs.broker.policy import Refused
@@ -233,6 +234,21 @@ def test_list_refused_for_a_missing_pin_counts_from_the_pin_on(line):
     pin_member(line.broker.folder, dave.entry)
     line.world.clock.forward(60)
     assert line.run(first, "run-2") == ("roster-outdated",)
+    assert line.believed == second
+
+
+def test_list_that_counts_from_a_pin_on_is_the_newest_at_once(line):
+    dave = Member("member-dave", "org-hospital")
+    line.newcomers.append(dave)
+    first = line.lists[0]
+    second = line.world.next_roster(first, members=(*first.members, dave.entry))
+    line.log(first, second)
+    line.world.follow(line.broker)
+    pin_member(line.broker.folder, dave.entry)
+    assert line.believed == first
+    with line.broker.store.transaction() as memory:
+        assert newest_roster(line.broker.circle, memory, "ws-1") == second
+        assert newest_roster(line.broker.circle, memory, "ws-2") is None
     assert line.believed == second
 
 
