@@ -32,6 +32,15 @@ _OPENED: Final = """
     java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.util java.util.concurrent
     java.util.concurrent.atomic jdk.internal.ref sun.nio.ch sun.nio.cs sun.util.calendar
 """
+_LOGGING: Final = SCRATCH / "engine-log.properties"
+_QUIET: Final = (
+    "io.netty.util.internal.MacAddressUtil",  # the sandbox has no network card
+    "org.apache.hadoop.util.NativeCodeLoader",  # Hadoop's own libraries are not there: Java's serve
+    "org.apache.spark.SparkEnv",  # that pieces of one process speak in clear to each other
+    "org.apache.parquet.CorruptStatistics",  # this and the next as in Spark's own settings
+    "org.sparkproject.jetty.util.component.AbstractLifeCycle",
+)
+"""Loggers whose warnings say at each start what is so by design; their errors are kept, and all that others warn of."""
 _FLAGS: Final = (
     "-XX:-UsePerfData",  # no hsperfdata files
     "-XX:+DisableAttachMechanism",
@@ -44,6 +53,9 @@ _FLAGS: Final = (
     "-Dio.netty.tryReflectionSetAccessible=true",
     "-Duser.timezone=UTC",
     f"-Djava.io.tmpdir={SCRATCH}",
+    f"-Dlog4j2.configurationFile={_LOGGING}",  # else Spark says at length that it takes its own
+    "-Xlog:aot=error",  # single stubs that the archive does not have are made anew
+    "-Xlog:aot+codecache+stubs=error",
 )
 _SERIAL_CORES: Final = 2
 _CONF: Final = {
@@ -52,7 +64,6 @@ _CONF: Final = {
     "spark.eventLog.enabled": "false",
     "spark.sql.catalogImplementation": "in-memory",
     "spark.sql.warehouse.dir": f"{SCRATCH}/warehouse",
-    "spark.local.dir": str(SCRATCH),
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.io.encryption.enabled": "true",
@@ -176,6 +187,7 @@ class Engine:
             SandboxError: It did not start.
         """
         UDF_SOCKETS.mkdir(parents=True, exist_ok=True)
+        _LOGGING.write_text(_log_settings())
         contact = SCRATCH / "engine-contact"
         process = subprocess.Popen(
             _command(settings, more_flags),
@@ -188,6 +200,7 @@ class Engine:
                 "PATH": "/usr/bin",
                 "PYSPARK_DRIVER_PYTHON": "/none",  # else Spark starts Python once to look for data sources written in it
                 "PYSPARK_PYTHON": str(UDF_LAUNCHER),
+                "SPARK_LOCAL_DIRS": str(SCRATCH),  # the setting of that name would be warned about
                 "SPARK_LOCAL_IP": "127.0.0.1",
                 "_PYSPARK_DRIVER_CONN_INFO_PATH": str(contact),
             },
@@ -321,6 +334,24 @@ def _module(package: Any, name: str) -> Any:
 
 def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
+
+
+def _log_settings() -> str:
+    """Give log4j's settings: warnings go to the log of a test run, in Spark's own form."""
+    quiet = [f"logger.{n}.name = {name}\nlogger.{n}.level = error" for n, name in enumerate(_QUIET)]
+    return "\n".join(
+        [
+            "rootLogger.level = warn",
+            "rootLogger.appenderRef.console.ref = console",
+            "appender.console.type = Console",
+            "appender.console.name = console",
+            "appender.console.target = SYSTEM_ERR",
+            "appender.console.layout.type = PatternLayout",
+            "appender.console.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex",
+            *quiet,
+            "",
+        ]
+    )
 
 
 def _command(settings: EngineSettings, more_flags: Sequence[str]) -> list[str]:
