@@ -17,7 +17,6 @@ __all__ = ["find_dataset", "find_job", "find_member", "find_organisation", "find
 
 _Found = TypeVar("_Found", JobView, DatasetView)
 _NEAR: Final = 0.75
-_LONGEST: Final = 100
 
 
 def nearest(wanted: str, known: Iterable[str]) -> list[str]:
@@ -25,7 +24,7 @@ def nearest(wanted: str, known: Iterable[str]) -> list[str]:
     spellings: dict[str, list[str]] = {}
     for name in sorted(set(known)):
         spellings.setdefault(name.casefold(), []).append(name)
-    close = get_close_matches(wanted[:_LONGEST].casefold(), spellings, n=1, cutoff=_NEAR)
+    close = get_close_matches(wanted.casefold(), spellings, n=1, cutoff=_NEAR)
     found = spellings[close[0]] if close else []
     return [] if wanted in found else found
 

@@ -417,8 +417,12 @@ def test_sql_that_does_not_parse_is_pointed_at_when_drafted_and_fails_its_test_r
     made = CliRunner().invoke(app, [*arguments, *home])
     assert (made.exit_code, "line 2" in made.stderr) == (0, True), made.output
     failed = CliRunner().invoke(app, ["job", "test", "Broken", *home])
-    refused(failed, 7, "author-error", "opaque-jobs result log run-")
+    refused(failed, 7, "the run failed: author-error", "opaque-jobs result log run-")
     (run_id,) = re.findall(r"run-[0-9a-f]{24}", failed.stderr)
+    assert {("state", "failed"), ("reason", "author-error")} <= {tuple(line.split()) for line in failed.stdout.splitlines()}
+    assert "progress" not in failed.stdout
+    asked = CliRunner().invoke(app, ["result", "show", run_id, *home, "--passphrase-file", str(passphrase_file)])
+    refused(asked, 7, "no result: the run failed: author-error", f"opaque-jobs result log {run_id}")
     log = CliRunner().invoke(app, ["result", "log", run_id, *home, "--passphrase-file", str(passphrase_file)])
     assert "PARSE_SYNTAX_ERROR" in log.output
 

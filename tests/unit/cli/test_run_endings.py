@@ -68,7 +68,7 @@ def test_result_of_a_run_refused_by_brokers_says_their_reasons_in_words(study, s
 def test_result_of_a_run_that_ended_before_there_was_a_log_names_none(study, shell, run, showing):
     study.services.runs.cancel(run.id, actor=study.id("anna"))
     message = shell.fails(7, *showing(run.id))
-    assert "the run was cancelled" in message
+    assert "the run was cancelled hint:" in message  # and not: cancelled
     assert "result log" not in message
     assert f"opaque-jobs run show {run.id}" in message
     assert f"opaque-jobs run show {run.id}" in shell.fails(7, "result", "log", run.id)
