@@ -115,7 +115,7 @@ def take_back_roster(opened: Services, workspace_id: str, member: MemberEntry, s
     view = opened.workspaces.show(workspace_id, actor=member.id)
     found = {view.proposal.roster.digest} if view.proposal else set()
     signed, agreed = last_signed(settings, member, view.id), agreed_list(settings, member, view.id)
-    if signed is not None and (agreed is None or signed.epoch > agreed.roster.epoch):
+    if signed is not None:
         found.add(signed.digest)
     if agreed is not None:  # what is known to be in force nobody can pass off as one that waits
         found.discard(agreed.roster.digest)

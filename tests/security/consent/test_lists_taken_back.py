@@ -115,6 +115,14 @@ def test_list_in_whose_place_a_member_signed_another_is_not_believed_by_their_ow
     assert believed(desk, "hospital") == replaced.digest != believed(desk, "laboratory")
 
 
+def test_list_that_another_follows_is_not_held(desk):
+    for policy in (RunPolicy.ALL_MEMBERS, RunPolicy.AUTHOR):
+        propose(desk, policy)
+        accept(desk, "anna", "ben", "lea")
+    with desk.house.brokers["laboratory"].store.transaction() as memory:
+        assert not memory.held()
+
+
 def test_list_that_is_put_up_in_place_of_one_in_force_is_not_signed(desk):
     """Its epoch is that of a list that all signed: signing it would take that one back."""
     roster = propose(desk)

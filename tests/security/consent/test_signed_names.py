@@ -108,6 +108,13 @@ def test_data_set_of_a_colleague_is_known_by_the_signed_list_and_not_without(des
     assert named_dataset(*reader(desk, "ben"), "letters") == "ds-letters"
 
 
+def test_data_set_of_another_organisation_that_is_shown_as_ones_own_has_no_name_here(desk):
+    named_workspace(*reader(desk, "anna"), "Study")
+    desk.run("UPDATE datasets SET organisation_id = 'org-hospital' WHERE name = 'findings'")
+    with pytest.raises(TrustError, match="calls a data set"):
+        named_dataset(*reader(desk, "anna"), "findings")
+
+
 def test_accepted_revisions_are_those_that_votes_prove(desk):
     job = desk.submitted("ben", "lea")
     digest = desk.digest(job)
