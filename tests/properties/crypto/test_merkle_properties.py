@@ -239,6 +239,11 @@ def test_tree_of_another_height_than_the_size_says_continues_none_though_its_has
     assert not verify_consistency(first=3, first_root=first, second=4, second_root=second, path=[B, C, A, D])
 
 
+@pytest.mark.parametrize(("first", "second", "path", "root"), [(4, 2, [], A), (3, 2, [A, B], node_hash(A, B)), (-4, 4, [A], A)])
+def test_smaller_tree_continues_no_larger_one_though_its_hashes_come_out(first, second, path, root):
+    assert not verify_consistency(first=first, first_root=A, second=second, second_root=root, path=path)
+
+
 def test_history_whose_proofs_hold_by_hashes_of_other_lengths_is_another():
     """The third of three leaves is replaced: both hashes below the old root are read as one, with nothing beside them."""
     first, second = node_hash(A, B), node_hash(A + B, node_hash(D, C))

@@ -99,13 +99,13 @@ def test_page_gives_a_data_set_no_name_that_its_owner_did_not_sign(desk, capsys)
     assert "its signed manifest is not here" in " ".join(capsys.readouterr().out.split())
 
 
-def planted(desk, **over: object) -> str:
+def planted(desk, signer: str = "anna", **over: object) -> str:
     """A document under review whose data set is described by hand, with a manifest that fits."""
     job = alias_of_another(desk)
     cast = desk.cast
     manifest = cast.services.datasets.show("ds-salaries", actor=cast.id("lea")).versions[0].manifest
     decoy = replace(manifest, name="findings", **over)
-    desk.run("UPDATE dataset_versions SET envelope = ?", sign_manifest(decoy, cast.people["anna"].key))
+    desk.run("UPDATE dataset_versions SET envelope = ?", sign_manifest(decoy, cast.people[signer].key))
     spec = cast.spec(job)
     use = replace(spec.datasets[0], manifest_digest=decoy.digest)
     spec = replace(spec, datasets=(use,))
@@ -117,6 +117,7 @@ OTHERS = {
     "signed by a stranger to the owner": {},
     "of another owner": {"organisation_id": "org-hospital"},
     "of another data set": {"dataset_id": "ds-patients", "organisation_id": "org-hospital"},
+    "of another data set of the owner's": {"signer": "lea", "dataset_id": "ds-findings"},
 }
 
 
