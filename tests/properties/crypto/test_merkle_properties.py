@@ -140,6 +140,12 @@ def test_consistency_between_any_two_sizes_is_proved_as_defined(data, second):
     assert continues(first, second, proof)
 
 
+def test_everything_is_proved_in_every_small_tree():
+    for size in range(1, 18):
+        assert all(included(index, size, KEPT.inclusion(index, size)) for index in range(size))
+        assert all(continues(first, size, KEPT.consistency(first, size)) for first in range(size + 1))
+
+
 @given(data=st.data(), size=sizes)
 def test_inclusion_proof_shows_no_other_leaf_place_size_or_root(data, size):
     index = data.draw(st.integers(0, size - 1))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from consortium import make_person
 from members_desk import NOBODY, Desk, open_desk
 from own_files import write_public_part
 
@@ -17,6 +18,7 @@ from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import former_key_path, member_key_path
 from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.crypto.consent import consent_refusals, sign_acceptance, sign_vote
 from opaque_jobs.crypto.key_files import read_public_keys
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.review import Decision
@@ -119,6 +121,30 @@ def test_revision_before_is_taken_back_once_another_is_accepted_though_the_datab
         desk.run(f"DELETE FROM {table} WHERE revision = 1")  # noqa: S608
     second = desk.approved(job, "lea")
     assert (desk.told(first), desk.told(second)) == ([1, 1], [0, 0])
+
+
+def test_revision_that_only_an_invented_list_accepts_is_taken_back_when_its_author_revises(desk):
+    """All in that list signed it and approve; the keys by which it names anna and the others are the administrator's."""
+    cast, job = desk.cast, desk.signed()
+    desk.approved(job, "ben", "lea")
+    forgers = [make_person(name, cast.people[name].entry.organisation_id) for name in ("anna", "ben", "lea")]
+    invented = replace(desk.first_list(), members=tuple(each.entry for each in forgers), name="Invented")
+    true = cast.spec(job)
+    other = replace(true, roster_digest=invented.digest, workspace_genesis=invented.genesis_digest)
+    insert = "INSERT INTO rosters SELECT ?, workspace_id, epoch, 'past', ?, created_at FROM rosters"
+    desk.run(insert, invented.digest, invented.to_bytes())
+    desk.run("UPDATE revisions SET spec = ?, digest = ?, roster_digest = ?", other.to_bytes(), other.digest, invented.digest)
+    for each in forgers:
+        accepted = sign_acceptance(invented, each.entry, each.key, now=cast.clock())
+        row = "INSERT INTO acceptances SELECT ?, member_id, ?, accepted_at FROM acceptances WHERE member_id = ? LIMIT 1"
+        desk.run(row, invented.digest, accepted, each.id)
+        vote = sign_vote(other, each.entry, each.key, decision=Decision.APPROVE, comment=None, seen="0 x", now=cast.clock())
+        desk.run("UPDATE votes SET envelope = ? WHERE member_id = ?", vote, each.id)
+    assert not consent_refusals(cast.services.reviews.bundle(job, 1), other)
+    settings, anna = cast.services.context.settings, cast.people["anna"].entry
+    remember(settings, anna, [other], withdrawal=None)
+    revise_job(*desk.who("anna"), job)
+    assert desk.told(other.digest) == [1, 1]
 
 
 @pytest.mark.parametrize("nonsense", [False, True])
