@@ -32,9 +32,10 @@ PASSPHRASE = "correct horse battery"
 
 @dataclass
 class History:
-    """The home, and what it takes to call commands in it."""
+    """The home, and what it takes to call commands in it; and ben's key in the first member list."""
 
     cast: Consortium
+    former: SigningKey
     workspace_id: str
     others_id: str
 
@@ -66,6 +67,7 @@ def make_history(home: Path) -> History:
     for name in cast.organisations:
         log_release(cast, name, run.id, cast.spec(job.id).digest)
     cast.withdraw(job.id, "ben")
+    former = cast.people["ben"].key
     # A key changes: another epoch. The data is taken back with the new key; somebody rejects.
     cast.change_key("ben", SigningKey.generate())
     cast.accept_waiting("anna", "ben", "lea")
@@ -74,7 +76,7 @@ def make_history(home: Path) -> History:
     cast.vote(other.id, "lea", Decision.REJECT)
     cast.share(cast.dataset_ids["patients"], "ben", back=True)
     others = cast.make_workspace("lea", "ben", name="Other")
-    return History(cast=cast, workspace_id=cast.workspace_id, others_id=others)
+    return History(cast=cast, former=former, workspace_id=cast.workspace_id, others_id=others)
 
 
 def log_release(cast: Consortium, name: str, run_id: str, job_digest: str) -> None:

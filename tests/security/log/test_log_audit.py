@@ -71,6 +71,7 @@ def found(stored, step, entry=None):
     report = stored.audit()
     assert (len(report.steps), report.entry) == (step, entry), report.steps[-1]
     assert report.steps[-1].problem
+    assert not report.holds
     assert not any(each.problem for each in report.steps[:-1])
 
 
@@ -90,6 +91,12 @@ def test_entry_filed_elsewhere_is_named(stored, part):
     filed = stored.entries[3].filed
     stored.entries[3] = replace(stored.entries[3], filed=(*filed[:part], "run", *filed[part + 1 :]))
     found(stored, 2, 3)
+
+
+def test_entry_kept_under_another_index_than_its_own_is_named(stored):
+    last = len(stored.entries) - 1
+    stored.entries[last] = replace(stored.entries[last], seq=last + 1)
+    found(stored, 2, last)
 
 
 @pytest.mark.parametrize("over", [{"workspace_id": "ws-2"}, {"seq": 4}])
@@ -142,6 +149,7 @@ def test_signature_of_nobodys_is_named_though_the_log_signed_it(stored, kind):
         ("withdrawal", "job_digest", "x"),
         ("sharing", "shared", False),
         ("sharing", "actor", "member-lea"),
+        ("sharing", "actor", "member-ben"),
         ("release", "organisation_id", "org-x"),
         ("release", "job_digest", "x"),
         ("outcome", "job_digest", "x"),
@@ -205,6 +213,13 @@ def test_document_of_the_right_signer_about_another_workspace_member_or_list_is_
     stored.sign()
     assert stored.audit().entry is None
     stored.change(at, document=signed_again(stored, at, signers[kind], **over))
+    stored.sign()
+    found(stored, 4, at)
+
+
+def test_sharing_by_a_key_of_an_earlier_list_alone_is_named(history, stored):
+    at = max(at for at, kept in enumerate(stored.entries) if kept.filed[0] == "sharing")
+    stored.change(at, document=signed_again(stored, at, history.former))
     stored.sign()
     found(stored, 4, at)
 

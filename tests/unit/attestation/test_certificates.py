@@ -26,7 +26,7 @@ from opaque_jobs.attestation.certificates import (
 )
 from opaque_jobs.attestation.chain import is_signed
 from opaque_jobs.errors import InvalidInputError
-from tests.support.amd_simulator import AmdMaker, ec_key, make_certificate, make_crl, rsa_key
+from tests.support.amd_simulator import DAY, NOW, AmdMaker, ec_key, make_certificate, make_crl, rsa_key
 from tests.support.vectors import GOOGLE, PHALA, VCEK, VLEK, needs_vectors, pieces
 
 
@@ -99,6 +99,7 @@ def test_certificates_come_as_pem_der_or_several_in_one_file():
     "data",
     [
         b"", b"x", b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", b"0" * (1 << 17),
+        b"-----BEGIN CERTIFICATE-----\nMA==\n",
         b"-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n", b"\x30\x80\x00\x00",
     ],
 )  # fmt: skip
@@ -142,6 +143,48 @@ STRANGE = {
 }
 
 
+LONGER = {"2.5.29.19": b"\x30\x03\x01\x01\xff", "2.5.29.15": b"\x03\x02\x05\xa0"}
+
+
+@pytest.mark.parametrize("oid", LONGER)
+def test_certificate_with_something_behind_what_an_extension_says_is_refused(oid):
+    plain, longer = (
+        make_certificate("a", "b", key=ec_key("leaf"), signer=ec_key("root"), extensions={oid: LONGER[oid] + more})
+        for more in (b"", b"\0")
+    )
+    assert parse_certificate(plain).ca is (oid == "2.5.29.19")
+    with pytest.raises(InvalidInputError):
+        parse_certificate(longer)
+
+
+def test_certificate_in_der_is_not_taken_for_pem_by_words_in_it():
+    der = make_certificate("-----BEGIN CERTIFICATE-----", "b", key=ec_key("leaf"), signer=ec_key("root"))
+    assert parse_certificates(der)[0].common_name == "-----BEGIN CERTIFICATE-----"
+
+
+@pytest.mark.parametrize("names", [(), ("a", "b")])
+def test_certificate_that_has_not_one_common_name_has_none(names):
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each) for each in names])
+    key = ec_key("leaf")
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 7, NOW - DAY, NOW + DAY)
+    first, second = both(builder.sign(key, hashes.SHA384()).public_bytes(Encoding.DER))
+    assert (first, first.common_name) == (second, "")
+
+
+@pytest.mark.parametrize(("digest", "mask"), [(hashes.SHA384(), hashes.SHA256()), (hashes.SHA256(), hashes.SHA384())])
+def test_signature_with_two_hashes_is_by_no_known_algorithm(digest, mask):
+    key, name = rsa_key("root"), x509.Name([])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, NOW - DAY, NOW + DAY)
+    signed = builder.sign(key, digest, rsa_padding=padding.PSS(padding.MGF1(mask), 48)).public_bytes(Encoding.DER)
+    assert [each.algorithm for each in both(signed)] == ["", ""]
+
+
+def test_revocation_list_whose_issuer_cannot_be_read_is_refused():
+    crl = make_crl("ARK-Milan", signer=rsa_key("root")).public_bytes(Encoding.DER)
+    with pytest.raises(InvalidInputError):
+        parse_crl(crl.replace(b"ARK-Milan", b"\xff" * 9))
+
+
 @pytest.mark.parametrize("what", STRANGE)
 def test_certificate_of_a_form_that_nobody_signed_or_can_mean_two_things_is_refused(what):
     assert STRANGE[what] not in {DER, PLAIN}
@@ -149,7 +192,16 @@ def test_certificate_of_a_form_that_nobody_signed_or_can_mean_two_things_is_refu
         parse_certificate(STRANGE[what])
 
 
+def test_pem_file_with_something_else_beside_or_around_a_certificate_is_refused():
+    whole = pem_text([DER])
+    for file in (whole.replace("CERTIFICATE", "PRIVATE KEY"), whole + whole.replace("CERTIFICATE", "X509 CRL")):
+        with pytest.raises(InvalidInputError, match="something else than certificates"):
+            parse_certificates(file.encode())
+
+
 def test_certificate_that_is_too_long_is_not_read():
+    with pytest.raises(InvalidInputError, match="does not parse"):
+        parse_certificate(bytes(1 << 16))
     with pytest.raises(InvalidInputError, match="too long"):
         parse_certificate(bytes((1 << 16) + 1))
 
