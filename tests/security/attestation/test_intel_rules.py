@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from opaque_jobs.attestation import dcap
 from opaque_jobs.attestation.appraisal import Outcome, appraise, codes
 from opaque_jobs.attestation.certificates import pem_text
 from opaque_jobs.attestation.claims import SgxClaims, TdxClaims
@@ -211,6 +212,12 @@ def test_text_of_collateral_that_could_mislead_a_terminal_is_not_repeated(status
         verify(IntelMaker(status=status))
     assert caught.value.message.isprintable()
     assert caught.value.message.isascii()
+
+
+@pytest.mark.parametrize("word", ["\x1b[31m", "a\nb", "\u00fc", "x" * 161])
+def test_words_of_the_library_are_repeated_only_if_they_are_short_and_plain(word):
+    said = dcap._reason(ValueError(f"Verification failed: {word}"))
+    assert said == ("x" * 160 if word[0] == "x" else "unknown")
 
 
 ACCOUNT = {

@@ -314,6 +314,14 @@ def test_entry_changed_after_signing_is_named(stored):
     found(stored, 6, 5)
 
 
+def test_entry_changed_with_all_nodes_over_it_is_found_by_what_was_signed(stored):
+    signed = stored.note
+    stored.change(5, at="2026-01-01T00:00:00+00:00")
+    stored.sign()
+    stored.note = signed
+    found(stored, 6)
+
+
 def test_damaged_node_is_found_though_the_tree_is_right(stored):
     nodes = {**stored.entries[7].nodes, 0: b"\0" * 32}
     stored.entries[7] = replace(stored.entries[7], nodes=nodes)

@@ -152,9 +152,15 @@ def test_certificate_with_something_behind_what_an_extension_says_is_refused(oid
         make_certificate("a", "b", key=ec_key("leaf"), signer=ec_key("root"), extensions={oid: LONGER[oid] + more})
         for more in (b"", b"\0")
     )
-    assert parse_certificate(plain).ca is (oid == "2.5.29.19")
+    read = parse_certificate(plain)
+    assert (read.ca, read.key_usage is None, read.extensions) == (oid == "2.5.29.19", oid == "2.5.29.19", {})
     with pytest.raises(InvalidInputError):
         parse_certificate(longer)
+
+
+def test_certificate_that_says_that_it_may_not_sign_others_may_not():
+    der = make_certificate("a", "b", key=ec_key("leaf"), signer=ec_key("root"), extensions={"2.5.29.19": b"\x30\x00"})
+    assert [each.ca for each in both(der)] == [False, False]
 
 
 def test_certificate_in_der_is_not_taken_for_pem_by_words_in_it():
@@ -216,7 +222,9 @@ TEXTS = [b"\x16\x00", b"\x13\x01a", b"\x16\x02a", b"\x16\x01ab", b"\x0c\x02\xc3\
 def test_values_of_a_makers_extensions_have_one_form():
     assert [integer(value) for value in (b"\x02\x01\x00", b"\x02\x01\x7f", b"\x02\x02\x00\xff")] == [0, 127, 255]
     assert octets(b"12345678", 8) == octets(b"\x04\x0812345678", 8) == b"12345678"
+    assert octets(b"\x04\x08123456", 8) == b"\x04\x08123456"
     assert text(b"\x16\x02ab") == text(b"\x0c\x02ab") == "ab"
+    assert [text(bytes((0x16, size)) + b"a" * size) for size in (1, 127)] == ["a", "a" * 127]
     ids = [b"", b"1234567", b"123456789", b"\x03\x0812345678", b"\x04\x0712345678", b"\x04\x0912345678"]
     wrong = [(integer, NUMBERS), (lambda value: octets(value, 8), ids), (text, TEXTS)]
     for read, values in wrong:
