@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from opaque_jobs.attestation import dcap
+from opaque_jobs.attestation import dcap, quote_layout
 from opaque_jobs.attestation.appraisal import Outcome, appraise, codes
 from opaque_jobs.attestation.certificates import pem_text
 from opaque_jobs.attestation.claims import SgxClaims, TdxClaims
@@ -18,7 +18,7 @@ from opaque_jobs.attestation.collateral import parse_pieces
 from opaque_jobs.attestation.dcap import quote_claims, verify_quote
 from opaque_jobs.attestation.envelope import EvidenceEnvelope
 from opaque_jobs.attestation.hardware import MAKERS, HardwareVerifier, hardware_verifiers, verify_claims
-from opaque_jobs.attestation.quote_layout import quote_length
+from opaque_jobs.attestation.quote_layout import quote_length, split_quote
 from opaque_jobs.attestation.steps import Steps
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
@@ -384,6 +384,25 @@ def test_length_of_a_quote_that_is_cut_short_is_not_told(form):
     for size in (28, 47, 48, 50, 53, 54, 300, 400):
         with pytest.raises(InvalidInputError, match="cut short"):
             quote_length(raw[:size])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_quote_that_says_it_is_longer_than_its_parts_is_refused(form):
+    raw = IntelMaker(**FORMS[form]).quote()
+    at = quote_layout._signature_at(raw)
+    longer = raw[:at] + struct.pack("<I", int.from_bytes(raw[at : at + 4], "little") + 1) + raw[at + 4 :]
+    with pytest.raises(InvalidInputError, match="cut short"):
+        split_quote(longer)
+    with pytest.raises(InvalidInputError, match="contradict"):
+        split_quote(longer + b"\0")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_quote_that_brings_a_chain_of_no_certificates_is_refused(form):
+    whole = split_quote(IntelMaker(**FORMS[form]).quote())
+    assert split_quote(whole.with_chain(whole.chain)).chain == whole.chain
+    with pytest.raises(InvalidInputError, match="not plain PEM"):
+        split_quote(whole.with_chain([]))
 
 
 def test_platform_id_of_an_unknown_kind_is_refused():

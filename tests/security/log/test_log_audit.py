@@ -217,6 +217,21 @@ def test_document_of_the_right_signer_about_another_workspace_member_or_list_is_
     found(stored, 4, at)
 
 
+@pytest.mark.parametrize("name", ["hospital", "laboratory"])
+def test_release_signed_by_another_organisations_broker_is_named(history, stored, name):
+    signers = {each: history.cast.organisations[each].signing for each in ("hospital", "laboratory")}
+    at = next(
+        at for at, kept in enumerate(stored.entries)
+        if kept.filed[0] == "release" and json.loads(kept.body)["facts"]["organisation_id"] == f"org-{name}"
+    )  # fmt: skip
+    stored.change(at, document=signed_again(stored, at, signers.pop(name)))
+    stored.sign()
+    assert stored.audit().entry is None
+    stored.change(at, document=signed_again(stored, at, *signers.values()))
+    stored.sign()
+    found(stored, 4, at)
+
+
 def test_sharing_by_a_key_of_an_earlier_list_alone_is_named(history, stored):
     at = max(at for at, kept in enumerate(stored.entries) if kept.filed[0] == "sharing")
     stored.change(at, document=signed_again(stored, at, history.former))

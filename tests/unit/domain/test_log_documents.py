@@ -30,6 +30,7 @@ def test_page_whose_entries_are_no_list_of_entries_is_refused(entries):
 
 
 def test_page_is_too_long_by_the_number_of_its_entries_whatever_they_are():
-    for count, message in ((PAGE_ENTRIES, "page of the log"), (PAGE_ENTRIES + 1, "too many entries")):
-        with pytest.raises(InvalidInputError, match=message):
+    for count in (PAGE_ENTRIES, PAGE_ENTRIES + 1):
+        with pytest.raises(InvalidInputError) as caught:
             parse_page(canonical_bytes(PAGE | {"entries": [1] * count}))
+        assert ("too many" in caught.value.message) is (count > PAGE_ENTRIES)
