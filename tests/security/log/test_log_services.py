@@ -90,4 +90,7 @@ def test_pages_hold_no_more_than_is_asked_and_end_with_the_log(history):
         page = log_book.page_after(context, session, where, 2, count=3)
         assert (page.first, [each.entry.seq for each in page.entries]) == (2, [2, 3, 4])
         assert page.checkpoint.split("\n")[1] == "5"
+        whole = log_book.page_after(context, session, where, 0)
+        kept = history.cast.services.logs.entries(where, actor=history.cast.id("lea"))
+        assert [each.document and each.document.encode() for each in whole.entries] == [each.document for each in kept]
         assert log_book.page_after(context, session, where, 100_000) is None
