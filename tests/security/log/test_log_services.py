@@ -4,10 +4,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from consortium import open_consortium
 
 from opaque_jobs.crypto.checkpoints import verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.service_keys import create_service_key
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
 from opaque_jobs.services import log_book
 
@@ -94,3 +96,20 @@ def test_pages_hold_no_more_than_is_asked_and_end_with_the_log(history):
         kept = history.cast.services.logs.entries(where, actor=history.cast.id("lea"))
         assert [each.document and each.document.encode() for each in whole.entries] == [each.document for each in kept]
         assert log_book.page_after(context, session, where, 100_000) is None
+
+
+def test_page_is_no_heavier_than_is_sent_at_once_but_never_empty(tmp_path):
+    cast = open_consortium(tmp_path / "home")
+    context = cast.services.context
+    context.settings.prepare()
+    cast.settle_in()
+    first = cast.services.logs.head(cast.workspace_id, actor=cast.id("lea")).size
+    with context.store.write() as session:
+        for size in (log_book.PAGE_BYTES + 1, 10, log_book.PAGE_BYTES - 10, 1):
+            given = {"now": cast.clock(), "document": b"." * size}
+            log_book.append(context, session, cast.workspace_id, EntryKind.OUTCOME, "run-1", **given)
+        for count in (1, 2, 1):
+            page = log_book.page_after(context, session, cast.workspace_id, first)
+            assert (page.first, len(page.entries)) == (first, count)
+            first += count
+    cast.services.close()
