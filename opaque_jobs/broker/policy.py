@@ -93,7 +93,7 @@ class Knowledge(Circle):
         roster: Newest known member list of the workspace; None if it never saw one.
         earlier: Gives a member list by its digest, if this broker has seen that all in it accepted it.
         withdrawals: What was seen that claims to withdraw consent to this job, unverified; None if it was more than is kept.
-        held: What the owner holds back: ids of data sets, digests of jobs and lists, the organisation's own id for everything.
+        held: What the owner holds back: ids of data sets and jobs, digests of revisions and lists, the own id for all.
         lost: The broker's memory is known to be incomplete.
         log_root: Gives the root that the workspace's log had at a size, as this broker saw it grow; None beyond that.
         log_seen: Gives when this broker first saw the log to have a size, by its own clock; None if it never did.
@@ -239,7 +239,7 @@ def _veto_reasons(case: Case, knowledge: Knowledge) -> list[str]:
     spec, reasons = case.spec, []
     if knowledge.withdrawals is None or _withdrawn(case, knowledge.withdrawals):
         reasons.append("consent-withdrawn")
-    stoppable = {knowledge.organisation_id, case.job_digest, spec.roster_digest, *(use.dataset_id for use in spec.datasets)}
+    stoppable = {knowledge.organisation_id, spec.job_id, case.job_digest, *(use.dataset_id for use in spec.datasets)}
     if knowledge.held & stoppable:
         reasons.append("held-by-owner")
     return reasons

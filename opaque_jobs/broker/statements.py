@@ -16,6 +16,7 @@ from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import parse_json, require_fields
 from opaque_jobs.domain.document import from_json
 from opaque_jobs.domain.inputs import parse_datetime
+from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
 
@@ -72,8 +73,8 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
         InvalidInputError: Something does not parse.
         TrustError: Something does not hold, is by a stranger, or is older than what is known.
     """
-    _keep_withdrawals(broker, statements)
     _keep_holds(broker, statements)
+    _keep_withdrawals(broker, statements)
     with broker.store.transaction() as memory:
         if statements.roster is not None:
             _accept_roster(broker, memory, statements.roster, statements.acceptances, statements.earlier)
@@ -82,11 +83,23 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
 
 
 def _keep_holds(broker: Broker, statements: Statements) -> None:
+    """Keep holds by own members.
+
+    Raises:
+        ConflictError: One is on the member list in force, for which it comes too late.
+        InvalidInputError: Something does not parse.
+        TrustError: One is by a stranger, dated in the future, or older than the one known.
+    """
     config, now = broker.config, broker.clock()
     with broker.store.transaction() as memory:
         for text in statements.holds:
             hold = verify_hold(text.encode(), config.member_keys, organisation_id=config.organisation_id)
             check_not_from_the_future(hold.issued_at, now)
+            if hold.scope is HoldScope.ROSTER and hold.held and memory.believes(hold.subject):
+                raise ConflictError(
+                    "this member list is in force: all have signed it, and it cannot be taken back",
+                    hint="'opaque-jobs broker hold' stops releases; 'opaque-jobs workspace change' proposes another list",
+                )
             if not memory.put_hold(hold):
                 raise TrustError("a hold is older than the one known", hint="sign it again")
 

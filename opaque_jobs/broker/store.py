@@ -253,6 +253,11 @@ class Transaction:
             envelope = _TOO_MANY
         self._connection.execute("INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?)", (workspace_id, job_digest, envelope))
 
+    def believes(self, digest: str) -> bool:
+        """Tell whether a member list is the newest one that was believed of its workspace."""
+        rows = self._connection.execute("SELECT roster FROM rosters")
+        return any(parse_roster(row[0]).digest == digest for row in rows)
+
     def put_hold(self, hold: Hold) -> bool:
         """Keep a hold unless a later one is known; tells whether it counts now."""
         issued = utc_text(parse_datetime(hold.issued_at))
@@ -267,7 +272,7 @@ class Transaction:
         return bool(now == (issued, hold.held))
 
     def held(self) -> frozenset[str]:
-        """Give what is held back now: ids of data sets, digests of jobs and lists, the organisation's own id for all."""
+        """Give what is held back now: ids of data sets and jobs, digests of revisions and lists, the organisation's own id."""
         return frozenset(row[0] for row in self._connection.execute("SELECT subject FROM holds WHERE held = 1"))
 
     def releases(self, job_digest: str, *, but_run: str) -> tuple[datetime, ...]:

@@ -65,9 +65,7 @@ def keep_list(settings: Settings, member: MemberEntry, roster: Roster, acceptanc
     fresh = AgreedList(text=roster.to_bytes().decode(), acceptances=tuple(each.decode() for each in acceptances))
     if fresh.text in {each.text for each in kept}:
         return
-    place = (roster.workspace_id, roster.epoch)
-    others = [each for each in kept if (each.roster.workspace_id, each.roster.epoch) != place]
-    write_own(_path(settings, member), _Kept(v=1, lists=tuple(sorted([*others, fresh], key=lambda each: each.roster.epoch))))
+    write_own(_path(settings, member), _Kept(v=1, lists=tuple(sorted([*kept, fresh], key=lambda each: each.roster.epoch))))
 
 
 def _path(settings: Settings, member: MemberEntry) -> Path:

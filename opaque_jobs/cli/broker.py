@@ -22,10 +22,11 @@ from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
+from opaque_jobs.cli.own_lists import forget_taken_back
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
-from opaque_jobs.cli.session import Acting, member_key, own_member, present_key_id, services
-from opaque_jobs.cli.signed_names import named_dataset, named_revisions
+from opaque_jobs.cli.session import Acting, known_member, member_key, own_member, present_key_id, services
+from opaque_jobs.cli.signed_names import checked_digest, held_job, named_dataset
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
@@ -148,12 +149,10 @@ def hold_(
     dataset: Annotated[str | None, typer.Option(help="Hold only this data set of your organisation, by name or id.")] = None,
     job: Annotated[
         str | None,
-        typer.Option(
-            help="Hold only this job, by name or id: each revision that you approved or all accepted; or one, by digest."
-        ),
+        typer.Option(help="Hold only this job, by name or id; or one revision of it, by digest."),
     ] = None,
     roster: Annotated[
-        str | None, typer.Option("--list", help="Hold all that goes by this member list, by digest, as 'workspace cancel' does.")
+        str | None, typer.Option("--list", help="Never believe this member list, by digest, as 'workspace cancel' says it.")
     ] = None,
     lift: Annotated[bool, typer.Option("--lift", help="Take the hold back.")] = False,
     acting: Acting = None,
@@ -163,29 +162,26 @@ def hold_(
 
     Without options it holds everything. A run that has its keys already goes on; 'opaque-jobs run cancel' ends it.
     """
-    if sum(each is not None for each in (dataset, job, roster)) > 1:
+    if sum(each is not None for each in (dataset, job, roster)) > 1 or "" in (dataset, job, roster):
         raise InvalidInputError("a hold is on one thing", hint="give one of --dataset, --job and --list, or none for everything")
-    with services() as opened:
-        actor = own_member(opened, acting)
-        owner = pinned_organisation(opened.context.settings, actor)
-        scope, subjects = HoldScope.ALL, [owner.entry.id]
-        if dataset is not None:
-            scope, subjects = HoldScope.DATASET, [named_dataset(opened, actor, dataset)]
-        if job is not None:
-            scope, subjects = HoldScope.JOB, [*named_revisions(opened, actor, job)]
-        if roster is not None:
-            scope, subjects = HoldScope.ROSTER, [roster]
-        hold(
-            owner,
-            actor,
-            member_key(opened.context.settings, actor, passphrase_file),
-            scope=scope,
-            subjects=subjects,
-            held=not lift,
-        )
+    settings = load_settings()
+    actor, wanted = known_member(settings, acting), dataset or job or roster
+    if wanted is not None and (roster or wanted.startswith("sha256:")):
+        checked_digest(wanted)
+    by_name = wanted is not None and not wanted.startswith(("ds-", "job-", "sha256:"))
+    if actor is None or by_name:  # else it works without the database, whatever became of that
+        with services() as opened:
+            actor = own_member(opened, acting)
+            if wanted is not None and by_name:
+                wanted = named_dataset(opened, actor, wanted) if dataset else held_job(opened, actor, wanted)
+    owner = pinned_organisation(settings, actor)
+    scope = HoldScope.DATASET if dataset else HoldScope.JOB if job else HoldScope.ROSTER if roster else HoldScope.ALL
+    subject = wanted or owner.entry.id
+    hold(owner, actor, member_key(settings, actor, passphrase_file), scope=scope, subject=subject, held=not lift)
+    if roster and lift:
+        forget_taken_back(settings, actor, roster)
     print_record(
-        {"organisation": owner.entry.name, "scope": scope.value, "subjects": subjects, "held": not lift},
-        as_json=common().json,
+        {"organisation": owner.entry.name, "scope": scope.value, "subject": subject, "held": not lift}, as_json=common().json
     )
 
 

@@ -65,6 +65,9 @@ def encrypt(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Make the next version of a data set that exists; say --column and --where again.")
     ] = False,
+    refreshed: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="With --refresh: which one, if nobody known here signed that name.")
+    ] = None,
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -76,7 +79,7 @@ def encrypt(
     """
     with services() as opened:
         member = acting_member(opened, acting)
-        known = opened.datasets.show(named_dataset(opened, member, name), actor=member.id) if refresh else None
+        known = opened.datasets.show(named_dataset(opened, member, refreshed or name), actor=member.id) if refresh else None
         conditions, types = [_condition(text) for text in where], _types(column_type)
         signer = member_key(opened.context.settings, member, passphrase_file)
         with counting("encrypting", file.stat().st_size if file.is_file() else None) as advance:

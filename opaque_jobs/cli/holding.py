@@ -11,33 +11,49 @@ from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import DeniedError
 
-__all__ = ["hold"]
+__all__ = ["hold", "signed_hold", "tell_holds"]
 
 
-def hold(
-    owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subjects: Sequence[str], held: bool
-) -> tuple[Hold, ...]:
-    """Sign a hold on each subject and tell the own broker all at once.
+def hold(owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subject: str, held: bool) -> bytes:
+    """Sign a hold and tell the own broker.
 
     Args:
         owner: The organisation whose broker it is, as its member knows it.
         member: Who says so; one of its members.
         signer: Their key.
         scope: How much.
-        subjects: Ids of data sets or digests of jobs; the organisation's id for everything.
+        subject: What; the organisation's id for everything. See `Hold`.
         held: False lets it go on.
+
+    Returns:
+        The envelope.
 
     Raises:
         ConfigurationError: The broker does not answer: nothing is held.
+        ConflictError: A member list is in force, so that nobody can take it back.
         DeniedError: The member is of another organisation.
         TrustError: The broker does not know the member's key, or what answers is not the broker.
+    """
+    envelope = signed_hold(owner, member, signer, scope=scope, subject=subject, held=held)
+    tell_holds(owner, [envelope])
+    return envelope
+
+
+def signed_hold(
+    owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subject: str, held: bool
+) -> bytes:
+    """Sign a hold; nobody is told. Arguments as in `hold`.
+
+    Raises:
+        DeniedError: The member is of another organisation.
     """
     if member.organisation_id != owner.entry.id:
         raise DeniedError("only its own members can hold a broker", hint="ask a member of that organisation")
     now = datetime.now(UTC).isoformat()
-    said = tuple(
-        Hold(v=1, organisation_id=owner.entry.id, scope=scope, subject=subject, held=held, issued_at=now) for subject in subjects
-    )
+    return sign_hold(Hold(v=1, organisation_id=owner.entry.id, scope=scope, subject=subject, held=held, issued_at=now), signer)
+
+
+def tell_holds(owner: OwnOrganisation, envelopes: Sequence[bytes]) -> None:
+    """Tell the own broker of signed holds. Raises as `hold`."""
     with BrokerClient(owner.broker_address) as client:
-        client.push(key=owner.broker_key, roster=None, holds=[sign_hold(each, signer) for each in said])
-    return said
+        client.push(key=owner.broker_key, roster=None, holds=list(envelopes))

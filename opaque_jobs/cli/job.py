@@ -21,7 +21,7 @@ from opaque_jobs.cli.reviewing import check_meant, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, run_test
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
-from opaque_jobs.cli.signed_names import named_workspace
+from opaque_jobs.cli.signed_names import named_job, named_workspace
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
@@ -358,9 +358,9 @@ def revise(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile =
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = find_job(opened, actor, job)
-        actor = in_force(opened, actor, found.workspace_id)
-        view = revise_job(opened, actor, member_key(opened.context.settings, actor, passphrase_file), found.id)
+        workspace_id, job_id = named_job(opened, actor, job)
+        actor = in_force(opened, actor, workspace_id)
+        view = revise_job(opened, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
     print_record(job_document(view), as_json=common().json)
 
 

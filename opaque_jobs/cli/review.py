@@ -14,6 +14,7 @@ from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.signed_names import named_job
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import ReviewView
@@ -97,7 +98,7 @@ def cancel(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile =
     """Take your job out of review (also after a rejection), back to draft. What was under review is withdrawn for good."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = find_job(opened, actor, job)
-        actor = in_force(opened, actor, found.workspace_id)
-        view = cancel_review(opened, actor, member_key(opened.context.settings, actor, passphrase_file), found.id)
+        workspace_id, job_id = named_job(opened, actor, job)
+        actor = in_force(opened, actor, workspace_id)
+        view = cancel_review(opened, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
         _print(opened, view, "back to draft")

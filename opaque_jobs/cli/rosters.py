@@ -1,14 +1,15 @@
 """Member lists as a member signs them: what a waiting one changes is verified against those signed before."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.agreed_lists import agreed_list
+from opaque_jobs.cli.agreed_lists import agreed_list, agreed_lists
 from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import hold
-from opaque_jobs.cli.own_lists import last_signed, remember_list
-from opaque_jobs.cli.own_organisation import check_own_entry, compared_organisation, pinned_organisation
+from opaque_jobs.cli.holding import signed_hold, tell_holds
+from opaque_jobs.cli.own_lists import forget_taken_back, last_signed, lists_taken_back, remember_list, remember_taken_back
+from opaque_jobs.cli.own_organisation import OwnOrganisation, check_own_entry, compared_organisation, pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
-from opaque_jobs.cli.signed_list import list_for_brokers
+from opaque_jobs.cli.signed_list import learn_lists, list_for_brokers
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer
@@ -16,7 +17,7 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.key_change import NamedChange
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import ConflictError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import WorkspaceView
 
@@ -96,39 +97,76 @@ def _followed(opened: Services, proposed: Roster, member: MemberEntry) -> Roster
     expected = (before.workspace_id, before.genesis_digest, before.epoch + 1)
     if (proposed.workspace_id, proposed.genesis_digest, proposed.epoch) != expected:
         raise _not_following()
-    _check_log(before, proposed)
+    _check_same(before, proposed)
     return before
 
 
-def take_back_roster(opened: Services, workspace_id: str, member: MemberEntry, signer: Signer) -> WorkspaceView:
-    """Take back the list that waits: the own broker is told that it never believes it, whoever signs it still.
+def _take_the_place(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> None:
+    """Take back another list that this member signed for the same epoch.
 
-    Told of is what the database shows, and what this member signed last unless that is known to be in force.
+    A broker that is away, or does not know a new key yet, is told later: `tell_withdrawals` does it.
 
     Raises:
-        ConfigurationError: The own broker does not answer; the list is taken back everywhere else.
-        ConflictError: No list waits; the broker was told all the same of what this member signed.
-        DeniedError: The member neither proposed it nor is in it; likewise.
+        TrustError: The own broker knows the other one to be in force.
+    """
+    before = last_signed(opened.context.settings, member, roster.workspace_id)
+    if before is None or before.epoch != roster.epoch or before.digest == roster.digest:
+        return
+    try:
+        _never_believe(opened, own, member, signer, before)
+    except ConflictError:
+        raise _not_following() from None
+    except (ConfigurationError, TrustError):
+        return
+
+
+def take_back_roster(
+    opened: Services, workspace_id: str, member: MemberEntry, signer: Callable[[], Signer]
+) -> tuple[WorkspaceView, str | None]:
+    """Take back the list that waits. If this member signed it, their own broker is told never to believe it, whoever signs it.
+
+    Args:
+        opened: The services.
+        workspace_id: The workspace.
+        member: Who takes it back.
+        signer: Gives their key; asked for only if they signed.
+
+    Returns:
+        The workspace, and the digest of the list that the own broker was told of; None if nothing was signed.
+
+    Raises:
+        ConfigurationError: The own broker does not answer; the rest is done, and `tell_withdrawals` tells it.
+        ConflictError: No list waits, or the own broker knows it to be in force.
+        DeniedError: The member neither proposed it nor is in it; the broker was told all the same.
         TrustError: The own broker does not know the member's key; as if it did not answer.
     """
     settings = opened.context.settings
-    view = opened.workspaces.show(workspace_id, actor=member.id)
-    found = {view.proposal.roster.digest} if view.proposal else set()
-    signed, agreed = last_signed(settings, member, view.id), agreed_list(settings, member, view.id)
-    if signed is not None:
-        found.add(signed.digest)
-    if agreed is not None:  # what is known to be in force nobody can pass off as one that waits
-        found.discard(agreed.roster.digest)
+    learn_lists(opened, member, workspace_id)
+    signed = last_signed(settings, member, workspace_id)
+    if signed is not None and signed.digest in {each.roster.digest for each in agreed_lists(settings, member)}:
+        signed = None
     problem: OpaqueJobsError | None = None
-    try:
-        if found:
-            hold(pinned_organisation(settings, member), member, signer, scope=HoldScope.ROSTER, subjects=sorted(found), held=True)
-    except OpaqueJobsError as error:
-        problem = error
-    view = opened.workspaces.cancel(view.id, actor=member.id)
+    if signed is not None:
+        try:
+            _never_believe(opened, pinned_organisation(settings, member), member, signer(), signed)
+        except OpaqueJobsError as error:
+            problem = error
+    view = opened.workspaces.cancel(workspace_id, actor=member.id)
     if problem is not None:
         raise problem
-    return view
+    return view, None if signed is None else signed.digest
+
+
+def _never_believe(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> None:
+    """Keep that a list is taken back, and tell the own broker. Raises as `hold`."""
+    settings = opened.context.settings
+    said = signed_hold(own, member, signer, scope=HoldScope.ROSTER, subject=roster.digest, held=True)
+    remember_taken_back(settings, member, roster, said)
+    try:
+        tell_holds(own, [said])
+    except ConflictError:
+        forget_taken_back(settings, member, roster.digest)
+        raise
 
 
 def _check_later(signed: Roster, proposed: Roster) -> None:
@@ -137,12 +175,14 @@ def _check_later(signed: Roster, proposed: Roster) -> None:
     after = proposed.epoch > signed.epoch and proposed.genesis_digest == signed.genesis_digest
     if not (instead or after):
         raise _not_following()
-    _check_log(signed, proposed)
+    _check_same(signed, proposed)
 
 
-def _check_log(before: Roster, proposed: Roster) -> None:
+def _check_same(before: Roster, proposed: Roster) -> None:
     if proposed.log_key != before.log_key:
         raise TrustError("the waiting member list names another log than the one before", hint="do not accept it")
+    if proposed.name != before.name:
+        raise TrustError("the waiting member list calls the workspace otherwise than the one before", hint="do not accept it")
 
 
 def _not_following() -> TrustError:
@@ -175,12 +215,13 @@ def accept_roster(
         raise ConflictError("you have accepted this member list already", hint="wait for the other members")
     if expected_digest not in (None, roster.digest):
         raise ConflictError("the member list that waits is not the one that you looked at", hint="look at it again, then accept")
+    if roster.digest in {each.digest for each in lists_taken_back(opened.context.settings, member)}:
+        raise ConflictError("you took this member list back", hint="propose it anew with 'opaque-jobs workspace change'")
+    learn_lists(opened, member, workspace_id)
     changed_keys(opened, view, member)
     own = compared_organisation(opened, member)
     check_own_entry(own, roster.organisation(own.entry.id))
-    before = last_signed(opened.context.settings, member, roster.workspace_id)
-    if before is not None and before.epoch == roster.epoch and before.digest != roster.digest:
-        hold(own, member, signer, scope=HoldScope.ROSTER, subjects=[before.digest], held=True)
+    _take_the_place(opened, own, member, signer, roster)
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
     remember_list(opened.context.settings, member, roster)
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)

@@ -31,6 +31,7 @@ __all__ = [
     "check_no_key",
     "former_key_path",
     "former_key_paths",
+    "known_member",
     "member_key",
     "member_key_path",
     "open_broker_signing_key",
@@ -104,21 +105,31 @@ def acting_member(opened: Services, name: str | None) -> MemberEntry:
 
 
 def own_member(opened: Services, name: str | None) -> MemberEntry:
-    """Give the member to act for as this home knows them, by their key file and their organisation's pin.
+    """Give the member to act for as this home knows them; where it does not, the database is asked.
 
-    For what a member takes back or holds: a database that changes or forgets who they are must not keep them from it. Where
-    key or pin are not here it is asked all the same. Raises as `acting_member`.
+    For what a member takes back or holds: a database that changes or forgets who they are must not keep them from it. Raises as
+    `acting_member`.
     """
     settings = opened.context.settings
+    return known_member(settings, name) or find_member(opened, _acting_name(settings, name), known=_names_here(settings))
+
+
+def known_member(settings: Settings, name: str | None) -> MemberEntry | None:
+    """Give the member to act for by their key file and their organisation's pin; None where one of them is not here.
+
+    Raises:
+        InvalidInputError: None is named and there is not exactly one.
+    """
     found = _acting_name(settings, name)
     path = member_key_path(settings, found)
-    if path.exists():
-        known = read_public_keys(path)
-        with contextlib.suppress(NotFoundError):
-            organisation_id = organisation_of(settings, found).entry.id
-            if known.signing is not None:
-                return MemberEntry(id=known.owner_id, name=found, organisation_id=organisation_id, public_key=known.signing.text)
-    return find_member(opened, found, known=_names_here(settings))
+    if not path.exists():
+        return None
+    known = read_public_keys(path)
+    with contextlib.suppress(NotFoundError):
+        organisation_id = organisation_of(settings, found).entry.id
+        if known.signing is not None:
+            return MemberEntry(id=known.owner_id, name=found, organisation_id=organisation_id, public_key=known.signing.text)
+    return None
 
 
 def _acting_name(settings: Settings, name: str | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from opaque_jobs.cli.agreed_lists import agreed_list, agreed_lists, keep_list
+from opaque_jobs.cli.own_lists import lists_taken_back
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.crypto.consent import roster_refusals
@@ -22,7 +23,7 @@ from opaque_jobs.services.attesting import believed_keys
 from opaque_jobs.services.views import BrokerPush, BrokerTarget, ReceiptContext
 from opaque_jobs.settings import Settings
 
-__all__ = ["anchors_in", "known_beforehand", "list_for_brokers", "signed_list"]
+__all__ = ["anchors_in", "known_beforehand", "learn_lists", "list_for_brokers", "signed_list"]
 
 _SignedList = tuple[bytes, tuple[bytes, ...]]
 """A list's canonical bytes, and the acceptances of all in it."""
@@ -42,6 +43,11 @@ def signed_list(settings: Settings, member: MemberEntry, data: bytes, acceptance
         raise TrustError(
             "the member list is not one that you and all its members signed",
             hint="rely on nothing that it says: was the database changed? compare with 'opaque-jobs workspace show'",
+        )
+    if roster.digest in {each.digest for each in lists_taken_back(settings, member)}:
+        raise TrustError(
+            "this member list you took back, and the others signed it all the same",
+            hint="rely on nothing that it says; propose another with 'opaque-jobs workspace change'",
         )
     keep_list(settings, member, roster, signed)
     return roster
@@ -80,6 +86,13 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         earlier=_before(settings, member, kept.text.encode(), ()),
         withdrawals=(),
     )
+
+
+def learn_lists(opened: Services, member: MemberEntry, *workspace_ids: str) -> None:
+    """Keep the lists that came into force since, as far as the database shows them and all signed them."""
+    for each in workspace_ids:
+        with contextlib.suppress(OpaqueJobsError):
+            list_for_brokers(opened, member, each)
 
 
 def anchors_in(settings: Settings, member: MemberEntry, roster: Roster) -> ReceiptTrust:

@@ -4,23 +4,28 @@ Commands that sign something about a thing, or tell the own broker of it, look i
 for what the database hides.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from opaque_jobs.cli.agreed_lists import agreed_lists
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.own_consent import consents
+from opaque_jobs.cli.own_lists import lists_taken_back, signed_lists
 from opaque_jobs.cli.reviewing import accepted_revisions
 from opaque_jobs.cli.session import own_public_keys
-from opaque_jobs.cli.signed_list import signed_list
+from opaque_jobs.cli.signed_list import learn_lists
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import DatasetView
 
-__all__ = ["named_dataset", "named_job", "named_revisions", "named_workspace"]
+__all__ = ["checked_digest", "held_job", "named_dataset", "named_job", "named_workspace", "waiting_workspace"]
+
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
@@ -29,12 +34,13 @@ def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     Raises:
         ConflictError: It is pending: nobody can say yet that all call it so.
         InvalidInputError: Two such workspaces have the name.
-        NotFoundError: Neither the database nor this member's client knows one.
+        NotFoundError: Neither the database nor this member's client knows one, or the member's key is not here.
         TrustError: What the database calls so is no workspace that they all signed by this name.
     """
     if text.startswith("ws-"):
         return text
-    _learn(opened, member, text)
+    with suppress(OpaqueJobsError):
+        learn_lists(opened, member, opened.workspaces.show(text, actor=member.id).id)
     newest = {each.roster.workspace_id: each.roster.name for each in agreed_lists(opened.context.settings, member)}
     found = sorted(each for each, name in newest.items() if name == text)
     if len(found) > 1:
@@ -42,6 +48,7 @@ def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
             f"'{text}' is ambiguous: you signed for several of this name", hint="use the id: " + ", ".join(found)
         )
     if not found:
+        own_public_keys(opened.context.settings, member)  # without a key here, nothing was ever signed here
         opened.workspaces.broker_push(find_workspace(opened, member, text).id, actor=member.id)
         raise TrustError(
             f"what the database calls '{text}' is no workspace whose members, you among them, signed this name",
@@ -50,23 +57,54 @@ def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     return found[0]
 
 
-def named_dataset(opened: Services, member: MemberEntry, text: str) -> str:
-    """Give the id of the own organisation's data set that its signed manifest calls so, or an id as it is.
+def waiting_workspace(opened: Services, member: MemberEntry, text: str) -> str:
+    """Give the id of a workspace whose member list may still wait: of the one that this member signed for by this name, if any.
 
-    Believed are manifests that this member signed, or a colleague whose key is in a member list that this member signed.
+    Lists that they took back name nothing any more.
+
+    Raises:
+        NotFoundError: Neither the database nor this member's client knows one.
+        TrustError: The database calls another so than the one that they signed for.
+    """
+    if text.startswith("ws-"):
+        return text
+    settings = opened.context.settings
+    over = {each.digest for each in lists_taken_back(settings, member)}
+    known = {each.workspace_id for each in signed_lists(settings, member) if each.name == text and each.digest not in over}
+    try:
+        shown = find_workspace(opened, member, text).id
+    except OpaqueJobsError:
+        if len(known) == 1:
+            return known.pop()
+        raise
+    if known and shown not in known:
+        raise TrustError(
+            f"the database calls another workspace '{text}' than the one that you signed for",
+            hint=f"if it is the one that you mean, name it by its id {shown}; you signed for {', '.join(sorted(known))}",
+        )
+    return shown
+
+
+def named_dataset(opened: Services, member: MemberEntry, text: str) -> str:
+    """Give the id of the own organisation's data set that its signed manifests call so, or an id as it is.
+
+    Believed are manifests that this member signed, or a colleague whom the newest member list of a workspace names that this
+    member signed too.
 
     Raises:
         InvalidInputError: Several have the name.
         NotFoundError: The database shows none.
-        TrustError: None of those people signed that it is called so.
+        TrustError: None of those people signed that it is called so, or one signed that it is called otherwise.
     """
     if text.startswith("ds-"):
         return text
     view = find_dataset(opened, member, text)
-    if not _called(opened, member, view, text):
+    learn_lists(opened, member, *_own_workspaces(opened, member))
+    if _names(opened, member, view) != {text}:
         raise TrustError(
             f"nothing that you or colleagues in your workspaces signed calls a data set of your organisation '{text}'",
-            hint="was the database changed? if not, a colleague encrypted it whose key is not known here: name it by its id",
+            hint="was the database changed? if not, a colleague encrypted it whose key is not known here: give its id "
+            "('opaque-jobs dataset list')",
         )
     return view.id
 
@@ -97,51 +135,55 @@ def named_job(opened: Services, member: MemberEntry, text: str) -> tuple[str, st
     return workspace_id, job_id
 
 
-def named_revisions(opened: Services, member: MemberEntry, text: str) -> tuple[str, ...]:
-    """Give the digests of a job's revisions: those that this member approved, and those that all are proved to have accepted.
-
-    Args:
-        opened: The services.
-        member: Who asks.
-        text: Id or name of the job; or the digest of one revision, which is given as it is.
+def held_job(opened: Services, member: MemberEntry, text: str) -> str:
+    """Give the id of the job that this member approved, or that all are proved to have accepted, by this name.
 
     Raises:
         InvalidInputError: Several jobs have the name.
-        NotFoundError: Nothing known here proves which revisions there are.
+        NotFoundError: Nothing known here proves that a job is called so.
     """
-    if text.startswith("sha256:"):
-        return (text,)
     job_id = named_job(opened, member, text)[1]
-    own = [each.job.digest for each in consents(opened.context.settings, member) if each.job.job_id == job_id]
+    names = {each.name for each in consents(opened.context.settings, member) if each.job.job_id == job_id}
     with suppress(OpaqueJobsError):
-        own.extend(each.digest for each in accepted_revisions(opened, member, job_id) if own or text in (job_id, each.name))
-    if not own:
+        names.update(each.name for each in accepted_revisions(opened, member, job_id))
+    if text not in names:
         raise NotFoundError(
             f"nothing that you approved, or that all accepted, is called '{text}'",
-            hint="give the job digest that 'opaque-jobs review show' prints (sha256:...)",
+            hint="name the job by its id, or by the digest that 'opaque-jobs review show' prints (sha256:...)",
         )
-    return tuple(dict.fromkeys(own))
+    return job_id
+
+
+def checked_digest(text: str) -> str:
+    """Give a digest back.
+
+    Raises:
+        InvalidInputError: It is none.
+    """
+    if not _DIGEST.fullmatch(text):
+        raise InvalidInputError("this is no digest", hint="write it as it is printed: sha256: and 64 hexadecimal digits")
+    return text
 
 
 def _ambiguous(text: str, ids: Iterable[str]) -> InvalidInputError:
     return InvalidInputError(f"'{text}' is ambiguous: several have this name", hint="use the id, one of " + ", ".join(ids))
 
 
-def _learn(opened: Services, member: MemberEntry, text: str) -> None:
-    """Keep the list of what the database calls so, if all signed it: it may have come into force since."""
-    with suppress(OpaqueJobsError):
-        shown = opened.workspaces.broker_push(opened.workspaces.show(text, actor=member.id).id, actor=member.id)
-        signed_list(opened.context.settings, member, shown.roster, shown.acceptances)
+def _own_workspaces(opened: Services, member: MemberEntry) -> list[str]:
+    try:
+        return [each.id for each in opened.workspaces.list(actor=member.id)]
+    except OpaqueJobsError:
+        return []
 
 
-def _called(opened: Services, member: MemberEntry, view: DatasetView, text: str) -> bool:
-    people = list(_colleagues(opened, member))
+def _names(opened: Services, member: MemberEntry, view: DatasetView) -> set[str]:
+    people, found = list(_colleagues(opened, member)), set()
     for each in view.versions:
         with suppress(OpaqueJobsError):
             manifest = verify_manifest(each.envelope, people)
-            if (manifest.dataset_id, manifest.name) == (view.id, text):
-                return True
-    return False
+            if manifest.dataset_id == view.id:
+                found.add(manifest.name)
+    return found
 
 
 def _colleagues(opened: Services, member: MemberEntry) -> Iterator[MemberEntry]:
@@ -149,5 +191,6 @@ def _colleagues(opened: Services, member: MemberEntry) -> Iterator[MemberEntry]:
     settings = opened.context.settings
     for key in own_public_keys(settings, member):
         yield replace(member, public_key=key.text)
-    for agreed in agreed_lists(settings, member):
-        yield from (each for each in agreed.roster.members if each.organisation_id == member.organisation_id)
+    newest = {each.roster.workspace_id: each.roster for each in agreed_lists(settings, member)}
+    for roster in newest.values():
+        yield from (each for each in roster.members if each.organisation_id == member.organisation_id)

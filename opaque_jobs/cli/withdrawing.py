@@ -9,7 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
+from opaque_jobs.cli.holding import tell_holds
 from opaque_jobs.cli.own_consent import OwnConsent, consents, remember
+from opaque_jobs.cli.own_lists import lists_taken_back
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.session import own_key_ids, present_key_id
 from opaque_jobs.cli.signed_list import list_for_brokers
@@ -71,11 +73,16 @@ def to_take_back(
 def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
     """Tell brokers the member list, and every withdrawal of it that the database or this member's own client knows.
 
+    The own broker is told first of the lists that this member took back.
+
     Raises:
         ConfigurationError: A broker cannot be reached; the others have been told.
         TrustError: One does not believe it; the others have been told. Or a withdrawal that this member signed was left out.
     """
     settings = opened.context.settings
+    holds = [each.hold.encode() for each in lists_taken_back(settings, member) if each.workspace_id == workspace_id]
+    if holds:
+        tell_holds(pinned_organisation(settings, member), holds)
     known = list_for_brokers(opened, member, workspace_id)
     roster = parse_roster(known.roster)
     kept = [each for each in consents(settings, member) if each.withdrawal and each.job.workspace_id == workspace_id]

@@ -12,7 +12,7 @@ from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr,
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, take_back_roster, waiting
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
-from opaque_jobs.cli.signed_names import named_workspace
+from opaque_jobs.cli.signed_names import named_workspace, waiting_workspace
 from opaque_jobs.cli.withdrawing import tell_withdrawals
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import RunPolicy
@@ -115,7 +115,7 @@ def accept(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = find_workspace(opened, actor, workspace)
+        view = opened.workspaces.show(waiting_workspace(opened, actor, workspace), actor=actor.id)
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
         signer = member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
         view = accept_roster(opened, view.id, actor, signer, expected_digest=digest)
@@ -157,14 +157,14 @@ def change(
 def cancel(*, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Take back the member list that waits: yours, or one that names you. The list in force, if any, stays.
 
-    A workspace that is pending is over with it, and its name is free again. Your organisation's broker is told to believe this
-    list never, even if somebody completes it behind your back.
+    A workspace that is pending is over with it, and its name is free again. If you signed the list, your organisation's broker is
+    told never to believe it, so that nobody can complete it behind your back; 'workspace tell-brokers' tells one that was away.
     """
     with services() as opened:
-        actor = acting_member(opened, acting)
-        signer = member_key(opened.context.settings, actor, passphrase_file)
-        view = take_back_roster(opened, find_workspace(opened, actor, workspace).id, actor, signer)
-    print_record(workspace_document(view), as_json=common().json, title="taken back")
+        actor, settings = own_member(opened, acting), opened.context.settings
+        where = waiting_workspace(opened, actor, workspace)
+        view, never = take_back_roster(opened, where, actor, lambda: member_key(settings, actor, passphrase_file))
+    print_record({**workspace_document(view), "never_believed": never}, as_json=common().json, title="taken back")
 
 
 @app.command("show")

@@ -52,8 +52,9 @@ class Hold:
     Args:
         v: Format version, 1.
         organisation_id: Whose broker.
-        scope: Everything, one data set, one job, or all that goes by one member list.
-        subject: Id of the data set, digest of the job or of the list, or the organisation's id for everything.
+        scope: Everything, one data set, one job, or a member list, which is then never believed.
+        subject: Id of the data set, id of the job or digest of one revision, digest of the list, or the organisation's id for
+            everything.
         held: False lets it go on.
         issued_at: UTC, RFC 3339.
     """

@@ -372,10 +372,17 @@ def claimed_manifest(envelope: bytes) -> DatasetManifest:
     """Read a stored manifest, for people.
 
     Trust: nothing is verified: a signer's key may have changed since. Whoever relies on it uses `consent.verify_manifest`.
+
+    Raises:
+        InvalidInputError: It is none.
     """
     outer = parse_json(envelope, what="data set manifest")
-    inner = parse_json(base64.b64decode(outer["payload"]), what="data set manifest")
-    return DatasetManifest.parse(inner["predicate"])
+    try:
+        inner = parse_json(base64.b64decode(outer["payload"]), what="data set manifest")
+        predicate = inner["predicate"]
+    except (LookupError, TypeError, ValueError):
+        raise InvalidInputError("a data set's manifest is not in its form", hint="was the database changed? restore it") from None
+    return DatasetManifest.parse(predicate)
 
 
 def _is_member(session: Session, workspace_id: str, actor: str) -> bool:

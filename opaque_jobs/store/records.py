@@ -14,7 +14,7 @@ from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import RunKind, Trigger
-from opaque_jobs.errors import ConflictError
+from opaque_jobs.errors import ConflictError, TrustError
 from opaque_jobs.store.tables import Base
 from opaque_jobs.store.words import CloseReason, RosterState
 
@@ -326,13 +326,22 @@ def _table(row: type[Base]) -> Table:
 
 
 def fetch(session: Session, kind: type[T], row: type[Base], *where: Where, order: Any = None) -> list[T]:
-    """Read the rows of a table that fulfil all conditions, as records."""
+    """Read the rows of a table that fulfil all conditions, as records.
+
+    Raises:
+        TrustError: One holds what this program never wrote there; an ordinary error, so that who relies on it less can go on.
+    """
     table = _table(row)
     names = [field.name for field in fields(cast("Any", kind))]
     statement = select(*(table.c[name] for name in names)).where(*where)
     if order is not None:
         statement = statement.order_by(*(order if isinstance(order, tuple) else (order,)))
-    return [kind(**dict(found)) for found in session.execute(statement).mappings()]
+    try:
+        return [kind(**dict(found)) for found in session.execute(statement).mappings()]
+    except (LookupError, TypeError, ValueError):
+        raise TrustError(
+            "a row of the database is not in the form in which it was written", hint="was the database changed? restore it"
+        ) from None
 
 
 def fetch_one(session: Session, kind: type[T], row: type[Base], *where: Where) -> T | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from opaque_jobs.errors import ConfigurationError, ConflictError
@@ -139,7 +139,7 @@ class Store:
             yield
         except IntegrityError:
             raise ConflictError("this id or name is taken, or something still refers to it", hint="choose another") from None
-        except OperationalError:
+        except SQLAlchemyError:
             raise ConfigurationError(
                 "the database cannot be used", hint="is it running, reachable, not locked, and is there space left?"
             ) from None

@@ -148,24 +148,37 @@ def test_review_withdraw_reaches_the_brokers(cli, draft):
     assert cli.json("consent", "withdraw", draft, "--as", "lea")["status"] == "withdrawn"
 
 
-def test_owner_holds_a_job_by_its_name_or_digest_and_lifts_it(cli, draft):
+def test_owner_holds_a_job_by_its_name_id_or_digest_and_lifts_it(cli, draft):
     submit(cli, draft)
-    cli.fails(4, "broker", "hold", "--job", draft, "--as", "lea")
-    digest = cli.json("review", "show", draft, "--as", "lea")["job_digest"]
-    for member in ("ben", "lea"):
-        cli.json("review", "approve", draft, "--as", member)
-    for named in (draft, digest):
+    name = cli.json("job", "show", draft, "--as", "lea")["name"]
+    shown = cli.json("review", "show", draft, "--as", "lea")["job_digest"]
+    for named in (draft, shown):
         held = cli.json("broker", "hold", "--job", named, "--as", "lea")
-        assert (held["scope"], held["subjects"], held["held"]) == ("job", [digest], True)
+        assert (held["scope"], held["subject"], held["held"]) == ("job", named, True)
         assert not cli.json("broker", "hold", "--job", named, "--lift", "--as", "lea")["held"]
-    assert "one thing" in cli.fails(5, "broker", "hold", "--job", draft, "--list", digest, "--as", "lea")
+    assert "one thing" in cli.fails(5, "broker", "hold", "--job", draft, "--list", shown, "--as", "lea")
+    assert "one thing" in cli.fails(5, "broker", "hold", "--job", "", "--lift", "--as", "lea")
+    assert "no digest" in cli.fails(5, "broker", "hold", "--list", "Study", "--as", "lea")
+    cli.fails(4, "broker", "hold", "--job", name + " of nobody", "--as", "lea")
+
+
+def test_owner_holds_everything_without_a_database(cli):
+    database = cli.home / "opaque-jobs.db"
+    aside = database.rename(cli.home / "aside.db")
+    database.mkdir()
+    try:
+        assert cli.json("broker", "hold", "--as", "lea")["scope"] == "all"
+        assert not cli.json("broker", "hold", "--lift", "--as", "lea")["held"]
+    finally:
+        database.rmdir()
+        aside.rename(database)
 
 
 def test_member_list_is_accepted_by_its_digest_and_taken_back_for_good(cli):
     waiting = cli.json("workspace", "change", "Study", "--run-policy", "all_members", "--as", "anna")
     cli.fails(7, "workspace", "accept", "Study", "--digest", digest(b"another"), "--as", "lea")
     cli.json("workspace", "accept", "Study", "--digest", waiting["proposed"]["digest"], "--as", "lea")
-    cli.json("workspace", "cancel", "Study", "--as", "lea")
+    assert cli.json("workspace", "cancel", "Study", "--as", "lea")["never_believed"] == waiting["proposed"]["digest"]
     listed = ("broker", "hold", "--list", waiting["proposed"]["digest"], "--lift", "--as", "lea")
     assert cli.json(*listed)["scope"] == "roster"
     assert cli.json("workspace", "show", "Study", "--as", "lea")["epoch"] == 1

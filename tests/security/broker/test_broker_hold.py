@@ -1,7 +1,6 @@
 """The owner's veto and the memory of a broker: what stops the next release, and what nobody can talk a broker out of."""
 
 import shutil
-from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -13,7 +12,7 @@ from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.release import Hold, HoldScope
-from opaque_jobs.errors import InvalidInputError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
 from tests.support.broker_stage import Stage
 
 HELD = ("held-by-owner",)
@@ -36,21 +35,34 @@ def tell_hold(stage: Stage, **over) -> None:
     stage.tell(holds=[make_hold(stage, **over)])
 
 
-@pytest.mark.parametrize("scope", HoldScope)
-def test_hold_stops_the_next_release_and_a_lift_lets_it_go(stage, scope):
-    subject = {
-        HoldScope.ALL: "org-hospital",
-        HoldScope.DATASET: "ds-org-hospital",
-        HoldScope.JOB: stage.spec.digest,
-        HoldScope.ROSTER: stage.spec.roster_digest,
-    }[scope]
-    # What comes with it is another matter: of the list that is held it is told at the same time.
-    with pytest.raises(TrustError, match="does not believe") if scope is HoldScope.ROSTER else nullcontext():
-        tell_hold(stage, scope=scope, subject=subject)
+SUBJECTS = {
+    "everything": (HoldScope.ALL, lambda _: "org-hospital"),
+    "a data set": (HoldScope.DATASET, lambda _: "ds-org-hospital"),
+    "a job": (HoldScope.JOB, lambda stage: stage.spec.job_id),
+    "a revision": (HoldScope.JOB, lambda stage: stage.spec.digest),
+}
+
+
+@pytest.mark.parametrize("what", list(SUBJECTS))
+def test_hold_stops_the_next_release_and_a_lift_lets_it_go(stage, what):
+    scope, subject = SUBJECTS[what][0], SUBJECTS[what][1](stage)
+    tell_hold(stage, scope=scope, subject=subject)
     assert stage.run(stage.enclave()).reasons == HELD
     stage.world.clock.forward(1)
     tell_hold(stage, scope=scope, subject=subject, held=False)
     assert isinstance(stage.run(stage.enclave()), Sealed)
+
+
+def test_member_list_in_force_cannot_be_taken_back(stage):
+    with pytest.raises(ConflictError, match="is in force"):
+        tell_hold(stage, scope=HoldScope.ROSTER, subject=stage.spec.roster_digest)
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+
+
+def test_hold_is_kept_though_what_comes_with_it_is_not_believed(stage):
+    with pytest.raises(TrustError, match="does not believe"):
+        stage.tell(holds=[make_hold(stage)], roster=stage.world.next_roster(stage.world.make_roster()), acceptances=[])
+    assert stage.run(stage.enclave()).reasons == HELD
 
 
 @pytest.mark.parametrize(("scope", "subject"), [(HoldScope.DATASET, "ds-other"), (HoldScope.JOB, "sha256:" + "0" * 64)])

@@ -104,17 +104,20 @@ def test_withdrawal_that_is_not_kept_is_not_acknowledged(stage):
         stage.tell(roster=other, acceptances=(), withdrawals=[world.withdrawal(world.make_spec(other), world.carl)])
 
 
-def test_withdrawal_under_a_list_that_is_believed_only_a_moment_later_is_not_acknowledged(stage):
+def test_withdrawal_under_a_list_that_is_believed_only_a_moment_later_is_not_acknowledged(stage, monkeypatch):
     """Own people are pinned between the look at withdrawals and the one at the list: what was not kept must not seem to be."""
     home, world, folder = stage.world.hospital, stage.world, stage.folder.with_name("fresh")
     stage.broker = world.make_broker(home, folder, members=())
 
-    def pinned_meanwhile():
-        for each in home.members:
-            pin_member(folder, each.entry)
-        return world.clock()
+    looking = iter([lambda: None, lambda: None, lambda: [pin_member(folder, each.entry) for each in home.members]])
+    begin = stage.broker.store.transaction
 
-    stage.broker.clock = pinned_meanwhile
+    def transaction():
+        """Holds, withdrawals, the list: one after the other."""
+        next(looking)()
+        return begin()
+
+    monkeypatch.setattr(stage.broker.store, "transaction", transaction)
     with pytest.raises(TrustError, match="does not believe"):
         stage.tell(withdrawals=[world.withdrawal(stage.spec, world.carl)])
 

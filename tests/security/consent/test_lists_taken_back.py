@@ -6,11 +6,12 @@ import pytest
 from members_desk import NOBODY
 
 from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.own_lists import remember_list
+from opaque_jobs.cli.own_lists import lists_taken_back, remember_list
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_back_roster
 from opaque_jobs.cli.session import own_key_ids
-from opaque_jobs.cli.signed_list import list_for_brokers
+from opaque_jobs.cli.signed_list import list_for_brokers, signed_list
+from opaque_jobs.cli.withdrawing import tell_withdrawals
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.workspace import Roster, RunPolicy
 from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
@@ -53,6 +54,16 @@ def complete(desk, roster: Roster, *names: str) -> None:
             accept(desk, name)
 
 
+def take_back(desk, who: str = "lea") -> str | None:
+    opened, member, key = desk.who(who)
+    return take_back_roster(opened, desk.cast.workspace_id, member, lambda: key)[1]
+
+
+def held(desk, organisation: str = "laboratory") -> frozenset[str]:
+    with desk.house.brokers[organisation].store.transaction() as memory:
+        return memory.held()
+
+
 def believed(desk, organisation: str) -> str | None:
     with desk.house.brokers[organisation].store.transaction() as memory:
         known = memory.roster(desk.cast.workspace_id)
@@ -62,7 +73,7 @@ def believed(desk, organisation: str) -> str | None:
 def test_list_that_a_member_took_back_is_not_believed_by_their_own_broker_whoever_completes_it(desk):
     roster = propose(desk)
     accept(desk, "anna", "lea")
-    take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+    take_back(desk)
     complete(desk, roster, "ben")
     assert desk.cast.services.workspaces.show(desk.cast.workspace_id, actor=desk.cast.id("lea")).roster == roster
     assert believed(desk, "hospital") == roster.digest != believed(desk, "laboratory")
@@ -73,37 +84,103 @@ def test_list_that_a_member_signed_and_the_database_hides_is_taken_back(desk):
     accept(desk, "anna", "lea")
     desk.run("UPDATE rosters SET state = 'replaced' WHERE state = 'proposed'")
     with pytest.raises(ConflictError):
-        take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+        take_back(desk)
     complete(desk, roster, "ben")
     assert believed(desk, "laboratory") != roster.digest
 
 
 def test_taking_a_list_back_leaves_the_one_in_force(desk):
+    """It came into force while nobody told the member."""
     propose(desk)
-    accept(desk, "anna", "ben", "lea")
-    standing = believed(desk, "laboratory")
+    accept(desk, "lea", "anna", "ben")
     propose(desk, RunPolicy.AUTHOR)
-    known(desk, "lea")
-    take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
-    with desk.house.brokers["laboratory"].store.transaction() as memory:
-        assert standing not in memory.held()
+    assert take_back(desk) is None
+    assert waiting(desk) is None
+    assert not held(desk)
 
 
-def test_list_in_force_that_is_shown_as_one_that_waits_is_not_held(desk):
-    opened, lea, key = desk.who("lea")
-    desk.run("UPDATE rosters SET state = 'proposed'")
-    with suppress(OpaqueJobsError):
-        take_back_roster(opened, desk.cast.workspace_id, lea, key)
-    with desk.house.brokers["laboratory"].store.transaction() as memory:
-        assert not memory.held()
+def test_list_in_force_that_the_database_hides_is_not_held(desk):
+    roster = propose(desk)
+    accept(desk, "lea", "anna", "ben")
+    desk.run("DELETE FROM acceptances WHERE roster_digest = ?", roster.digest)
+    desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", roster.digest)
+    with pytest.raises(ConflictError, match="is in force"):
+        take_back(desk)
+    assert not held(desk)
+    assert not lists_taken_back(desk.cast.services.context.settings, desk.who("lea")[1])
+    assert believed(desk, "laboratory") == roster.digest
 
 
-def test_list_is_taken_back_though_the_own_broker_is_away_which_is_said(desk):
+def test_list_that_a_member_did_not_sign_is_taken_back_without_their_key(desk):
     propose(desk)
+    opened, lea, _ = desk.who("lea")
+    view, digest = take_back_roster(opened, desk.cast.workspace_id, lea, lambda: pytest.fail("nothing is to be signed"))
+    assert (view.proposal, digest) == (None, None)
+    assert not held(desk)
+
+
+def test_list_is_taken_back_though_the_own_broker_is_away_which_is_said_and_told_later(desk):
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
     desk.pin(NOBODY)
     with pytest.raises(ConfigurationError):
-        take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+        take_back(desk)
     assert waiting(desk) is None
+    desk.pin()
+    opened, lea, _ = desk.who("lea")
+    tell_withdrawals(opened, lea, desk.cast.workspace_id)
+    assert held(desk) == {roster.digest}
+    complete(desk, roster, "ben")
+    assert believed(desk, "laboratory") != roster.digest
+
+
+def test_member_relies_on_no_list_that_they_took_back_and_signs_it_no_more(desk):
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
+    assert take_back(desk) == roster.digest
+    complete(desk, roster, "ben")
+    opened, lea, key = desk.who("lea")
+    told = opened.workspaces.broker_push(desk.cast.workspace_id, actor=lea.id)
+    with pytest.raises(TrustError, match="you took back"):
+        signed_list(opened.context.settings, lea, told.roster, told.acceptances)
+    desk.run("DELETE FROM acceptances WHERE member_id = 'member-lea' AND roster_digest = ?", roster.digest)
+    desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", roster.digest)
+    with pytest.raises(ConflictError, match="took this member list back"):
+        accept_roster(opened, desk.cast.workspace_id, lea, key)
+
+
+def test_list_is_signed_in_place_of_another_though_the_own_broker_learns_that_later(desk):
+    """After a change of the member's key the broker knows the new one only once it is pinned."""
+    replaced = propose(desk)
+    accept(desk, "lea")
+    desk.pin(NOBODY)
+    propose(desk)
+    accept(desk, "lea")
+    desk.pin()
+    opened, lea, _ = desk.who("lea")
+    tell_withdrawals(opened, lea, desk.cast.workspace_id)
+    assert held(desk) == {replaced.digest}
+
+
+def test_list_that_the_own_broker_knows_to_be_in_force_is_not_signed_away(desk):
+    roster = propose(desk)
+    accept(desk, "lea", "anna", "ben")
+    desk.run("DELETE FROM acceptances WHERE roster_digest = ?", roster.digest)
+    desk.run("UPDATE rosters SET state = 'replaced' WHERE epoch = 2")
+    desk.run("UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
+    propose(desk)
+    opened, lea, key = desk.who("lea")
+    with pytest.raises(TrustError, match="does not follow"):
+        accept_roster(opened, desk.cast.workspace_id, lea, key)
+    assert not held(desk)
+
+
+def test_list_that_calls_the_workspace_otherwise_is_not_signed(desk):
+    desk.run("UPDATE workspaces SET name = 'Elsewhere'")
+    propose(desk)
+    opened, lea, key = desk.who("lea")
+    with pytest.raises(TrustError, match="calls the workspace otherwise"):
+        accept_roster(opened, desk.cast.workspace_id, lea, key)
 
 
 def test_list_in_whose_place_a_member_signed_another_is_not_believed_by_their_own_broker(desk):
@@ -119,8 +196,7 @@ def test_list_that_another_follows_is_not_held(desk):
     for policy in (RunPolicy.ALL_MEMBERS, RunPolicy.AUTHOR):
         propose(desk, policy)
         accept(desk, "anna", "ben", "lea")
-    with desk.house.brokers["laboratory"].store.transaction() as memory:
-        assert not memory.held()
+    assert not held(desk)
 
 
 def test_list_that_is_put_up_in_place_of_one_in_force_is_not_signed(desk):
@@ -143,7 +219,7 @@ def test_list_that_is_put_up_in_place_of_one_in_force_is_not_signed(desk):
 def test_the_same_proposed_again_after_it_was_taken_back_is_another_list(desk):
     first = propose(desk)
     accept(desk, "anna", "lea")
-    take_back_roster(desk.cast.services, desk.cast.workspace_id, *desk.who("lea")[1:])
+    take_back(desk)
     second = propose(desk)
     assert second.digest != first.digest
     assert len(waiting(desk).waiting_for) == 3

@@ -169,7 +169,7 @@ def test_column_changed_before_a_member_acts_gets_the_administrator_nothing(tamp
             anna,
             home.signer,
             scope=HoldScope.ALL,
-            subjects=[home.hospital.entry.id],
+            subject=home.hospital.entry.id,
             held=True,
         ),
     }
@@ -218,7 +218,7 @@ def test_broker_that_answers_but_does_not_sign_for_what_it_kept_counts_as_not_to
     """Something else listens where the own broker should: a hold is not taken for done."""
     own = replace(pinned_organisation(home.settings, home.anna), broker_address=thief.address)
     with pytest.raises(TrustError, match="did not prove"):
-        hold(own, home.anna, home.signer, scope=HoldScope.ALL, subjects=[home.hospital.entry.id], held=True)
+        hold(own, home.anna, home.signer, scope=HoldScope.ALL, subject=home.hospital.entry.id, held=True)
 
 
 def test_other_broker_that_does_not_sign_for_what_it_kept_counts_as_not_told(home, thief):

@@ -7,12 +7,16 @@ import pytest
 
 from opaque_jobs.cli.agreed_lists import agreed_list, keep_list
 from opaque_jobs.cli.own_consent import remember
+from opaque_jobs.cli.own_lists import remember_list, remember_taken_back
 from opaque_jobs.cli.reviewing import cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import own_member
-from opaque_jobs.cli.signed_names import named_dataset, named_job, named_revisions, named_workspace
+from opaque_jobs.cli.signed_names import checked_digest, held_job, named_dataset, named_job, named_workspace, waiting_workspace
 from opaque_jobs.cli.withdrawing import withdraw_consent
+from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.dataset import Source
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 
@@ -102,10 +106,64 @@ def test_manifest_of_another_data_set_gives_no_name(desk):
 
 def test_data_set_of_a_colleague_is_known_by_the_signed_list_and_not_without(desk):
     desk.cast.make_dataset("letters", "anna", share=False)
+    assert named_dataset(*reader(desk, "ben"), "letters") == "ds-letters"
+    desk.run("DELETE FROM acceptances")
+    (desk.who("ben")[0].context.settings.keys_dir / "ben.agreed.json").unlink()
     with pytest.raises(TrustError, match="calls a data set"):
         named_dataset(*reader(desk, "ben"), "letters")
-    named_workspace(*reader(desk, "ben"), "Study")
-    assert named_dataset(*reader(desk, "ben"), "letters") == "ds-letters"
+
+
+def test_data_set_that_one_signed_version_calls_otherwise_has_no_name_here(desk):
+    manifest, folder = desk.cast.manifest("salaries", "lea")
+    opened, lea, key = desk.who("lea")
+    for version, name in ((1, "salaries"), (2, "findings")):
+        envelope = sign_manifest(replace(manifest, dataset_version=version, name=name), key)
+        add = {"actor": lea.id, "envelope": envelope, "storage": folder}
+        if version == 1:
+            opened.datasets.register(**add, source=Source.LOCAL, description="")
+        else:
+            desk.run(
+                "INSERT INTO dataset_versions (dataset_id, version, manifest_digest, envelope, storage, registered_at) "
+                "SELECT dataset_id, 2, ?, ?, storage, registered_at FROM dataset_versions WHERE dataset_id = 'ds-salaries'",
+                *(digest(envelope), envelope),
+            )
+    desk.run("UPDATE datasets SET name = 'aside' WHERE name = 'findings'")
+    desk.run("UPDATE datasets SET name = 'findings' WHERE name = 'salaries'")
+    with pytest.raises(TrustError, match="calls a data set"):
+        named_dataset(opened, lea, "findings")
+
+
+def test_colleague_of_an_earlier_list_names_no_data_set_any_more(desk):
+    desk.cast.make_dataset("letters", "anna", share=False)
+    opened, ben = reader(desk, "ben")
+    named_workspace(opened, ben, "Study")
+    desk.cast.services.workspaces.propose_change(
+        actor=ben.id, workspace_id=desk.cast.workspace_id, member_ids=[ben.id, desk.cast.id("lea")]
+    )
+    desk.cast.accept_waiting("ben", "lea")
+    with pytest.raises(TrustError, match="calls a data set"):
+        named_dataset(opened, ben, "letters")
+
+
+def test_list_is_waited_for_in_the_workspace_that_a_member_signed_for(desk):
+    opened, lea = reader(desk)
+    assert waiting_workspace(opened, lea, "Study") == desk.cast.workspace_id
+    first = desk.first_list()
+    remember_list(opened.context.settings, lea, first)
+    trap(desk)
+    with pytest.raises(TrustError, match="another workspace"):
+        waiting_workspace(opened, lea, "Study")
+    desk.run("DELETE FROM workspaces")
+    assert waiting_workspace(opened, lea, "Study") == desk.cast.workspace_id
+    remember_taken_back(opened.context.settings, lea, first, b"{}")
+    with pytest.raises(NotFoundError):
+        waiting_workspace(opened, lea, "Study")
+
+
+@pytest.mark.parametrize("text", ["sha256:", "sha256:" + "0" * 63, "sha256:" + "g" * 64, "Study", ""])
+def test_what_is_no_digest_holds_nothing(text):
+    with pytest.raises(InvalidInputError, match="no digest"):
+        checked_digest(text)
 
 
 def test_data_set_of_another_organisation_that_is_shown_as_ones_own_has_no_name_here(desk):
@@ -115,14 +173,12 @@ def test_data_set_of_another_organisation_that_is_shown_as_ones_own_has_no_name_
         named_dataset(*reader(desk, "anna"), "findings")
 
 
-def test_accepted_revisions_are_those_that_votes_prove(desk):
+def test_job_is_held_by_the_name_that_votes_prove(desk):
     job = desk.submitted("ben", "lea")
-    digest = desk.digest(job)
-    assert named_revisions(*reader(desk), "Overlap") == named_revisions(*reader(desk), job) == (digest,)
+    assert held_job(*reader(desk), "Overlap") == job
     desk.run("DELETE FROM votes WHERE member_id = 'member-ben'")
     with pytest.raises(NotFoundError, match="nothing that you approved"):
-        named_revisions(*reader(desk), job)
-    assert named_revisions(*reader(desk), digest) == (digest,)
+        held_job(*reader(desk), "Overlap")
 
 
 def rename_jobs(desk, job: str, name: str) -> None:
@@ -136,7 +192,7 @@ def test_job_that_only_the_database_calls_so_is_not_held_by_that_name(desk):
     job = desk.submitted("ben", "lea")
     rename_jobs(desk, job, "Rates")
     with pytest.raises(NotFoundError, match="nothing that you approved"):
-        named_revisions(*reader(desk), "Rates")
+        held_job(*reader(desk), "Rates")
 
 
 def test_job_that_the_database_calls_otherwise_or_hides_is_held_and_withdrawn_by_the_name_that_was_approved(desk):
@@ -144,12 +200,12 @@ def test_job_that_the_database_calls_otherwise_or_hides_is_held_and_withdrawn_by
     cast_vote(*desk.who("lea"), job, decision=Decision.APPROVE)
     digest = desk.digest(job)
     rename_jobs(desk, job, "Rates")
-    assert named_revisions(*reader(desk), "Overlap") == (digest,)
+    assert held_job(*reader(desk), "Overlap") == job
     for table in ("votes", "revision_datasets", "revisions"):
         desk.run(f"DELETE FROM {table} WHERE job_id = ?", job)  # noqa: S608
     desk.run("DELETE FROM jobs WHERE id = ?", job)
     assert named_job(*reader(desk), "Overlap") == named_job(*reader(desk), digest) == (desk.cast.workspace_id, job)
-    assert named_revisions(*reader(desk), "Overlap") == named_revisions(*reader(desk), job) == (digest,)
+    assert held_job(*reader(desk), "Overlap") == job
 
 
 def test_name_of_a_job_that_was_approved_and_of_another_that_is_shown_is_ambiguous(desk):
@@ -189,6 +245,27 @@ def test_member_is_who_their_own_files_say_and_takes_back_what_they_approved(des
     with suppress(OpaqueJobsError):
         withdraw_consent(opened, in_force(opened, known, workspace_id), key, named)
     assert desk.told(digest) == [1, 1]
+
+
+BROKEN = {
+    "a date": "UPDATE workspaces SET created_at = 'x'",
+    "a manifest": "UPDATE dataset_versions SET envelope = CAST('{}' AS BLOB)",
+    "a table": "DROP TABLE rosters",
+}
+
+
+@pytest.mark.parametrize("broken", list(BROKEN))
+def test_row_that_nobody_can_read_keeps_no_member_from_taking_back_what_they_approved(desk, broken):
+    opened, lea, key = desk.who("lea")
+    in_force(opened, lea, desk.cast.workspace_id)
+    job = desk.submitted("ben")
+    cast_vote(opened, lea, key, job, decision=Decision.APPROVE)
+    signed = desk.digest(job)
+    desk.run(BROKEN[broken])
+    workspace_id, named = named_job(opened, own_member(opened, "lea"), "Overlap")
+    with suppress(OpaqueJobsError):
+        withdraw_consent(opened, in_force(opened, lea, workspace_id), key, named)
+    assert desk.told(signed) == [1, 1]
 
 
 def test_member_whose_key_or_pin_is_elsewhere_is_who_the_database_says(desk):

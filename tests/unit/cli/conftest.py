@@ -1,4 +1,4 @@
-"""Commands in a home that a consortium made: everything but running brokers, key files and the enclave."""
+"""Commands in a home that a consortium made: everything but running brokers, private keys and the enclave."""
 
 import json
 import sys
@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from consortium import Consortium, copy_consortium, open_consortium
+from own_files import write_own_files
 
 from opaque_jobs.cli.main import build_app
 
@@ -65,4 +66,5 @@ def study(settled, tmp_path):
 
 @pytest.fixture
 def shell(study) -> Shell:
+    write_own_files(study, "anna")
     return Shell(study)

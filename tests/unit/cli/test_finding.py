@@ -48,11 +48,10 @@ def test_version_that_a_template_does_not_have_offers_no_name(shell):
 
 
 def test_member_to_act_for_is_offered_among_those_whose_keys_are_here(study, shell):
-    shell.member = "Anna"
+    shell.member = "Leah"
     assert "did you mean" not in shell.fails(4, "workspace", "list")
-    study.services.context.settings.keys_dir.mkdir(parents=True, exist_ok=True)
-    (study.services.context.settings.keys_dir / "anna.member.json").write_text("{}")
-    assert "did you mean 'anna'?" in shell.fails(4, "workspace", "list")
+    (study.services.context.settings.keys_dir / "lea.member.json").write_text("{}")
+    assert "did you mean 'lea'?" in shell.fails(4, "workspace", "list")
 
 
 @pytest.mark.parametrize("arguments", ["workspace show Studi", "dataset show patient", "job show Overlapp"])
