@@ -239,7 +239,13 @@ def _veto_reasons(case: Case, knowledge: Knowledge) -> list[str]:
     spec, reasons = case.spec, []
     if knowledge.withdrawals is None or _withdrawn(case, knowledge.withdrawals):
         reasons.append("consent-withdrawn")
-    stoppable = {knowledge.organisation_id, spec.job_id, case.job_digest, *(use.dataset_id for use in spec.datasets)}
+    stoppable = {
+        knowledge.organisation_id,
+        spec.job_id,
+        case.job_digest,
+        spec.roster_digest,
+        *(use.dataset_id for use in spec.datasets),
+    }
     if knowledge.held & stoppable:
         reasons.append("held-by-owner")
     return reasons

@@ -259,17 +259,17 @@ class Transaction:
         return any(parse_roster(row[0]).digest == digest for row in rows)
 
     def put_hold(self, hold: Hold) -> bool:
-        """Keep a hold unless a later one is known; tells whether it counts now."""
+        """Keep a hold unless a later one is known; tells whether what it says is so now."""
         issued = utc_text(parse_datetime(hold.issued_at))
         self._connection.execute(
             "INSERT INTO holds VALUES (?, ?, ?, ?) ON CONFLICT (scope, subject) DO UPDATE SET "
             "held = excluded.held, issued_at = excluded.issued_at WHERE excluded.issued_at > holds.issued_at",
             (hold.scope, hold.subject, hold.held, issued),
         )
-        now = self._connection.execute(
-            "SELECT issued_at, held FROM holds WHERE scope = ? AND subject = ?", (hold.scope, hold.subject)
+        (held,) = self._connection.execute(
+            "SELECT held FROM holds WHERE scope = ? AND subject = ?", (hold.scope, hold.subject)
         ).fetchone()
-        return bool(now == (issued, hold.held))
+        return bool(held) is hold.held
 
     def held(self) -> frozenset[str]:
         """Give what is held back now: ids of data sets and jobs, digests of revisions and lists, the organisation's own id."""

@@ -22,11 +22,11 @@ from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
-from opaque_jobs.cli.own_lists import forget_taken_back
+from opaque_jobs.cli.own_lists import forget_taken_back, remember_told
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
 from opaque_jobs.cli.session import Acting, known_member, member_key, own_member, present_key_id, services
-from opaque_jobs.cli.signed_names import checked_digest, held_job, named_dataset
+from opaque_jobs.cli.signed_names import checked_digest, held_job, is_id, named_dataset
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
@@ -168,7 +168,7 @@ def hold_(
     actor, wanted = known_member(settings, acting), dataset or job or roster
     if wanted is not None and (roster or wanted.startswith("sha256:")):
         checked_digest(wanted)
-    by_name = wanted is not None and not wanted.startswith(("ds-", "job-", "sha256:"))
+    by_name = wanted is not None and not (wanted.startswith("sha256:") or is_id(wanted, "ds" if dataset else "job"))
     if actor is None or by_name:  # else it works without the database, whatever became of that
         with services() as opened:
             actor = own_member(opened, acting)
@@ -178,8 +178,8 @@ def hold_(
     scope = HoldScope.DATASET if dataset else HoldScope.JOB if job else HoldScope.ROSTER if roster else HoldScope.ALL
     subject = wanted or owner.entry.id
     hold(owner, actor, member_key(settings, actor, passphrase_file), scope=scope, subject=subject, held=not lift)
-    if roster and lift:
-        forget_taken_back(settings, actor, roster)
+    if roster:
+        (forget_taken_back if lift else remember_told)(settings, actor, roster)
     print_record(
         {"organisation": owner.entry.name, "scope": scope.value, "subject": subject, "held": not lift}, as_json=common().json
     )

@@ -77,6 +77,8 @@ def encrypt(
 
     Example: opaque-jobs dataset encrypt visits.csv --name visits --where "age >= 18" --as alice
     """
+    if refreshed is not None and not refresh:
+        raise InvalidInputError("--id names the data set that --refresh makes a version of", hint="give both, or neither")
     with services() as opened:
         member = acting_member(opened, acting)
         known = opened.datasets.show(named_dataset(opened, member, refreshed or name), actor=member.id) if refresh else None

@@ -1,17 +1,19 @@
 """An owner's veto: their own broker is told to hold something back, or to go on; it takes effect at its next decision."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.cli.own_organisation import OwnOrganisation
+from opaque_jobs.cli.own_lists import TakenBack, forget_taken_back, remember_told
+from opaque_jobs.cli.own_organisation import OwnOrganisation, pinned_organisation
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import DeniedError
+from opaque_jobs.errors import ConflictError, DeniedError, OpaqueJobsError
+from opaque_jobs.settings import Settings
 
-__all__ = ["hold", "signed_hold", "tell_holds"]
+__all__ = ["hold", "signed_hold", "tell_taken_back"]
 
 
 def hold(owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subject: str, held: bool) -> bytes:
@@ -35,7 +37,7 @@ def hold(owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: 
         TrustError: The broker does not know the member's key, or what answers is not the broker.
     """
     envelope = signed_hold(owner, member, signer, scope=scope, subject=subject, held=held)
-    tell_holds(owner, [envelope])
+    _tell(owner, envelope)
     return envelope
 
 
@@ -53,7 +55,33 @@ def signed_hold(
     return sign_hold(Hold(v=1, organisation_id=owner.entry.id, scope=scope, subject=subject, held=held, issued_at=now), signer)
 
 
-def tell_holds(owner: OwnOrganisation, envelopes: Sequence[bytes]) -> None:
-    """Tell the own broker of signed holds. Raises as `hold`."""
+def tell_taken_back(settings: Settings, member: MemberEntry, lists: Iterable[TakenBack]) -> None:
+    """Tell the own broker of member lists that were taken back, as far as it does not know them: each alone.
+
+    Raises:
+        ConfigurationError: It does not answer; as many as it took are told.
+        ConflictError: One is in force, and counts as never taken back; the others are told.
+        TrustError: It does not believe one; likewise.
+    """
+    owner = pinned_organisation(settings, member)
+    problem: OpaqueJobsError | None = None
+    for each in lists:
+        if each.hold is None:
+            continue
+        try:
+            _tell(owner, each.hold.encode())
+            remember_told(settings, member, each.digest)
+        except ConflictError as error:
+            forget_taken_back(settings, member, each.digest)
+            problem = error
+        except OpaqueJobsError as error:
+            later = f"'opaque-jobs workspace tell-brokers {each.workspace_id}', or 'opaque-jobs broker hold --list {each.digest}'"
+            hint = f"{error.hint}; then {later}"
+            problem = type(error)(error.message, hint=hint, **error.facts)
+    if problem is not None:
+        raise problem
+
+
+def _tell(owner: OwnOrganisation, envelope: bytes) -> None:
     with BrokerClient(owner.broker_address) as client:
-        client.push(key=owner.broker_key, roster=None, holds=list(envelopes))
+        client.push(key=owner.broker_key, roster=None, holds=[envelope])

@@ -19,6 +19,7 @@ __all__ = [
     "lists_taken_back",
     "remember_list",
     "remember_taken_back",
+    "remember_told",
     "signed_lists",
 ]
 
@@ -37,12 +38,12 @@ class TakenBack:
     Args:
         workspace_id: Whose list.
         digest: Which.
-        hold: The envelope that tells the own broker never to believe it.
+        hold: The envelope that tells the own broker never to believe it; None once it knows.
     """
 
     workspace_id: str
     digest: str
-    hold: str
+    hold: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +87,20 @@ def lists_taken_back(settings: Settings, member: MemberEntry) -> tuple[TakenBack
     return _kept(settings, member).taken_back
 
 
-def remember_taken_back(settings: Settings, member: MemberEntry, roster: Roster, hold: bytes) -> None:
+def remember_taken_back(settings: Settings, member: MemberEntry, roster: Roster, hold: bytes) -> TakenBack:
     """Keep that a list was taken back, before anybody is told. Raises as `last_signed`."""
     kept = _kept(settings, member)
     said = TakenBack(workspace_id=roster.workspace_id, digest=roster.digest, hold=hold.decode())
     others = [each for each in kept.taken_back if each.digest != roster.digest]
     write_own(_path(settings, member), replace(kept, taken_back=(*others, said)))
+    return said
+
+
+def remember_told(settings: Settings, member: MemberEntry, roster_digest: str) -> None:
+    """Keep that the own broker knows of a list that was taken back. Raises as `last_signed`."""
+    kept = _kept(settings, member)
+    told = tuple(replace(each, hold=None) if each.digest == roster_digest else each for each in kept.taken_back)
+    write_own(_path(settings, member), replace(kept, taken_back=told))
 
 
 def forget_taken_back(settings: Settings, member: MemberEntry, roster_digest: str) -> None:

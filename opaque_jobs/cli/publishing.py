@@ -74,6 +74,10 @@ def publish_dataset(
             f"your organisation has a data set '{name}' already",
             hint="choose another name, or give --refresh for its next version",
         )
+    if refresh_of is not None and {refresh_of.name, refresh_of.versions[-1].manifest.name} != {name}:
+        raise ConflictError(
+            f"the data set to refresh has another name than '{name}'", hint="give its own with --name; nothing was encrypted"
+        )
     _check_named(column_names(source, types=types or {}, delimiter=delimiter), columns, row_conditions)
     owner = compared_organisation(opened, member)
     check_answers(owner.broker_address, owner.entry.id)

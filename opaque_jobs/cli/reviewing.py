@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from opaque_jobs.cli.log_heads import verified_head
 from opaque_jobs.cli.own_consent import consents, remember
 from opaque_jobs.cli.own_drafts import is_own_draft
-from opaque_jobs.cli.signed_list import signed_list
+from opaque_jobs.cli.signed_list import check_not_taken_back, signed_list
 from opaque_jobs.cli.withdrawing import shown_revisions, taken_back, to_take_back
 from opaque_jobs.crypto.consent import consent_refusals, sign_vote
 from opaque_jobs.crypto.keys import Signer
@@ -51,10 +51,12 @@ def submit_job(
     Raises:
         ConflictError: It is not a draft, not the one that the author wrote or has seen, or something that it depends on changed.
         InvalidInputError: The draft is not complete, or there is neither a test run nor a reason for none.
+        TrustError: The member list in force is one that the author took back.
     """
     spec = opened.jobs.spec_for_submission(job_id, actor=author.id)
     check_meant(opened, author, spec, expected_digest)
     spec = replace(spec, review_until=None if deadline is None else deadline.astimezone(UTC).isoformat())
+    check_not_taken_back(opened.context.settings, author, spec.roster_digest)
     opened.reviews.check_submission(spec, test_run_id=test_run_id, no_test_reason=no_test_reason)
     seen = verified_head(opened, author, spec.workspace_id).seen
     envelope = sign_vote(spec, author, signer, decision=Decision.APPROVE, comment=None, seen=seen, now=datetime.now(UTC))
@@ -113,6 +115,7 @@ def cast_vote(
         ConflictError: Not under review, voted already, the digest is another, or the signed deadline has passed.
         InvalidInputError: A rejection without comment.
         ConfigurationError: A broker that must learn of a rejection cannot be reached; the rejection is recorded all the same.
+        TrustError: An approval under a member list that the member took back.
     """
     status = opened.reviews.status(job_id, actor=member.id)
     if digest(status.spec_bytes) != status.digest or expected_digest not in (None, status.digest):
@@ -121,6 +124,8 @@ def cast_vote(
     spec, now = parse_job_spec(status.spec_bytes), datetime.now(UTC)
     if spec.review_over(now):
         raise ConflictError("the deadline of this review has passed", hint="its author can revise the job and submit it again")
+    if decision is Decision.APPROVE:
+        check_not_taken_back(opened.context.settings, member, spec.roster_digest)
     seen = verified_head(opened, member, spec.workspace_id).seen
     envelope = sign_vote(spec, member, signer, decision=decision, comment=comment, seen=seen, now=now)
     if decision is Decision.REJECT:

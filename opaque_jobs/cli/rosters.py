@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from opaque_jobs.cli.agreed_lists import agreed_list, agreed_lists
 from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import signed_hold, tell_holds
-from opaque_jobs.cli.own_lists import forget_taken_back, last_signed, lists_taken_back, remember_list, remember_taken_back
+from opaque_jobs.cli.holding import signed_hold, tell_taken_back
+from opaque_jobs.cli.own_lists import TakenBack, last_signed, lists_taken_back, remember_list, remember_taken_back
 from opaque_jobs.cli.own_organisation import OwnOrganisation, check_own_entry, compared_organisation, pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.cli.signed_list import learn_lists, list_for_brokers
@@ -112,8 +112,9 @@ def _take_the_place(opened: Services, own: OwnOrganisation, member: MemberEntry,
     before = last_signed(opened.context.settings, member, roster.workspace_id)
     if before is None or before.epoch != roster.epoch or before.digest == roster.digest:
         return
+    said = _never_believe(opened, own, member, signer, before)
     try:
-        _never_believe(opened, own, member, signer, before)
+        tell_taken_back(opened.context.settings, member, [said])
     except ConflictError:
         raise _not_following() from None
     except (ConfigurationError, TrustError):
@@ -148,25 +149,23 @@ def take_back_roster(
     problem: OpaqueJobsError | None = None
     if signed is not None:
         try:
-            _never_believe(opened, pinned_organisation(settings, member), member, signer(), signed)
+            said = _never_believe(opened, pinned_organisation(settings, member), member, signer(), signed)
+            tell_taken_back(settings, member, [said])
         except OpaqueJobsError as error:
             problem = error
-    view = opened.workspaces.cancel(workspace_id, actor=member.id)
+    try:
+        view = opened.workspaces.cancel(workspace_id, actor=member.id)
+    except OpaqueJobsError as error:
+        problem = problem or error
     if problem is not None:
         raise problem
     return view, None if signed is None else signed.digest
 
 
-def _never_believe(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> None:
-    """Keep that a list is taken back, and tell the own broker. Raises as `hold`."""
-    settings = opened.context.settings
+def _never_believe(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> TakenBack:
+    """Sign that a list is never to be believed, and keep that; `tell_taken_back` tells it."""
     said = signed_hold(own, member, signer, scope=HoldScope.ROSTER, subject=roster.digest, held=True)
-    remember_taken_back(settings, member, roster, said)
-    try:
-        tell_holds(own, [said])
-    except ConflictError:
-        forget_taken_back(settings, member, roster.digest)
-        raise
+    return remember_taken_back(opened.context.settings, member, roster, said)
 
 
 def _check_later(signed: Roster, proposed: Roster) -> None:

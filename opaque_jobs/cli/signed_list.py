@@ -23,7 +23,7 @@ from opaque_jobs.services.attesting import believed_keys
 from opaque_jobs.services.views import BrokerPush, BrokerTarget, ReceiptContext
 from opaque_jobs.settings import Settings
 
-__all__ = ["anchors_in", "known_beforehand", "learn_lists", "list_for_brokers", "signed_list"]
+__all__ = ["anchors_in", "check_not_taken_back", "known_beforehand", "learn_lists", "list_for_brokers", "signed_list"]
 
 _SignedList = tuple[bytes, tuple[bytes, ...]]
 """A list's canonical bytes, and the acceptances of all in it."""
@@ -44,13 +44,22 @@ def signed_list(settings: Settings, member: MemberEntry, data: bytes, acceptance
             "the member list is not one that you and all its members signed",
             hint="rely on nothing that it says: was the database changed? compare with 'opaque-jobs workspace show'",
         )
-    if roster.digest in {each.digest for each in lists_taken_back(settings, member)}:
+    check_not_taken_back(settings, member, roster.digest)
+    keep_list(settings, member, roster, signed)
+    return roster
+
+
+def check_not_taken_back(settings: Settings, member: MemberEntry, roster_digest: str) -> None:
+    """Check that a member list is not one that this member took back.
+
+    Raises:
+        TrustError: It is.
+    """
+    if roster_digest in {each.digest for each in lists_taken_back(settings, member)}:
         raise TrustError(
             "this member list you took back, and the others signed it all the same",
             hint="rely on nothing that it says; propose another with 'opaque-jobs workspace change'",
         )
-    keep_list(settings, member, roster, signed)
-    return roster
 
 
 def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -> BrokerPush:
@@ -63,7 +72,7 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
     Raises:
         ConflictError: The workspace is pending.
         NotFoundError: None is shown that names the member, and none is kept.
-        TrustError: What is shown is another workspace's, and none is kept.
+        TrustError: What is shown is another workspace's, or one that this member took back, and none is kept.
     """
     settings = opened.context.settings
     kept = agreed_list(settings, member, workspace_id)
@@ -71,6 +80,7 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         shown = opened.workspaces.broker_push(workspace_id, actor=member.id)
         _check_asked_for(parse_roster(shown.roster), workspace_id)
         if kept is None:
+            check_not_taken_back(settings, member, digest(shown.roster))
             with contextlib.suppress(OpaqueJobsError):
                 signed_list(settings, member, shown.roster, shown.acceptances)
             return replace(shown, earlier=_before(settings, member, shown.roster, shown.earlier))

@@ -19,11 +19,11 @@ from opaque_jobs.cli.session import own_public_keys
 from opaque_jobs.cli.signed_list import learn_lists
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import DatasetView
 
-__all__ = ["checked_digest", "held_job", "named_dataset", "named_job", "named_workspace", "waiting_workspace"]
+__all__ = ["checked_digest", "held_job", "is_id", "named_dataset", "named_job", "named_workspace", "waiting_workspace"]
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -37,10 +37,9 @@ def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
         NotFoundError: Neither the database nor this member's client knows one, or the member's key is not here.
         TrustError: What the database calls so is no workspace that they all signed by this name.
     """
-    if text.startswith("ws-"):
+    if is_id(text, "ws"):
         return text
-    with suppress(OpaqueJobsError):
-        learn_lists(opened, member, opened.workspaces.show(text, actor=member.id).id)
+    learn_lists(opened, member, *_own_workspaces(opened, member))
     newest = {each.roster.workspace_id: each.roster.name for each in agreed_lists(opened.context.settings, member)}
     found = sorted(each for each, name in newest.items() if name == text)
     if len(found) > 1:
@@ -63,16 +62,20 @@ def waiting_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     Lists that they took back name nothing any more.
 
     Raises:
+        ConflictError: The database calls two so.
         NotFoundError: Neither the database nor this member's client knows one.
         TrustError: The database calls another so than the one that they signed for.
     """
-    if text.startswith("ws-"):
+    if is_id(text, "ws"):
         return text
     settings = opened.context.settings
     over = {each.digest for each in lists_taken_back(settings, member)}
-    known = {each.workspace_id for each in signed_lists(settings, member) if each.name == text and each.digest not in over}
+    signed = (*signed_lists(settings, member), *(each.roster for each in agreed_lists(settings, member)))
+    known = {each.workspace_id for each in signed if each.name == text and each.digest not in over}
     try:
         shown = find_workspace(opened, member, text).id
+    except ConflictError:  # two have the name
+        raise
     except OpaqueJobsError:
         if len(known) == 1:
             return known.pop()
@@ -122,7 +125,9 @@ def named_job(opened: Services, member: MemberEntry, text: str) -> tuple[str, st
         NotFoundError: Neither the database nor this member's client knows one.
     """
     own = consents(opened.context.settings, member)
-    found = {each.job.job_id: each.job.workspace_id for each in own if text in (each.job.job_id, each.job.digest, each.name)}
+    found = {each.job.job_id: each.job.workspace_id for each in own if text in (each.job.job_id, each.job.digest)}
+    if not (found or is_id(text, "job")):  # a job may be called like another's id
+        found = {each.job.job_id: each.job.workspace_id for each in own if text == each.name}
     try:
         shown = find_job(opened, member, text)
         found.setdefault(shown.id, shown.workspace_id)
@@ -154,6 +159,11 @@ def held_job(opened: Services, member: MemberEntry, text: str) -> str:
     return job_id
 
 
+def is_id(text: str, kind: str) -> bool:
+    """Tell whether this is an id of that kind of thing, and no name that looks like one."""
+    return re.fullmatch(rf"{kind}-[0-9a-f]{{24}}", text) is not None
+
+
 def checked_digest(text: str) -> str:
     """Give a digest back.
 
@@ -171,7 +181,7 @@ def _ambiguous(text: str, ids: Iterable[str]) -> InvalidInputError:
 
 def _own_workspaces(opened: Services, member: MemberEntry) -> list[str]:
     try:
-        return [each.id for each in opened.workspaces.list(actor=member.id)]
+        return [each.id for each in opened.workspaces.list(actor=member.id, archived=True)]
     except OpaqueJobsError:
         return []
 

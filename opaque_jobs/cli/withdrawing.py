@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import tell_holds
+from opaque_jobs.cli.holding import tell_taken_back
 from opaque_jobs.cli.own_consent import OwnConsent, consents, remember
 from opaque_jobs.cli.own_lists import lists_taken_back
 from opaque_jobs.cli.own_organisation import pinned_organisation
@@ -21,7 +21,7 @@ from opaque_jobs.crypto.signing import claimed_key_id
 from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.views import ReviewView
 
@@ -80,9 +80,23 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
         TrustError: One does not believe it; the others have been told. Or a withdrawal that this member signed was left out.
     """
     settings = opened.context.settings
-    holds = [each.hold.encode() for each in lists_taken_back(settings, member) if each.workspace_id == workspace_id]
-    if holds:
-        tell_holds(pinned_organisation(settings, member), holds)
+    back = [each for each in lists_taken_back(settings, member) if each.workspace_id == workspace_id]
+    problem: OpaqueJobsError | None = None
+    try:
+        tell_taken_back(settings, member, back)
+    except OpaqueJobsError as error:
+        problem = error
+    try:
+        _tell_withdrawals(opened, member, workspace_id)
+    except (ConflictError, NotFoundError):
+        if not back:  # else it may be that no list of the workspace was ever in force
+            raise
+    if problem is not None:
+        raise problem
+
+
+def _tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
+    settings = opened.context.settings
     known = list_for_brokers(opened, member, workspace_id)
     roster = parse_roster(known.roster)
     kept = [each for each in consents(settings, member) if each.withdrawal and each.job.workspace_id == workspace_id]

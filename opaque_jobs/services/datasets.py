@@ -351,6 +351,10 @@ class Datasets:
             )
             for each in rows.versions(session, dataset_id)
         )
+        if not versions:
+            raise TrustError(
+                "a data set's versions are missing", hint="was the database changed? restore it", dataset_id=record.id
+            )
         current = versions[-1].manifest
         return DatasetView(
             id=record.id,

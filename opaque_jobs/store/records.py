@@ -1,8 +1,11 @@
 """Rows as frozen values, and the few statements that all repositories are made of."""
 
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from types import UnionType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sqlalchemy import ColumnElement, Table, insert, select, update
 from sqlalchemy.engine import CursorResult
@@ -337,11 +340,31 @@ def fetch(session: Session, kind: type[T], row: type[Base], *where: Where, order
     if order is not None:
         statement = statement.order_by(*(order if isinstance(order, tuple) else (order,)))
     try:
-        return [kind(**dict(found)) for found in session.execute(statement).mappings()]
+        return [_record(kind, dict(found)) for found in session.execute(statement).mappings()]
     except (LookupError, TypeError, ValueError):
         raise TrustError(
             "a row of the database is not in the form in which it was written", hint="was the database changed? restore it"
         ) from None
+
+
+def _record(kind: Any, values: dict[str, Any]) -> Any:
+    for name, expected in _types(kind).items():
+        if not isinstance(values[name], expected):  # SQLite keeps any value in any column
+            raise TypeError(name)
+    return kind(**values)
+
+
+@functools.lru_cache(maxsize=64)
+def _types(kind: type[Any]) -> dict[str, tuple[type, ...]]:
+    return {name: tuple(_classes(hint)) for name, hint in get_type_hints(kind).items()}
+
+
+def _classes(hint: Any) -> Iterator[type]:
+    if isinstance(hint, UnionType):
+        for each in get_args(hint):
+            yield from _classes(each)
+    else:
+        yield object if hint is Any else get_origin(hint) or hint
 
 
 def fetch_one(session: Session, kind: type[T], row: type[Base], *where: Where) -> T | None:

@@ -355,3 +355,12 @@ def test_approval_group_that_is_not_well_formed_is_refused(cli, text):
 
 def test_workspace_cannot_be_unanimous_and_have_groups(cli, board):
     cli.fails(5, "workspace", "change", "Board", "--unanimous", "--approval-group", "A:1:anna", "--as", "anna")
+
+
+def test_data_set_is_refreshed_under_its_own_name_only(cli, visits):
+    cli.json("dataset", "encrypt", str(visits), "--name", "weekly", "--as", "ben")
+    found = {each["name"]: each["id"] for each in cli.json("dataset", "list", "--as", "ben")}
+    again = ("dataset", "encrypt", str(visits), "--as", "ben", "--name")
+    assert "another name" in cli.fails(7, *again, "weekli", "--refresh", "--id", found["weekly"])
+    assert "--refresh" in cli.fails(5, *again, "weekly", "--id", found["weekly"])
+    assert cli.json(*again, "weekly", "--refresh", "--id", found["weekly"])["version"] == 2

@@ -302,7 +302,8 @@ def test_list_that_one_of_our_own_took_back_is_not_believed_though_all_signed_it
     line.hold(second)
     line.refused("held-by-owner", second)
     line.log(first, second)
-    assert "roster-outdated" not in line.run(first)
+    assert "held-by-owner" in line.run(second)
+    assert "held-by-owner" not in line.run(first)
     assert line.believed == first
     instead = line.world.next_roster(first, name="Instead")
     line.tell(instead)

@@ -6,13 +6,18 @@ import pytest
 from members_desk import NOBODY
 
 from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.own_lists import lists_taken_back, remember_list
+from opaque_jobs.cli.holding import hold, signed_hold
+from opaque_jobs.cli.own_consent import remember
+from opaque_jobs.cli.own_lists import lists_taken_back, remember_list, remember_taken_back
 from opaque_jobs.cli.own_organisation import pinned_organisation
+from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_back_roster
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.cli.signed_list import list_for_brokers, signed_list
 from opaque_jobs.cli.withdrawing import tell_withdrawals
 from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.release import HoldScope
+from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import Roster, RunPolicy
 from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
 
@@ -147,6 +152,121 @@ def test_member_relies_on_no_list_that_they_took_back_and_signs_it_no_more(desk)
     desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", roster.digest)
     with pytest.raises(ConflictError, match="took this member list back"):
         accept_roster(opened, desk.cast.workspace_id, lea, key)
+
+
+def test_member_votes_on_nothing_under_a_list_that_they_took_back(desk):
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
+    take_back(desk)
+    complete(desk, roster, "ben")
+    job = desk.cast.make_job().id
+    desk.cast.submit(job)
+    with pytest.raises(TrustError, match="you took back"):
+        cast_vote(*desk.who("lea"), job, decision=Decision.APPROVE)
+
+
+def test_author_submits_nothing_under_a_list_that_they_took_back(desk):
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
+    take_back(desk, "anna")
+    complete(desk, roster, "ben")
+    job = desk.cast.make_job().id
+    seen = desk.cast.services.jobs.spec_for_submission(job, actor="member-anna").digest
+    with pytest.raises(TrustError, match="you took back"):
+        submit_job(*desk.who("anna"), job, test_run_id=None, no_test_reason="none", expected_digest=seen)
+
+
+def test_list_that_was_taken_back_is_told_to_no_broker_by_a_client_that_keeps_none(desk):
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
+    take_back(desk)
+    complete(desk, roster, "ben")
+    opened, lea, _ = desk.who("lea")
+    (opened.context.settings.keys_dir / "lea.agreed.json").unlink()
+    with pytest.raises(TrustError, match="you took back"):
+        list_for_brokers(opened, lea, desk.cast.workspace_id)
+
+
+def untold(desk) -> list[str]:
+    opened, lea, _ = desk.who("lea")
+    return [each.digest for each in lists_taken_back(opened.context.settings, lea) if each.hold]
+
+
+def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk):
+    """One list was held by hand meanwhile, another lifted by a colleague, one is in force: the rest is told all the same."""
+    opened, lea, key = desk.who("lea")
+    settings, own = opened.context.settings, pinned_organisation(opened.context.settings, lea)
+    lists = []
+    desk.pin(NOBODY)
+    for _ in range(3):
+        lists.append(propose(desk))
+        accept(desk, "lea")
+        with pytest.raises(ConfigurationError):
+            take_back(desk)
+    desk.pin()
+    assert untold(desk) == [each.digest for each in lists]
+    hold(own, lea, key, scope=HoldScope.ROSTER, subject=lists[0].digest, held=True)
+    hold(own, lea, key, scope=HoldScope.ROSTER, subject=lists[1].digest, held=False)
+    last = propose(desk)
+    accept(desk, "lea", "anna", "ben")
+    said = signed_hold(own, lea, key, scope=HoldScope.ROSTER, subject=last.digest, held=True)
+    remember_taken_back(settings, lea, last, said)
+    job = desk.cast.make_job().id
+    desk.cast.submit(job)
+    spec = desk.cast.spec(job)
+    remember(settings, lea, [spec], withdrawal=desk.cast.withdrawal(spec, "lea"))
+    with pytest.raises(OpaqueJobsError):
+        tell_withdrawals(opened, lea, desk.cast.workspace_id)
+    assert untold(desk) == [lists[1].digest]
+    assert last.digest not in {each.digest for each in lists_taken_back(settings, lea)}
+    assert held(desk) == {lists[0].digest, lists[2].digest}
+    assert desk.told(spec.digest) == [1, 1]
+
+
+def test_first_list_taken_back_while_the_broker_was_away_is_told_by_the_workspaces_id(desk):
+    opened, lea, key = desk.who("lea")
+    proposal = desk.cast.propose_workspace("lea", "anna", name="Other")
+    accept_roster(opened, proposal.workspace_id, lea, key)
+    desk.pin(NOBODY)
+    with pytest.raises(ConfigurationError) as caught:
+        take_back_roster(opened, proposal.workspace_id, lea, lambda: key)
+    assert f"tell-brokers {proposal.workspace_id}" in caught.value.hint
+    desk.pin()
+    tell_withdrawals(opened, lea, proposal.workspace_id)
+    assert held(desk) == {proposal.roster.digest}
+
+
+def test_broker_that_was_away_is_spoken_of_though_the_database_hides_the_list(desk):
+    propose(desk)
+    accept(desk, "lea")
+    desk.run("UPDATE rosters SET state = 'replaced' WHERE state = 'proposed'")
+    desk.pin(NOBODY)
+    with pytest.raises(ConfigurationError):
+        take_back(desk)
+
+
+class Forgetful:
+    """Asks for a passphrase, and gets a wrong one the first time."""
+
+    def __init__(self, key) -> None:
+        self.key, self.asked = key, 0
+        self.public = key.public
+
+    def sign(self, data: bytes) -> bytes:
+        self.asked += 1
+        if self.asked == 1:
+            raise TrustError("the passphrase is wrong")
+        return self.key.sign(data)
+
+
+def test_wrong_passphrase_drops_no_list_that_is_to_be_taken_back(desk):
+    propose(desk)
+    accept(desk, "lea")
+    propose(desk)
+    opened, lea, key = desk.who("lea")
+    with pytest.raises(TrustError, match="passphrase"):
+        accept_roster(opened, desk.cast.workspace_id, lea, Forgetful(key))
+    assert lea.id in waiting(desk).waiting_for
 
 
 def test_list_is_signed_in_place_of_another_though_the_own_broker_learns_that_later(desk):

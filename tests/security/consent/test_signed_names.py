@@ -43,10 +43,15 @@ def test_workspace_that_the_database_calls_otherwise_now_is_found_by_what_is_kep
     assert named_workspace(*reader(desk), "Study") == desk.cast.workspace_id
 
 
-def test_name_that_only_the_database_gives_a_workspace_names_none(desk):
+def test_workspace_that_the_database_calls_otherwise_is_found_by_what_all_signed(desk):
     trap(desk)
+    assert named_workspace(*reader(desk), "Study") == desk.cast.workspace_id
+
+
+def test_name_that_only_the_database_gives_a_workspace_names_none(desk):
+    desk.run("UPDATE workspaces SET name = 'Main'")
     with pytest.raises(TrustError, match="is no workspace whose members"):
-        named_workspace(*reader(desk), "Study")
+        named_workspace(*reader(desk), "Main")
 
 
 def test_workspace_whose_list_somebody_did_not_sign_is_not_known_by_its_name(desk):
@@ -153,10 +158,25 @@ def test_list_is_waited_for_in_the_workspace_that_a_member_signed_for(desk):
     trap(desk)
     with pytest.raises(TrustError, match="another workspace"):
         waiting_workspace(opened, lea, "Study")
+    desk.run("UPDATE workspaces SET name = 'Study'")
+    with pytest.raises(ConflictError):
+        waiting_workspace(opened, lea, "Study")
     desk.run("DELETE FROM workspaces")
     assert waiting_workspace(opened, lea, "Study") == desk.cast.workspace_id
     remember_taken_back(opened.context.settings, lea, first, b"{}")
     with pytest.raises(NotFoundError):
+        waiting_workspace(opened, lea, "Study")
+
+
+def test_name_stays_with_the_workspace_in_force_after_a_list_of_it_was_taken_back(desk):
+    opened, lea = reader(desk)
+    named_workspace(opened, lea, "Study")
+    first = desk.first_list()
+    later = replace(first, epoch=2, genesis=first.digest, previous=first.digest)
+    remember_list(opened.context.settings, lea, later)
+    remember_taken_back(opened.context.settings, lea, later, b"{}")
+    trap(desk)
+    with pytest.raises(TrustError, match="another workspace"):
         waiting_workspace(opened, lea, "Study")
 
 
@@ -218,6 +238,17 @@ def test_name_of_a_job_that_was_approved_and_of_another_that_is_shown_is_ambiguo
     assert named_job(opened, lea, other) == (desk.cast.workspace_id, other)
 
 
+def test_job_that_is_called_like_the_id_of_another_is_not_meant_by_that_id(desk):
+    job = desk.submitted("ben")
+    opened, lea = reader(desk)
+    decoy = replace(desk.cast.spec(job), job_id="job-" + "e" * 24, name=job)
+    remember(opened.context.settings, lea, [decoy, desk.cast.spec(job)], withdrawal=None)
+    assert named_job(opened, lea, job) == (desk.cast.workspace_id, job)
+    nightly = replace(decoy, name="job-nightly")
+    remember(opened.context.settings, lea, [nightly], withdrawal=None)
+    assert named_job(opened, lea, "job-nightly")[1] == decoy.job_id
+
+
 def test_job_that_nobody_here_signed_is_the_one_that_the_database_shows(desk):
     assert named_job(*reader(desk), "Overlap" if (job := desk.submitted()) else "") == (desk.cast.workspace_id, job)
     with pytest.raises(NotFoundError):
@@ -249,6 +280,9 @@ def test_member_is_who_their_own_files_say_and_takes_back_what_they_approved(des
 
 BROKEN = {
     "a date": "UPDATE workspaces SET created_at = 'x'",
+    "text for bytes": "UPDATE rosters SET body = CAST(body AS TEXT)",
+    "a number for bytes": "UPDATE revisions SET spec = 7",
+    "no version": "DELETE FROM dataset_versions",
     "a manifest": "UPDATE dataset_versions SET envelope = CAST('{}' AS BLOB)",
     "a table": "DROP TABLE rosters",
 }
