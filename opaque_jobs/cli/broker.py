@@ -22,7 +22,7 @@ from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
-from opaque_jobs.cli.own_lists import forget_taken_back, remember_told
+from opaque_jobs.cli.own_lists import forget_taken_back, remember_hold
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
 from opaque_jobs.cli.session import Acting, known_member, member_key, own_member, present_key_id, services
@@ -166,9 +166,10 @@ def hold_(
         raise InvalidInputError("a hold is on one thing", hint="give one of --dataset, --job and --list, or none for everything")
     settings = load_settings()
     actor, wanted = known_member(settings, acting), dataset or job or roster
-    if wanted is not None and (roster or wanted.startswith("sha256:")):
+    by_digest = wanted is not None and not dataset and (roster is not None or wanted.startswith("sha256:"))
+    if wanted is not None and by_digest:
         checked_digest(wanted)
-    by_name = wanted is not None and not (wanted.startswith("sha256:") or is_id(wanted, "ds" if dataset else "job"))
+    by_name = wanted is not None and not (by_digest or is_id(wanted, "ds" if dataset else "job"))
     if actor is None or by_name:  # else it works without the database, whatever became of that
         with services() as opened:
             actor = own_member(opened, acting)
@@ -177,9 +178,11 @@ def hold_(
     owner = pinned_organisation(settings, actor)
     scope = HoldScope.DATASET if dataset else HoldScope.JOB if job else HoldScope.ROSTER if roster else HoldScope.ALL
     subject = wanted or owner.entry.id
-    hold(owner, actor, member_key(settings, actor, passphrase_file), scope=scope, subject=subject, held=not lift)
-    if roster:
-        (forget_taken_back if lift else remember_told)(settings, actor, roster)
+    said = hold(owner, actor, member_key(settings, actor, passphrase_file), scope=scope, subject=subject, held=not lift)
+    if roster and lift:
+        forget_taken_back(settings, actor, roster)
+    elif roster:
+        remember_hold(settings, actor, roster, said)
     print_record(
         {"organisation": owner.entry.name, "scope": scope.value, "subject": subject, "held": not lift}, as_json=common().json
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.cli.own_lists import TakenBack, forget_taken_back, remember_told
+from opaque_jobs.cli.own_lists import TakenBack, forget_taken_back
 from opaque_jobs.cli.own_organisation import OwnOrganisation, pinned_organisation
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.release import sign_hold
@@ -56,7 +56,7 @@ def signed_hold(
 
 
 def tell_taken_back(settings: Settings, member: MemberEntry, lists: Iterable[TakenBack]) -> None:
-    """Tell the own broker of member lists that were taken back, as far as it does not know them: each alone.
+    """Tell the own broker of member lists that were taken back, each alone, also of those that it was told of before.
 
     Raises:
         ConfigurationError: It does not answer; as many as it took are told.
@@ -66,11 +66,8 @@ def tell_taken_back(settings: Settings, member: MemberEntry, lists: Iterable[Tak
     owner = pinned_organisation(settings, member)
     problem: OpaqueJobsError | None = None
     for each in lists:
-        if each.hold is None:
-            continue
         try:
             _tell(owner, each.hold.encode())
-            remember_told(settings, member, each.digest)
         except ConflictError as error:
             forget_taken_back(settings, member, each.digest)
             problem = error

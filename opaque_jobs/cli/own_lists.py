@@ -17,9 +17,9 @@ __all__ = [
     "forget_taken_back",
     "last_signed",
     "lists_taken_back",
+    "remember_hold",
     "remember_list",
     "remember_taken_back",
-    "remember_told",
     "signed_lists",
 ]
 
@@ -38,12 +38,12 @@ class TakenBack:
     Args:
         workspace_id: Whose list.
         digest: Which.
-        hold: The envelope that tells the own broker never to believe it; None once it knows.
+        hold: The envelope that tells the own broker never to believe it.
     """
 
     workspace_id: str
     digest: str
-    hold: str | None
+    hold: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +96,11 @@ def remember_taken_back(settings: Settings, member: MemberEntry, roster: Roster,
     return said
 
 
-def remember_told(settings: Settings, member: MemberEntry, roster_digest: str) -> None:
-    """Keep that the own broker knows of a list that was taken back. Raises as `last_signed`."""
+def remember_hold(settings: Settings, member: MemberEntry, roster_digest: str, hold: bytes) -> None:
+    """Keep a newer envelope about a list that was taken back, if it is one. Raises as `last_signed`."""
     kept = _kept(settings, member)
-    told = tuple(replace(each, hold=None) if each.digest == roster_digest else each for each in kept.taken_back)
-    write_own(_path(settings, member), replace(kept, taken_back=told))
+    newer = tuple(replace(each, hold=hold.decode()) if each.digest == roster_digest else each for each in kept.taken_back)
+    write_own(_path(settings, member), replace(kept, taken_back=newer))
 
 
 def forget_taken_back(settings: Settings, member: MemberEntry, roster_digest: str) -> None:

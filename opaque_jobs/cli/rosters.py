@@ -101,7 +101,14 @@ def _followed(opened: Services, proposed: Roster, member: MemberEntry) -> Roster
     return before
 
 
-def _take_the_place(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> None:
+def _take_the_place(  # noqa: PLR0917
+    opened: Services,
+    own: OwnOrganisation,
+    member: MemberEntry,
+    signer: Signer,
+    roster: Roster,
+    on_note: Callable[[str], None],
+) -> None:
     """Take back another list that this member signed for the same epoch.
 
     A broker that is away, or does not know a new key yet, is told later: `tell_withdrawals` does it.
@@ -117,8 +124,10 @@ def _take_the_place(opened: Services, own: OwnOrganisation, member: MemberEntry,
         tell_taken_back(opened.context.settings, member, [said])
     except ConflictError:
         raise _not_following() from None
-    except (ConfigurationError, TrustError):
-        return
+    except (ConfigurationError, TrustError) as error:
+        on_note(
+            f"your broker does not know yet that you took back the list that this one replaces ({error.message}): {error.hint}"
+        )
 
 
 def take_back_roster(
@@ -189,7 +198,13 @@ def _not_following() -> TrustError:
 
 
 def accept_roster(
-    opened: Services, workspace_id: str, member: MemberEntry, signer: Signer, *, expected_digest: str | None = None
+    opened: Services,
+    workspace_id: str,
+    member: MemberEntry,
+    signer: Signer,
+    *,
+    expected_digest: str | None = None,
+    on_note: Callable[[str], None] = lambda _text: None,
 ) -> WorkspaceView:
     """Sign the roster that waits; when it comes into force the brokers are told.
 
@@ -201,6 +216,7 @@ def accept_roster(
         member: Who accepts.
         signer: Their key.
         expected_digest: Of the list that the member has seen; None takes the present one.
+        on_note: Told what is left to do.
 
     Raises:
         ConfigurationError: A broker that must be told cannot be reached.
@@ -220,7 +236,7 @@ def accept_roster(
     changed_keys(opened, view, member)
     own = compared_organisation(opened, member)
     check_own_entry(own, roster.organisation(own.entry.id))
-    _take_the_place(opened, own, member, signer, roster)
+    _take_the_place(opened, own, member, signer, roster, on_note)
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
     remember_list(opened.context.settings, member, roster)
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)

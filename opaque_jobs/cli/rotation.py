@@ -143,7 +143,7 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
         if _waits_for_own_key(view, member):
             making.step(f"signing the member list of '{view.name}'")
             signer = signer or making.open_new(path)
-            accept_roster(opened, view.id, member, signer)
+            accept_roster(opened, view.id, member, signer, on_note=lambda text: stderr().print(text, markup=False))
     renewed = 0
     for manifest in _signed_before(opened, member, path):
         making.step("signing the data sets again")

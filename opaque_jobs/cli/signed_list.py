@@ -23,7 +23,15 @@ from opaque_jobs.services.attesting import believed_keys
 from opaque_jobs.services.views import BrokerPush, BrokerTarget, ReceiptContext
 from opaque_jobs.settings import Settings
 
-__all__ = ["anchors_in", "check_not_taken_back", "known_beforehand", "learn_lists", "list_for_brokers", "signed_list"]
+__all__ = [
+    "anchors_in",
+    "check_not_taken_back",
+    "known_beforehand",
+    "learn_lists",
+    "list_for_brokers",
+    "overridden_list",
+    "signed_list",
+]
 
 _SignedList = tuple[bytes, tuple[bytes, ...]]
 """A list's canonical bytes, and the acceptances of all in it."""
@@ -96,6 +104,20 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         earlier=_before(settings, member, kept.text.encode(), ()),
         withdrawals=(),
     )
+
+
+def overridden_list(opened: Services, member: MemberEntry, workspace_id: str) -> BrokerPush | None:
+    """Give the list in force that this member took back and all signed all the same: brokers of others may believe it.
+
+    For what the member takes back beside it, and for nothing else; None where there is none.
+    """
+    try:
+        shown = opened.workspaces.broker_push(workspace_id, actor=member.id)
+        roster = parse_roster(shown.roster)
+    except OpaqueJobsError:
+        return None
+    over = {each.digest for each in lists_taken_back(opened.context.settings, member)}
+    return shown if roster.digest in over and not roster_refusals(roster, shown.acceptances) else None
 
 
 def learn_lists(opened: Services, member: MemberEntry, *workspace_ids: str) -> None:

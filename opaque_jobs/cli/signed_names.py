@@ -99,9 +99,11 @@ def named_dataset(opened: Services, member: MemberEntry, text: str) -> str:
         NotFoundError: The database shows none.
         TrustError: None of those people signed that it is called so, or one signed that it is called otherwise.
     """
-    if text.startswith("ds-"):
+    if is_id(text, "ds"):
         return text
     view = find_dataset(opened, member, text)
+    if view.id == text:
+        return text
     learn_lists(opened, member, *_own_workspaces(opened, member))
     if _names(opened, member, view) != {text}:
         raise TrustError(

@@ -14,7 +14,7 @@ from opaque_jobs.cli.own_consent import OwnConsent, consents, remember
 from opaque_jobs.cli.own_lists import lists_taken_back
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.session import own_key_ids, present_key_id
-from opaque_jobs.cli.signed_list import list_for_brokers
+from opaque_jobs.cli.signed_list import list_for_brokers, overridden_list
 from opaque_jobs.crypto.consent import sign_withdrawal, verify_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.signing import claimed_key_id
@@ -23,7 +23,8 @@ from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import ReviewView
+from opaque_jobs.services.views import BrokerPush, ReviewView
+from opaque_jobs.settings import Settings
 
 __all__ = ["shown_revisions", "taken_back", "tell_withdrawals", "to_take_back", "withdraw_consent"]
 
@@ -81,25 +82,26 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
     """
     settings = opened.context.settings
     back = [each for each in lists_taken_back(settings, member) if each.workspace_id == workspace_id]
+    kept = [each for each in consents(settings, member) if each.withdrawal and each.job.workspace_id == workspace_id]
     problem: OpaqueJobsError | None = None
     try:
         tell_taken_back(settings, member, back)
     except OpaqueJobsError as error:
         problem = error
     try:
-        _tell_withdrawals(opened, member, workspace_id)
+        known: BrokerPush | None = list_for_brokers(opened, member, workspace_id)
     except (ConflictError, NotFoundError):
-        if not back:  # else it may be that no list of the workspace was ever in force
+        if kept or not back:  # else it may be that no list of the workspace was ever in force
             raise
+        known = None
+    if known is not None:
+        _tell_withdrawals(settings, member, known, kept)
     if problem is not None:
         raise problem
 
 
-def _tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
-    settings = opened.context.settings
-    known = list_for_brokers(opened, member, workspace_id)
+def _tell_withdrawals(settings: Settings, member: MemberEntry, known: BrokerPush, kept: Sequence[OwnConsent]) -> None:
     roster = parse_roster(known.roster)
-    kept = [each for each in consents(settings, member) if each.withdrawal and each.job.workspace_id == workspace_id]
     own = [each.withdrawal.encode() for each in kept if each.withdrawal and _holds(each, roster)]
     told = replace(known, withdrawals=tuple(dict.fromkeys([*own, *known.withdrawals])))
     push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
@@ -139,11 +141,13 @@ def taken_back(
     # Each is told beside its own workspace's list: jobs of several may go by one id, and none keeps another from brokers.
     for workspace_id in dict.fromkeys(job.workspace_id for job in jobs):
         given = tuple(each for job, each in zip(jobs, envelopes, strict=True) if job.workspace_id == workspace_id)
-        try:
-            told = replace(list_for_brokers(opened, member, workspace_id), withdrawals=given)
-            push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
-        except OpaqueJobsError as error:
-            problem = problem or error
+        for known in (list_for_brokers, overridden_list):
+            try:
+                if told := known(opened, member, workspace_id):
+                    told = replace(told, withdrawals=given)
+                    push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
+            except OpaqueJobsError as error:
+                problem = problem or error
     yield envelopes
     if problem is not None:
         raise problem

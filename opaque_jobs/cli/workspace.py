@@ -118,8 +118,12 @@ def accept(
         view = opened.workspaces.show(waiting_workspace(opened, actor, workspace), actor=actor.id)
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
         signer = member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
-        view = accept_roster(opened, view.id, actor, signer, expected_digest=digest)
+        view = accept_roster(opened, view.id, actor, signer, expected_digest=digest, on_note=_note)
     print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")
+
+
+def _note(text: str) -> None:
+    stderr().print(text, markup=False)
 
 
 @app.command("change")

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 from members_desk import NOBODY
 
+from opaque_jobs.cli import withdrawing
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.holding import hold, signed_hold
 from opaque_jobs.cli.own_consent import remember
@@ -14,12 +15,12 @@ from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_back_roster
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.cli.signed_list import list_for_brokers, signed_list
-from opaque_jobs.cli.withdrawing import tell_withdrawals
+from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import Roster, RunPolicy
-from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import ConfigurationError, ConflictError, NotFoundError, OpaqueJobsError, TrustError
 
 
 def known(desk, *names: str) -> None:
@@ -187,9 +188,9 @@ def test_list_that_was_taken_back_is_told_to_no_broker_by_a_client_that_keeps_no
         list_for_brokers(opened, lea, desk.cast.workspace_id)
 
 
-def untold(desk) -> list[str]:
+def kept(desk) -> list[str]:
     opened, lea, _ = desk.who("lea")
-    return [each.digest for each in lists_taken_back(opened.context.settings, lea) if each.hold]
+    return [each.digest for each in lists_taken_back(opened.context.settings, lea)]
 
 
 def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk):
@@ -204,7 +205,7 @@ def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk)
         with pytest.raises(ConfigurationError):
             take_back(desk)
     desk.pin()
-    assert untold(desk) == [each.digest for each in lists]
+    assert kept(desk) == [each.digest for each in lists]
     hold(own, lea, key, scope=HoldScope.ROSTER, subject=lists[0].digest, held=True)
     hold(own, lea, key, scope=HoldScope.ROSTER, subject=lists[1].digest, held=False)
     last = propose(desk)
@@ -217,8 +218,7 @@ def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk)
     remember(settings, lea, [spec], withdrawal=desk.cast.withdrawal(spec, "lea"))
     with pytest.raises(OpaqueJobsError):
         tell_withdrawals(opened, lea, desk.cast.workspace_id)
-    assert untold(desk) == [lists[1].digest]
-    assert last.digest not in {each.digest for each in lists_taken_back(settings, lea)}
+    assert kept(desk) == [each.digest for each in lists]
     assert held(desk) == {lists[0].digest, lists[2].digest}
     assert desk.told(spec.digest) == [1, 1]
 
@@ -243,6 +243,36 @@ def test_broker_that_was_away_is_spoken_of_though_the_database_hides_the_list(de
     desk.pin(NOBODY)
     with pytest.raises(ConfigurationError):
         take_back(desk)
+
+
+def test_broker_that_refuses_a_withdrawal_is_spoken_of_by_who_took_a_list_back(desk, monkeypatch):
+    propose(desk)
+    accept(desk, "lea")
+    take_back(desk)
+    opened, lea, _ = desk.who("lea")
+
+    def elsewhere(*_args: object, **_over: object) -> None:
+        raise NotFoundError("another server answers there")
+
+    monkeypatch.setattr(withdrawing, "push", elsewhere)
+    with pytest.raises(NotFoundError, match="another server"):
+        tell_withdrawals(opened, lea, desk.cast.workspace_id)
+
+
+def test_withdrawal_reaches_brokers_that_believe_a_list_that_the_member_took_back(desk):
+    """The hospital's broker believes it, as its people signed it; lea took it back, and then her consent too."""
+    roster = propose(desk)
+    accept(desk, "anna", "lea")
+    take_back(desk)
+    complete(desk, roster, "ben")
+    assert believed(desk, "hospital") == roster.digest
+    job = desk.cast.make_job().id
+    desk.cast.submit(job)
+    spec = desk.cast.spec(job)
+    opened, lea, key = desk.who("lea")
+    with suppress(OpaqueJobsError):
+        withdraw_consent(opened, lea, key, job)
+    assert desk.told(spec.digest) == [1, 1]
 
 
 class Forgetful:
@@ -275,9 +305,13 @@ def test_list_is_signed_in_place_of_another_though_the_own_broker_learns_that_la
     accept(desk, "lea")
     desk.pin(NOBODY)
     propose(desk)
-    accept(desk, "lea")
+    notes: list[str] = []
+    opened, lea, key = desk.who("lea")
+    accept_roster(opened, desk.cast.workspace_id, lea, key, on_note=notes.append)
     desk.pin()
     opened, lea, _ = desk.who("lea")
+    assert len(notes) == 1
+    assert desk.cast.workspace_id in notes[0]
     tell_withdrawals(opened, lea, desk.cast.workspace_id)
     assert held(desk) == {replaced.digest}
 
