@@ -16,9 +16,10 @@ from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.cli.signed_list import list_for_brokers, signed_list
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.crypto.consent import sign_withdrawal
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.release import HoldScope
-from opaque_jobs.domain.review import Decision
+from opaque_jobs.domain.review import Decision, NamedJob
 from opaque_jobs.domain.workspace import Roster, RunPolicy
 from opaque_jobs.errors import ConfigurationError, ConflictError, NotFoundError, OpaqueJobsError, TrustError
 
@@ -273,6 +274,36 @@ def test_withdrawal_reaches_brokers_that_believe_a_list_that_the_member_took_bac
     with suppress(OpaqueJobsError):
         withdraw_consent(opened, lea, key, job)
     assert desk.told(spec.digest) == [1, 1]
+
+
+def test_withdrawal_reaches_brokers_that_only_a_list_that_the_member_took_back_names(desk):
+    cast, (opened, lea, key) = desk.cast, desk.who("lea")
+    where = cast.make_workspace("lea", "mallory", name="Other")
+    in_force(opened, lea, where)
+    members = [cast.id(each) for each in ("lea", "mallory", "anna")]
+    proposal = opened.workspaces.propose_change(actor=lea.id, workspace_id=where, member_ids=members)
+    accept_roster(opened, where, lea, key)
+    take_back_roster(opened, where, lea, lambda: key)
+    desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", proposal.roster.digest)
+    for name in ("mallory", "anna"):
+        cast.accept(proposal, name)
+    job = NamedJob(workspace_id=where, job_id="job-1", digest=digest(b"approved"))
+    with suppress(OpaqueJobsError), withdrawing.taken_back(opened, lea, key, [job]):
+        pass
+    with desk.house.brokers["hospital"].store.transaction() as memory:
+        assert len(memory.withdrawals(where, job.digest)) == 1
+
+
+def test_withdrawal_that_cannot_be_told_for_want_of_a_list_is_spoken_of(desk):
+    opened, lea, key = desk.who("lea")
+    proposal = desk.cast.propose_workspace("lea", "anna", name="Other")
+    accept_roster(opened, proposal.workspace_id, lea, key)
+    take_back_roster(opened, proposal.workspace_id, lea, lambda: key)
+    tell_withdrawals(opened, lea, proposal.workspace_id)
+    job = NamedJob(workspace_id=proposal.workspace_id, job_id="job-1", digest=digest(b"approved"))
+    remember(opened.context.settings, lea, [job], withdrawal=sign_withdrawal(job, lea, key, now=desk.cast.clock()))
+    with pytest.raises((ConflictError, NotFoundError)):
+        tell_withdrawals(opened, lea, proposal.workspace_id)
 
 
 class Forgetful:
