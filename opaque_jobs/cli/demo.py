@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,8 +70,9 @@ def demo(
     """
     story = _Story()
     with ended_in_order(), contextlib.ExitStack() as ending:
+        named = _named_home()
         shared = _installed_runtime()
-        settings = _fresh_home(ending, shared)
+        settings = _fresh_home(ending, named, shared)
         story.began = time.monotonic()
         _warn()
         opened = open_services(settings, migrate=True)
@@ -95,36 +96,54 @@ def _installed_runtime() -> Path:
     return settings.runtime_dir
 
 
-def _fresh_home(ending: contextlib.ExitStack, runtime: Path) -> Settings:
-    """Make the home; it is removed at the end unless it was named and everything went well.
+def _named_home() -> Path | None:
+    """Give the folder that was named for the home, checked before anything long begins; None if none was.
 
     Raises:
-        ConflictError: The named folder has something in it.
+        ConflictError: It has something in it.
         ConfigurationError: It cannot be made.
     """
     named = common().home
+    if named is None:
+        return None
+    home = named.resolve()
     try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(home.iterdir()):
+            raise ConflictError("the home for the demo is not empty", hint="give a folder that does not exist yet")
+    except OSError:
+        raise ConfigurationError("the home for the demo cannot be made", hint="choose another place with --home") from None
+    return home
+
+
+def _fresh_home(ending: contextlib.ExitStack, named: Path | None, runtime: Path) -> Settings:
+    """Make the home. One that was made here is removed at the end; one that was named never is, whatever happens.
+
+    Raises:
+        ConfigurationError: It cannot be made.
+    """
+    try:
+        home = named or Path(tempfile.mkdtemp(prefix="opaque-jobs-demo-"))
         if named is None:
-            home = Path(tempfile.mkdtemp(prefix="opaque-jobs-demo-"))
+            ending.callback(shutil.rmtree, home, ignore_errors=True)
         else:
-            home = named.resolve()
-            if home.exists() and any(home.iterdir()):
-                raise ConflictError("the home for the demo is not empty", hint="give a folder that does not exist yet")
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ending.push(_tell_what_stays(home))
+        ending.callback(no_more_interrupts)
         (home / "runtime").symlink_to(runtime)
     except OSError:
         raise ConfigurationError("the home for the demo cannot be made", hint="choose another place with --home") from None
-    ending.push(lambda kind, _error, _trace: _clear(home, finished=kind is None and named is not None))
-    ending.callback(no_more_interrupts)
     for name in ("OPAQUE_JOBS_DATABASE_URL", "OPAQUE_JOBS_AIRFLOW_DATABASE_URL", "OPAQUE_JOBS_STORAGE"):
         os.environ.pop(name, None)  # the demo never touches a database or a storage that somebody uses
     return Settings.load({**os.environ, "OPAQUE_JOBS_HOME": str(home)})
 
 
-def _clear(home: Path, *, finished: bool) -> bool:
-    if not finished:
-        shutil.rmtree(home, ignore_errors=True)
-    return False
+def _tell_what_stays(home: Path) -> Callable[[type[BaseException] | None, BaseException | None, object], bool]:
+    def tell(kind: type[BaseException] | None, _error: BaseException | None, _trace: object) -> bool:
+        if kind is not None:
+            stderr().print(f"the demo did not end well; what it made stays in {home}", markup=False)
+        return False
+
+    return tell
 
 
 def _warn() -> None:

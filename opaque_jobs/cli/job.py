@@ -32,6 +32,7 @@ from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services import Services
+from opaque_jobs.services.schedules import next_times, parse_schedule
 
 __all__ = ["app"]
 
@@ -77,7 +78,10 @@ MaxRuns = Annotated[int, typer.Option(min=1, help="Real runs in all; above 1 ask
 Until = Annotated[datetime | None, typer.Option(help="Last day of reruns (UTC).", formats=["%Y-%m-%d"])]
 Vary = Annotated[list[str], repeatable("--vary", "Input that a runner may set. Repeatable.")]
 Interval = Annotated[int, typer.Option("--min-interval", min=0, help="Seconds between two runs.")]
-Schedule = Annotated[str | None, typer.Option(help="Cron expression.")]
+Schedule = Annotated[
+    str | None,
+    typer.Option(metavar="CRON", help="Five fields in UTC, such as '0 6 * * 1'; or @hourly, @daily, @weekly."),
+]
 Follow = Annotated[
     list[str],
     repeatable("--follow", "Data set (by its name in the code) whose newer versions with the same columns are approved too."),
@@ -102,7 +106,7 @@ def _terms(
         not_before=None,
         not_after=_end_of(until).isoformat() if until else None,
         min_interval_s=interval,
-        schedule=schedule,
+        schedule=parse_schedule(schedule) if schedule is not None else None,
         variable_inputs=tuple(vary),
         follows=tuple(sorted(set(follow))),
         on_refresh=on_refresh,
@@ -214,6 +218,11 @@ def create(
         stderr().print(
             f"[yellow]note:[/] another job that you see is called '{escape(name)}' too: commands need this one's id, {view.id} "
             "(--replace JOB changes a draft instead of making another)"
+        )
+    if view.draft.rerun_terms.schedule is not None:
+        ticks = next_times(view.draft.rerun_terms.schedule, after=datetime.now(UTC), count=5)
+        stderr().print(
+            f"[yellow]note:[/] once accepted it runs (UTC) at {', '.join(f'{each:%a %Y-%m-%d %H:%M}' for each in ticks)}, ..."
         )
     if not view.draft.datasets:
         stderr().print(

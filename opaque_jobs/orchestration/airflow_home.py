@@ -22,6 +22,8 @@ __all__ = ["BUNDLE_NAME", "AirflowHome"]
 
 BUNDLE_NAME: Final = "opaque-jobs"
 _FOLDER_BUNDLE: Final = "airflow.dag_processing.bundles.local.LocalDagBundle"
+_OWN_OPTIONS: Final = "AIRFLOW__OPAQUE_JOBS__"
+"""Options of this product, such as `dag_template`: whoever starts Airflow may set them. The others are ours to set, see below."""
 _KEPT_ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "JAVA_HOME", "USER", "LOGNAME")
 
 
@@ -94,6 +96,7 @@ class AirflowHome:
     def environment(self) -> dict[str, str]:
         """Give the whole environment of Airflow's processes: nothing else is passed on, least of all a passphrase."""
         kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        kept |= {name: value for name, value in os.environ.items() if name.startswith(_OWN_OPTIONS)}
         return (
             kept
             | self.settings.environment()

@@ -16,13 +16,13 @@ from airflow.sdk.bases.operator import chain
 from airflow.sdk.definitions.asset import BaseAsset
 
 from opaque_jobs.domain.inputs import InputVariable, json_schema
-from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.errors import ConfigurationError, OpaqueJobsError
 from opaque_jobs.orchestration.access import services
 from opaque_jobs.orchestration.gate import ApprovalSensor
 from opaque_jobs.orchestration.ids import GATE_TASK, RUN_TASK, asset_name, asset_uri, dag_id_of
 from opaque_jobs.orchestration.operator import EnclaveSparkOperator
 from opaque_jobs.orchestration.stubs import deployable_stubs
+from opaque_jobs.orchestration.timetable import ApprovedCron
 from opaque_jobs.services.views import DagFacts
 
 __all__ = ["DagTemplate", "PlainTemplate", "build_all", "build_dag", "tombstone"]
@@ -123,16 +123,25 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
         raise ConfigurationError(
             "the DAG template puts something beside the approval gate", hint="add steps before the gate or after the run"
         )
+    if _replaced(gate) or _replaced(run):
+        raise ConfigurationError(
+            "the DAG template replaces what the approval gate or the enclave's task does", hint="add steps of your own instead"
+        )
     return dag
 
 
-def _schedule(facts: DagFacts) -> str | BaseAsset | None:
+def _replaced(task: BaseOperator) -> bool:
+    """Tell whether a task no longer does what its class says."""
+    return any(callable(getattr(type(task), name, None)) for name in vars(task))
+
+
+def _schedule(facts: DagFacts) -> ApprovedCron | BaseAsset | None:
     """Give what starts runs of an accepted revision: a cron expression, or a refresh of any data set that it follows."""
-    if facts.status is not JobStatus.ACCEPTED:
+    if facts.accepted_at is None:
         return None
     if facts.runs_on_refresh_of:
         return AssetAny(*(Asset(name=asset_name(each), uri=asset_uri(each)) for each in facts.runs_on_refresh_of))
-    return facts.schedule
+    return ApprovedCron(facts.schedule, after=facts.accepted_at) if facts.schedule else None
 
 
 _DOC: Final = """Job `{job_id}`, revision {revision}, digest `{digest}`.

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -36,6 +36,8 @@ COMPONENTS: Final = {
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
 """Airflow's processes and their commands. The log servers listen on every interface; nothing here needs them."""
+_FIRST: Final = ("api-server", "dag-processor")
+"""Started before the others: tasks that an earlier stop left over report to the API, and would lose a retry to its absence."""
 _STOP_WAVES: Final = (("scheduler",), ("triggerer", "dag-processor", "api-server"))  # tasks report to the API until they end
 _HEALTH: Final = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 _GRACE_S: Final = 10.0
@@ -90,10 +92,15 @@ class AirflowStack:
             self.port = _free_port(self.port)
             self.home.prepare(port=self.port)
             self._migrate()
-            for component in COMPONENTS:
+            deadline = time.monotonic() + timeout_s
+            for component in _FIRST:
                 self._start(component)
             ensure_logins(self.home.settings, [ADMIN_LOGIN, HOUSEKEEPING_LOGIN])
-            self._wait_healthy(time.monotonic() + timeout_s)
+            self._wait_healthy(_FIRST, deadline)
+            for component in COMPONENTS:
+                if component not in _FIRST:
+                    self._start(component)
+            self._wait_healthy(COMPONENTS, deadline)
             with AirflowRest.as_login(self.home.settings, self.address, ADMIN_LOGIN) as airflow:
                 airflow.ensure_spark_connection()
             self.home.address_path.write_text(self.address)
@@ -173,8 +180,8 @@ class AirflowStack:
         descriptor = os.open(self.home.log_path(component), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.fdopen(descriptor, "a")
 
-    def _wait_healthy(self, deadline: float) -> None:
-        waiting = set(COMPONENTS)
+    def _wait_healthy(self, components: Iterable[str], deadline: float) -> None:
+        waiting = set(components)
         with httpx.Client(base_url=self.address, timeout=5.0, trust_env=False) as client:
             while waiting:
                 if ended := self.ended():

@@ -1,6 +1,8 @@
-"""The Airflow plugin. The provider entry point tells Airflow about operators; this one is where pages will be registered."""
+"""The Airflow plugin: what Airflow has to know beyond the provider's operators. Pages will be registered here."""
 
 from airflow.plugins_manager import AirflowPlugin
+
+from opaque_jobs.orchestration.timetable import ApprovedCron
 
 __all__ = ["OpaqueJobsPlugin"]
 
@@ -9,3 +11,4 @@ class OpaqueJobsPlugin(AirflowPlugin):
     """Registers what this package adds to Airflow's pages. It has no listeners: they fire twice or never."""
 
     name = "opaque_jobs"
+    timetables = [ApprovedCron]  # noqa: RUF012 - the form that Airflow gives it

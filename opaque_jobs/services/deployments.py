@@ -67,6 +67,7 @@ class Deployments:
             runs_on_refresh_of=tuple(
                 sorted(use.dataset_id for use in spec.datasets if terms.on_refresh and use.alias in terms.follows)
             ),
+            accepted_at=record.decided_at if record.status is JobStatus.ACCEPTED else None,
             not_before=parse_datetime(terms.not_before) if terms.not_before else None,
             not_after=parse_datetime(terms.not_after) if terms.not_after else None,
             max_runs=terms.max_runs,

@@ -18,6 +18,7 @@ from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services.access import JobAccess, access_to_job, check_active, member_workspace
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.drafts import JobDraft
+from opaque_jobs.services.schedules import parse_schedule
 from opaque_jobs.services.specs import build_spec
 from opaque_jobs.services.views import JobView, RevisionDiff, RevisionView
 from opaque_jobs.store import events
@@ -47,10 +48,10 @@ class Jobs:
         Raises:
             NotFoundError: The actor is not a member of the workspace.
             ConflictError: The workspace is not active.
-            InvalidInputError: Its rerun terms are over already.
+            InvalidInputError: Its rerun terms are over already, or its schedule is no schedule.
         """
         now = self._context.now()
-        _check_not_over(draft.rerun_terms, now)
+        _check_terms(draft.rerun_terms, now)
         record = JobRecord(
             id=new_id("job"),
             workspace_id=workspace_id,
@@ -82,9 +83,9 @@ class Jobs:
         Raises:
             ConflictError: Not a draft, or changed meanwhile.
             DeniedError: Not the author.
-            InvalidInputError: The new rerun terms are over already.
+            InvalidInputError: The new rerun terms are over already, or the schedule is no schedule.
         """
-        _check_not_over(draft.rerun_terms, self._context.now())
+        _check_terms(draft.rerun_terms, self._context.now())
         with self._context.store.write() as session:
             access = access_to_job(session, job_id, actor, Action.EDIT)
             if access.job.status is not JobStatus.DRAFT:
@@ -109,7 +110,7 @@ class Jobs:
         measurement = self._context.runtime().measurement
         with self._context.store.read() as session:
             spec = spec_of_draft(session, access_to_job(session, job_id, actor), measurement)
-        _check_not_over(spec.rerun_terms, self._context.now())
+        _check_terms(spec.rerun_terms, self._context.now())
         return spec
 
     def check_event(self, job_id: str, event: JobEvent, *, actor: str) -> None:
@@ -217,8 +218,10 @@ class Jobs:
         return RevisionDiff(against=before.revision if before else None, text=_diff(before, current))
 
 
-def _check_not_over(terms: RerunTerms, now: datetime) -> None:
-    """Check that members are not asked for runs that none of their approvals could allow any more."""
+def _check_terms(terms: RerunTerms, now: datetime) -> None:
+    """Check that members are not asked for runs that no approval could allow any more, or that Airflow could not start."""
+    if terms.schedule is not None:
+        parse_schedule(terms.schedule)
     if terms.not_after and now > parse_datetime(terms.not_after):
         raise InvalidInputError(
             "the last day of the job's rerun terms is over already", hint="give a day from today on (UTC) with --until"

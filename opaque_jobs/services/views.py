@@ -410,6 +410,7 @@ class DagFacts:
         inputs: Declarations of the variables that a runner may set, for Airflow Params.
         schedule: Cron expression from the rerun terms, or None.
         runs_on_refresh_of: Ids of the data sets of which a newer version starts a run.
+        accepted_at: When it was accepted; None while it is under review.
         not_before: First moment of the lease, or None.
         not_after: Last moment of the lease, or None.
         max_runs: Runs in all.
@@ -426,6 +427,7 @@ class DagFacts:
     inputs: tuple[InputVariable, ...]
     schedule: str | None
     runs_on_refresh_of: tuple[str, ...]
+    accepted_at: datetime | None
     not_before: datetime | None
     not_after: datetime | None
     max_runs: int

@@ -85,6 +85,16 @@ class Demo:
         return found
 
 
+def running_below(home: Path) -> list[tuple[int, str]]:
+    """Give (pid, command line) of what works on a home."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and str(home).encode() in (entry / "environ").read_bytes():
+                found.append((int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")))
+    return found
+
+
 @pytest.fixture
 def start_demo(enclave_runtime, runtime_settings) -> Iterator:
     started: list[Demo] = []
@@ -208,3 +218,17 @@ def test_demo_in_a_home_that_is_not_empty_is_refused_and_touches_nothing(start_d
     demo.finish(timeout_s=120)
     assert demo.process.returncode == 7
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_demo_that_fails_in_a_home_that_was_named_deletes_nothing_of_it(start_demo, tmp_path):
+    home = tmp_path / "home"
+    demo = start_demo("--home", str(home), "--keep")
+    demo.wait_until_it_says("the members found a workspace")
+    made = {path.relative_to(home) for path in (home / "keys").rglob("*.json")}
+    assert made
+    brokers = [pid for pid, command in running_below(home) if "broker serve" in command]
+    os.kill(brokers[0], signal.SIGKILL)
+    demo.finish(timeout_s=300)
+    assert demo.process.returncode not in (0, 130), demo.said
+    assert f"what it made stays in {home}" in demo.said.replace("\n", " ")
+    assert made <= {path.relative_to(home) for path in (home / "keys").rglob("*.json")}

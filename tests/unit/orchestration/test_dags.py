@@ -19,6 +19,8 @@ from opaque_jobs.orchestration.dags import PlainTemplate, build_all, build_dag
 from opaque_jobs.orchestration.ids import GATE_TASK, RUN_TASK
 from opaque_jobs.services.views import DagFacts
 
+ACCEPTED = datetime(2026, 1, 15, 12, tzinfo=UTC)
+
 
 def make_input(**over):
     values = {"name": "minimum", "type": InputType.INTEGER, "description": "Smallest", "default": 3, "sensitive": False}
@@ -38,6 +40,7 @@ def make_facts(**over):
         "inputs": (make_input(), make_input(name="day", type=InputType.DATETIME, default=None, constraints=())),
         "schedule": None,
         "runs_on_refresh_of": (),
+        "accepted_at": ACCEPTED,
         "not_before": None,
         "not_after": None,
         "max_runs": 1,
@@ -122,7 +125,7 @@ def test_dag_params_refuse_a_value_outside_the_constraints(jobs):
 
 
 def test_dag_schedule_under_review_is_none(jobs):
-    jobs(make_facts(schedule="0 3 * * *", inputs=(make_input(),), status=JobStatus.UNDER_REVIEW))
+    jobs(make_facts(schedule="0 3 * * *", inputs=(make_input(),), status=JobStatus.UNDER_REVIEW, accepted_at=None))
     assert build_dag(job_id="job-a", revision=1).schedule is None
 
 
@@ -130,8 +133,33 @@ def test_dag_schedule_when_accepted_is_the_approved_one_within_its_lease(jobs):
     end = datetime(2027, 1, 1, tzinfo=UTC)
     jobs(make_facts(schedule="0 3 * * *", inputs=(make_input(),), not_after=end))
     dag = build_dag(job_id="job-a", revision=1)
-    assert dag.schedule == "0 3 * * *"
+    assert dag.timetable.serialize() == {"cron": "0 3 * * *", "after": ACCEPTED.isoformat()}
     assert dag.end_date == end
+    assert serialised(dag) == serialised(build_dag(job_id="job-a", revision=1))
+
+
+def test_dag_of_a_scheduled_job_is_read_back_by_the_scheduler(jobs):
+    jobs(make_facts(schedule="0 3 * * *", inputs=(make_input(),)))
+    again = DagSerialization.from_dict(DagSerialization.to_dict(build_dag(job_id="job-a", revision=1)))
+    assert again.timetable.serialize() == {"cron": "0 3 * * *", "after": ACCEPTED.isoformat()}
+
+
+class Replacing(PlainTemplate):
+    """A template that has the gate or the run do something else."""
+
+    def __init__(self, task_id):
+        self.task_id = task_id
+
+    def after_run(self, facts):
+        task = EmptyOperator(task_id="extra").dag.task_dict[self.task_id]
+        object.__setattr__(task, "execute", lambda context: None)
+        return []
+
+
+@pytest.mark.parametrize("task_id", [GATE_TASK, RUN_TASK])
+def test_dag_template_that_replaces_what_a_step_does_is_refused(jobs, task_id):
+    with pytest.raises(ConfigurationError, match="replaces"):
+        build_dag(job_id="job-a", revision=1, template=Replacing(task_id))
 
 
 class Extended(PlainTemplate):
@@ -191,5 +219,5 @@ def test_dag_of_a_job_that_runs_on_refreshes_waits_for_any_of_its_data_sets(jobs
 
 
 def test_dag_of_a_revision_under_review_does_not_run_on_refreshes(jobs):
-    jobs(make_facts(runs_on_refresh_of=("ds-1",), status=JobStatus.UNDER_REVIEW))
+    jobs(make_facts(runs_on_refresh_of=("ds-1",), status=JobStatus.UNDER_REVIEW, accepted_at=None))
     assert not isinstance(build_dag(job_id="job-a", revision=1).schedule, AssetAny)

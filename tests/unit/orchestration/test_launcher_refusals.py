@@ -61,6 +61,11 @@ def test_environment_of_airflow_holds_no_passphrase(home, monkeypatch):
     assert os.environ["OPAQUE_JOBS_PASSPHRASE"] == "canary"
 
 
+def test_environment_of_airflow_passes_this_products_own_options_on(home, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__OPAQUE_JOBS__DAG_TEMPLATE", "quality")
+    assert home.environment()["AIRFLOW__OPAQUE_JOBS__DAG_TEMPLATE"] == "quality"
+
+
 OTHER_SETTINGS = {
     "DATABASE_URL": "postgresql://x/y",
     "ENGINE_CACHE": "no",

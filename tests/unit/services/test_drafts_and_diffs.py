@@ -207,3 +207,13 @@ def test_rerun_terms_that_are_over_are_refused_when_drafted_edited_and_submitted
     study.clock.forward(days=365)
     with pytest.raises(InvalidInputError, match="over already"):
         study.submit(job.id)
+
+
+@pytest.mark.parametrize("cron", ["* * * *", "61 * * * *", "0 0 30 2 *"])
+def test_draft_with_a_schedule_that_airflow_cannot_follow_is_refused(study, cron):
+    terms = replace(TERMS, schedule=cron)
+    with pytest.raises(InvalidInputError, match="schedule"):
+        study.make_job(rerun_terms=terms)
+    job = study.make_job()
+    with pytest.raises(InvalidInputError, match="schedule"):
+        study.services.jobs.edit(actor=study.id("anna"), job_id=job.id, draft=study.draft(rerun_terms=terms))
