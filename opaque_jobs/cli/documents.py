@@ -171,6 +171,7 @@ def job_document(view: JobView) -> dict[str, Any]:
         "inputs": [to_json(each) for each in draft.inputs],
         "template": to_json(draft.template) if draft.template else None,
         "tee_kinds": [kind.value for kind in draft.tee_kinds],
+        "experimental_hardware": draft.experimental_hardware,
         "created_at": moment(view.created_at),
         "updated_at": moment(view.updated_at),
     }

@@ -40,6 +40,7 @@ class Wanted:
         rerun_terms: How often it may run.
         tee_kinds: Accepted kinds of evidence.
         tee_policies: What is demanded of each kind of hardware.
+        experimental_hardware: The author accepts what hardware does not vouch for.
         spark_conf: Engine settings.
     """
 
@@ -54,6 +55,7 @@ class Wanted:
     rerun_terms: RerunTerms
     tee_kinds: tuple[TeeKind, ...]
     tee_policies: TeePolicies
+    experimental_hardware: bool = False
     spark_conf: dict[str, str]
 
 
@@ -138,6 +140,7 @@ def build_draft(wanted: Wanted) -> JobDraft:
         kind=JobKind.NOTEBOOK if wanted.template is None else JobKind.NO_CODE,
         tee_kinds=wanted.tee_kinds,
         tee_policies=wanted.tee_policies,
+        experimental_hardware=wanted.experimental_hardware,
         name=wanted.name,
         description=wanted.description,
         code=wanted.code,

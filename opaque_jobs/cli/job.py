@@ -74,6 +74,14 @@ Tee = Annotated[
     ),
 ]
 TeePolicy = Annotated[Path | None, typer.Option("--tee-policy", metavar="FILE", help=POLICY_HELP)]
+ExperimentalHardware = Annotated[
+    bool,
+    typer.Option(
+        "--experimental-hardware",
+        help="Needed for --tee other than simulated: hardware vouches for the whole guest with the Airflow worker in it, not for "
+        "the enclave's runtime. Reviewers see it.",
+    ),
+]
 MaxRuns = Annotated[int, typer.Option(min=1, help="Real runs in all; above 1 asks for reruns.")]
 Until = Annotated[datetime | None, typer.Option(help="Last day of reruns (UTC).", formats=["%Y-%m-%d"])]
 Vary = Annotated[list[str], repeatable("--vary", "Input that a runner may set. Repeatable.")]
@@ -159,6 +167,7 @@ def create(
     constrain: Constrain,
     sensitive: Sensitive,
     tee_policy: TeePolicy = None,
+    experimental_hardware: ExperimentalHardware = False,
     max_runs: MaxRuns = 1,
     until: Until = None,
     vary: Vary,
@@ -174,7 +183,8 @@ def create(
 
     Example: opaque-jobs job create "Tumour study" --name Rates --sql rates.sql --dataset visits --tee simulated
 
-    On hardware: opaque-jobs job create "Tumour study" --sql rates.sql --dataset visits --tee sev-snp --tee-policy snp.json
+    On hardware: opaque-jobs job create "Tumour study" --sql rates.sql --dataset visits --tee sev-snp --tee-policy snp.json \
+        --experimental-hardware
 
     Without code: opaque-jobs job create "Tumour study" --template overlap-count --parameters p.json --dataset a --dataset b
     """
@@ -203,6 +213,7 @@ def create(
                 ),
                 tee_kinds=tuple(tee),
                 tee_policies=read_policies(tee_policy).policies if tee_policy else NO_HARDWARE,
+                experimental_hardware=experimental_hardware,
                 spark_conf=_conf(conf),
             )
         )

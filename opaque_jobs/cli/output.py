@@ -132,7 +132,10 @@ def print_code(text: str, language: str, *, numbered: bool = False) -> None:
 
 
 def trust_text(label: str) -> str:
-    """Give a trust label for people: `simulated` is never shown without its meaning."""
+    """Give a trust label for people: none is shown without what it means."""
     if label == "simulated":
         return "[bold yellow]SIMULATED[/] (no hardware protects this: whoever runs the machine can read everything)"
-    return f"[bold green]{escape(label)}[/]"
+    return (
+        f"[bold yellow]{escape(label)}[/] (experimental: vouches for the whole guest with the Airflow worker in it, not for the "
+        "enclave's runtime)"
+    )

@@ -68,6 +68,7 @@ def _of(spec: JobSpec, draft: JobDraft) -> bytes:
         kind=spec.kind,
         tee_kinds=spec.tee_kinds,
         tee_policies=spec.tee_policies,
+        experimental_hardware=spec.experimental_hardware,
         name=spec.name,
         description=spec.description,
         code=spec.code,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from rich.markup import escape
 
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
@@ -184,6 +185,10 @@ def print_report(report: ReceiptReport) -> None:
     if report.receipt and report.approval_rule and report.holds:
         console.print(f"  approved: {_RULES[report.approval_rule]}")
         console.print(f"  trust: {trust_text(report.receipt.trust_label.value)}")
+        console.print(f"  {report.receipt.attested}")
+        console.print(f"  measured: {report.measured}")
+        for each in report.warnings:
+            console.print(f"  [yellow]warning:[/] {escape(each.demand)} (seen: {escape(each.seen)})")
 
 
 def _report_document(package: _Package, report: ReceiptReport) -> dict[str, Any]:
@@ -193,5 +198,7 @@ def _report_document(package: _Package, report: ReceiptReport) -> dict[str, Any]
         "approval_rule": report.approval_rule.value if report.approval_rule else None,
         "job_digest": digest(package.job),
         "steps": [to_json(each) for each in report.steps],
+        "measured": report.measured if report.holds else None,
+        "warnings": [to_json(each) for each in report.warnings],
         "receipt": json.loads(json.dumps(report.receipt.to_json())) if report.receipt and report.holds else None,
     }

@@ -24,9 +24,10 @@ from opaque_jobs.cli.signed_list import signed_list
 from opaque_jobs.cli.tee_policy import policy_items
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.approval_rule import ApprovalRule
+from opaque_jobs.domain.attested import ATTESTED
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import DatasetManifest
-from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision, demands
 from opaque_jobs.domain.workspace import MemberEntry, Roster
@@ -37,6 +38,7 @@ from opaque_jobs.services.views import NeededApprovals, ReviewView, RevisionDiff
 __all__ = ["ReviewPage", "draft_page", "print_page", "read_page"]
 
 _TEST_ROWS: Final = 5
+_NOT_MEASURED: Final = " (stated by the host; on hardware nobody measures it)"
 _SHORT: Final = len("sha256:") + 12
 
 
@@ -84,6 +86,7 @@ class ReviewPage:
         return {
             **review_document(self.review, names),
             "spec": self.spec.to_json(),
+            "attested": {kind.value: ATTESTED[kind] for kind in self.spec.tee_kinds},
             "names_signed": self.roster is not None,
             "datasets": [
                 {"alias": use.alias, "name": self.dataset(use.dataset_id), "dataset_id": use.dataset_id}
@@ -233,8 +236,10 @@ def print_page(page: ReviewPage) -> None:
     print_record({"result": _output(spec), "opened by": _recipients(page), **_terms(spec)}, as_json=False, whole=True)
     _section("where it runs")
     print_record(_runtime(spec), as_json=False, whole=True)
-    if TeeKind.SIMULATED in spec.tee_kinds:
-        stdout().print(f"accepts: {trust_text(TeeKind.SIMULATED.value)}")
+    for accepted in spec.tee_kinds:
+        stdout().print(f"accepts: {trust_text(accepted.value)}")
+    for words in dict.fromkeys(ATTESTED[accepted] for accepted in spec.tee_kinds):
+        stdout().print(escape(words))
     for kind, demanded in policy_items(spec.tee_policies).items():
         _section(f"what is demanded of {kind} before it gets keys; debug modes never do")
         print_record(demanded, as_json=False, whole=True)
@@ -326,7 +331,8 @@ def _runtime(spec: JobSpec) -> dict[str, Any]:
     limits = spec.limits
     return {
         "enclaves": [kind.value for kind in spec.tee_kinds],
-        "runtime": spec.measurement,
+        **({"experimental hardware": True} if spec.experimental_hardware else {}),
+        "runtime": spec.measurement + (_NOT_MEASURED if spec.experimental_hardware else ""),
         "limits": (
             f"{limits.cores} cores, {decimal(limits.memory_bytes)} of memory, {decimal(limits.scratch_bytes)} of scratch, "
             f"{limits.pids:,} processes, {limits.timeout_s:,} s"

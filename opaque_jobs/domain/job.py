@@ -72,11 +72,12 @@ class TeeKind(StrEnum):
     NITRO = "nitro"
 
 
-def check_tee_kinds(kinds: tuple[TeeKind, ...], policies: TeePolicies) -> None:
+def check_tee_kinds(kinds: tuple[TeeKind, ...], policies: TeePolicies, *, experimental_hardware: bool) -> None:
     """Check that every kind of hardware that is listed has its policy, and that no policy is there for nothing.
 
     Raises:
-        InvalidInputError: One is missing, too many, or a kind is listed twice.
+        InvalidInputError: One is missing, too many, or a kind is listed twice; `simulated` stands beside hardware; or the job
+            accepts hardware without saying that this is experimental, or says so without any.
     """
     given = {TeeKind.SEV_SNP: policies.sev_snp, TeeKind.TDX: policies.tdx, TeeKind.NITRO: policies.nitro}
     with_policy = {kind for kind, policy in given.items() if policy is not None}
@@ -84,6 +85,17 @@ def check_tee_kinds(kinds: tuple[TeeKind, ...], policies: TeePolicies) -> None:
         raise InvalidInputError(
             "the kinds of hardware that the job accepts are not those that it has a policy for",
             hint="list each kind once with --tee, and give the policy of each with --tee-policy; simulated has none",
+        )
+    if with_policy and TeeKind.SIMULATED in kinds:
+        raise InvalidInputError(
+            "the job accepts simulated enclaves beside hardware: whoever runs it could choose the one that protects nothing",
+            hint="list --tee simulated alone, or hardware alone; draft a second job for the other",
+        )
+    if experimental_hardware != bool(with_policy):
+        raise InvalidInputError(
+            "a job accepts hardware if and only if it says that this is experimental",
+            hint="add --experimental-hardware to a job on hardware, once you know what is not attested there (see the README); "
+            "leave it out for simulated",
         )
 
 
@@ -207,6 +219,7 @@ class JobSpec:
         measurement: Digest of the enclave's runtime that must run it.
         tee_kinds: Accepted kinds of evidence; `simulated` only if listed.
         tee_policies: What is demanded of each kind of hardware that is listed.
+        experimental_hardware: Its author accepts what evidence of hardware does not vouch for, see `attested`.
         spark_conf: Engine settings, keys of `ALLOWED_SPARK_CONF`.
         limits: What a run may use.
         review_until: UTC, RFC 3339, or None: an approval that comes later does not count.
@@ -236,6 +249,7 @@ class JobSpec:
     measurement: str
     tee_kinds: tuple[TeeKind, ...]
     tee_policies: TeePolicies
+    experimental_hardware: bool = False
     spark_conf: dict[str, str]
     limits: Limits
     review_until: str | None = None
@@ -254,7 +268,7 @@ class JobSpec:
                 "the job names no recipient, no accepted TEE kind, or no runtime",
                 hint="see 'opaque-jobs runtime build'",
             )
-        check_tee_kinds(self.tee_kinds, self.tee_policies)
+        check_tee_kinds(self.tee_kinds, self.tee_policies, experimental_hardware=self.experimental_hardware)
         self._check_deadline()
         if not set(self.spark_conf) <= ALLOWED_SPARK_CONF:
             raise InvalidInputError(

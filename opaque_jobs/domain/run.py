@@ -78,8 +78,9 @@ class Receipt:
         manifests: Alias -> digest of the data set's manifest.
         outputs: Every file of the result folder but the receipt.
         recipients: Key ids that the result is sealed to.
-        measurement: Digest of the runtime.
+        measurement: Digest of the runtime, if evidence of this kind carries it; None on hardware, where nobody measures it.
         trust_label: Kind of evidence.
+        attested: What evidence of this kind vouches for and what not, see `attested`.
         tee_signing_key: Ed25519 public key (base64) that signs this.
         tee_sealing_key: X-Wing public key (base64) that the keys were sealed to.
         evidence: One record a broker.
@@ -101,8 +102,9 @@ class Receipt:
     manifests: dict[str, str]
     outputs: tuple[OutputFile, ...]
     recipients: tuple[str, ...]
-    measurement: str
+    measurement: str | None
     trust_label: TeeKind
+    attested: str
     tee_signing_key: str
     tee_sealing_key: str
     evidence: tuple[EvidenceRecord, ...]

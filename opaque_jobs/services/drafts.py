@@ -45,6 +45,7 @@ class JobDraft:
         kind: Notebook or no-code.
         tee_kinds: Accepted kinds of evidence. No default: whoever accepts `simulated` says so.
         tee_policies: What is demanded of each kind of hardware that is listed.
+        experimental_hardware: The author accepts what evidence of hardware does not vouch for.
         name: Up to 50 characters.
         description: Up to 150 characters.
         code: What runs; for a no-code job the text that its template gives. None while unwritten.
@@ -63,6 +64,7 @@ class JobDraft:
     kind: JobKind
     tee_kinds: tuple[TeeKind, ...]
     tee_policies: TeePolicies = NO_HARDWARE
+    experimental_hardware: bool = False
     name: str = "New Job"
     description: str = ""
     code: Code | None = None
@@ -79,4 +81,4 @@ class JobDraft:
         check_text(self.description, what="job's description", limit=150)
         check_defaults(self.inputs)
         check_settable(self.inputs, self.rerun_terms.variable_inputs)
-        check_tee_kinds(self.tee_kinds, self.tee_policies)
+        check_tee_kinds(self.tee_kinds, self.tee_policies, experimental_hardware=self.experimental_hardware)

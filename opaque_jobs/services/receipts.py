@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
+from opaque_jobs.attestation.appraisal import Finding, Outcome, appraise_for, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import EvidenceVerifier, unbound
 from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
@@ -25,6 +25,7 @@ from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey, decode_base64
 from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.crypto.signing import Statement, verify_statement
 from opaque_jobs.domain.approval_rule import ApprovalRule
+from opaque_jobs.domain.attested import ATTESTED, measured_runtime
 from opaque_jobs.domain.canonical import digest, parse_json
 from opaque_jobs.domain.inputs import effective_inputs, parse_datetime
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
@@ -56,11 +57,15 @@ class ReceiptReport:
     Args:
         receipt: What the receipt says; None if it does not parse. Believe it only if all steps hold.
         approval_rule: Whose consent was enough; None before the step about consent held.
+        measured: What the evidence measured: the runtime if simulated, else what was launched; empty before that step held.
+        warnings: Demands of the members' policies that were not made, or that came out as a warning.
         steps: Those taken; it ends with the first that does not hold.
     """
 
     receipt: Receipt | None
     approval_rule: ApprovalRule | None
+    measured: str
+    warnings: tuple[Finding, ...]
     steps: tuple[Step, ...]
 
     @property
@@ -157,7 +162,13 @@ def inspect_receipt(
             steps.append(Step(number=number, name=name, problem=error.message))
             break
         steps.append(Step(number=number, name=name, problem=""))
-    return ReceiptReport(receipt=case.receipt, approval_rule=case.approval_rule, steps=tuple(steps))
+    return ReceiptReport(
+        receipt=case.receipt,
+        approval_rule=case.approval_rule,
+        measured=case.measured,
+        warnings=tuple(case.warnings),
+        steps=tuple(steps),
+    )
 
 
 def _simulated(trust: ReceiptTrust) -> EvidenceVerifier:
@@ -196,6 +207,8 @@ class _Case:
         self._run_id = run_id
         self.receipt: Receipt | None = None
         self.approval_rule: ApprovalRule | None = None
+        self.measured = ""
+        self.warnings: list[Finding] = []
         self._statement: Statement
         self._spec: JobSpec
         self._roster: Roster
@@ -228,8 +241,11 @@ class _Case:
         repeated = (said.workspace_id, said.workspace_genesis, said.epoch, said.job_id, said.revision, said.code_digest)
         approved = (spec.workspace_id, spec.workspace_genesis, spec.epoch, spec.job_id, spec.revision, spec.code_digest)
         _demand(repeated == approved, "the receipt contradicts the job")
-        _demand(said.measurement == spec.measurement, "another runtime ran than was approved")
         _demand(said.trust_label in spec.tee_kinds, "this kind of evidence was not approved")
+        runtime = measured_runtime(said.trust_label, spec.measurement)
+        _demand(runtime is not None or said.measurement is None, "the receipt states a runtime that nobody measured")
+        _demand(said.measurement == runtime, "another runtime ran than was approved")
+        _demand(said.attested == ATTESTED[said.trust_label], "the receipt says something else than its evidence vouches for")
         named = {use.alias: use.manifest_digest for use in spec.datasets if use.alias not in self._refreshed}
         _demand({alias: said.manifests.get(alias) for alias in named} == named, "other data was read")
         _demand(
@@ -306,6 +322,8 @@ class _Case:
             _demand("keys-not-bound" not in missing, "the evidence is for other keys")
             _demand(not missing, "the evidence is for another run")
             self._found[record.organisation_id] = (found.measurement, codes(findings, Outcome.WARNING))
+            self.measured = found.measurement
+            self.warnings += [each for each in findings if each.outcome is Outcome.WARNING and each not in self.warnings]
 
     def tokens(self) -> None:
         """(7) Each broker says the same, signed with the key that the member list names, while the run went on."""

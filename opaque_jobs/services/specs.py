@@ -57,6 +57,7 @@ def build_spec(session: Session, job: JobRecord, draft: JobDraft, roster: Roster
         measurement=measurement,
         tee_kinds=draft.tee_kinds,
         tee_policies=draft.tee_policies,
+        experimental_hardware=draft.experimental_hardware,
         spark_conf=draft.spark_conf,
         limits=draft.limits,
     )

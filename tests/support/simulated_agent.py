@@ -14,10 +14,11 @@ from opaque_jobs.crypto.consent import RECEIPT
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.crypto.log_proof import bundle_checkpoint
 from opaque_jobs.crypto.signing import sign_statement
+from opaque_jobs.domain.attested import ATTESTED, measured_runtime
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.inputs import effective_inputs
-from opaque_jobs.domain.job import parse_job_spec
+from opaque_jobs.domain.job import TeeKind, parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord, Mode, StatusWord
@@ -135,8 +136,9 @@ class SimulatedAgent:
             manifests=manifests,
             outputs=_outputs(request.out_dir),
             recipients=tuple(each.sealing_key_id for each in spec.recipients),
-            measurement=spec.measurement,
+            measurement=measured_runtime(attester.kind, spec.measurement),
             trust_label=attester.kind,
+            attested=ATTESTED[attester.kind],
             tee_signing_key=signing.public.text,
             tee_sealing_key=sealing.public.text,
             evidence=tuple(records),
@@ -159,6 +161,13 @@ def _outputs(folder: Path) -> tuple[OutputFile, ...]:
         OutputFile(name=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=digest(path.read_bytes()))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
+    )
+
+
+def relabelled(receipt: Receipt, kind: TeeKind) -> Receipt:
+    """Say throughout that a receipt is of another kind of evidence."""
+    return replace(
+        receipt, trust_label=kind, attested=ATTESTED[kind], measurement=measured_runtime(kind, receipt.measurement or "")
     )
 
 

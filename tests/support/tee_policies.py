@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.tee_policy import (
     NO_HARDWARE,
     NitroPolicy,
@@ -64,6 +65,12 @@ def make_sgx_policy(**over: Any) -> SgxPolicy:
 
 def make_nitro_policy(**over: Any) -> NitroPolicy:
     return NitroPolicy(**({"pcrs": {"0": (MEASURED,)}} | over))
+
+
+def on_hardware(**given: Any) -> dict[str, Any]:
+    """Give what a job says that accepts these kinds of hardware, and no other: `on_hardware(tdx=make_tdx_policy())`."""
+    kinds = tuple(TeeKind(name.replace("_", "-")) for name in given)
+    return {"tee_kinds": kinds, "tee_policies": policies(**given), "experimental_hardware": True}
 
 
 def policies(**given: Any) -> TeePolicies:

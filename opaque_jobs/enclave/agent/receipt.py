@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from opaque_jobs.crypto.consent import RECEIPT
 from opaque_jobs.crypto.signing import sign_statement
+from opaque_jobs.domain.attested import ATTESTED, measured_runtime
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.run import OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.agent.admission import Admission
@@ -41,8 +42,9 @@ def signed_receipt(admission: Admission, attested: Attested, *, outputs: Sequenc
         manifests={alias: manifest.digest for alias, manifest in admission.manifests.items()},
         outputs=tuple(outputs),
         recipients=tuple(key.key_id for key in admission.recipients),
-        measurement=spec.measurement,
+        measurement=measured_runtime(attested.kind, spec.measurement),
         trust_label=attested.kind,
+        attested=ATTESTED[attested.kind],
         tee_signing_key=attested.signing.public.text,
         tee_sealing_key=attested.sealing.public.text,
         evidence=tuple(attested.records),

@@ -218,6 +218,19 @@ def test_job_with_a_column_that_is_not_there_is_refused_at_submission(cli, visit
         assert result.exit_code == 5
 
 
+def test_job_on_hardware_is_drafted_only_by_an_author_who_says_that_it_is_experimental(cli, visits, tmp_path):
+    code, policy = tmp_path / "wards.sql", tmp_path / "policy.json"
+    code.write_text(SQL)
+    policy.write_text(json.dumps({"nitro": {"pcrs": {"0": ["ab" * 48]}}}))
+    job = ("job", "create", "Study", "--name", "Hard", "--sql", str(code), "--dataset", "visits:ward", "--as", "anna")
+    on_nitro = (*job, "--tee", "nitro", "--tee-policy", str(policy))
+    assert "--experimental-hardware" in cli.fails(5, *on_nitro)
+    assert "simulated enclaves beside hardware" in cli.fails(5, *on_nitro, "--tee", "simulated", "--experimental-hardware")
+    assert "experimental" in cli.fails(5, *job, "--tee", "simulated", "--experimental-hardware")
+    made = cli.json(*on_nitro, "--experimental-hardware")
+    assert (made["tee_kinds"], made["experimental_hardware"]) == (["nitro"], True)
+
+
 def test_job_without_data_says_so_when_drafted_and_when_submitted(cli, visits, tmp_path):
     code = tmp_path / "one.sql"
     code.write_text("SELECT 1 AS one")

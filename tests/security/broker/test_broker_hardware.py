@@ -17,7 +17,7 @@ from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.tee_policy import SnpLine, SnpPlatform, SnpTcb
 from tests.support.amd_simulator import DAY, NOW, AmdAttester, make_crl, rsa_key
-from tests.support.tee_policies import ZERO_TCB, make_snp_policy, make_tdx_policy, policies
+from tests.support.tee_policies import ZERO_TCB, make_snp_policy, make_tdx_policy, on_hardware
 from tests.world import Enclave, World
 
 DER = Encoding.DER
@@ -46,8 +46,7 @@ class Stage:
         self.attester.crls = (make_crl("ARK-Milan", signer=rsa_key("root"), since=NOW - DAY).public_bytes(DER),)
         self.broker = self.world.make_broker(self.world.hospital, folder)
         self.broker.anchors = self.attester.anchors
-        given = {"tee_kinds": (TeeKind.SEV_SNP,), "tee_policies": policies(sev_snp=policy)} | spec
-        self.spec = self.world.make_spec(**given)
+        self.spec = self.world.make_spec(**(on_hardware(sev_snp=policy) | spec))
         self.bundle = self.world.make_bundle(self.spec)
         home = self.world.hospital
         accept_deposit(self.broker, canonical_bytes(
@@ -131,7 +130,7 @@ def test_guest_of_a_maker_that_is_not_believed_is_refused(stage):
 
 
 def test_guest_of_a_kind_that_the_job_does_not_list_is_refused(tmp_path):
-    stage = Stage(tmp_path / "broker", tee_kinds=(TeeKind.TDX,), tee_policies=policies(tdx=make_tdx_policy()))
+    stage = Stage(tmp_path / "broker", **on_hardware(tdx=make_tdx_policy()))
     assert stage.reasons(stage.guest()) == ("tee-kind-not-approved",)
 
 

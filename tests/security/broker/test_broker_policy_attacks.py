@@ -17,7 +17,7 @@ from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from tests.support.release_attempt import OTHER_DIGEST, Attacks, Attempt, refused_for
-from tests.support.tee_policies import make_snp_policy, policies
+from tests.support.tee_policies import make_snp_policy, on_hardware
 from tests.world import MEASUREMENT, NOW, Enclave, Member, World
 
 attack = Attacks()
@@ -25,7 +25,7 @@ attack = Attacks()
 
 @attack("tee-kind-not-approved")
 def simulated_evidence_for_a_strict_job(a):
-    a.spec_over |= {"tee_kinds": (TeeKind.SEV_SNP,), "tee_policies": policies(sev_snp=make_snp_policy())}
+    a.spec_over |= on_hardware(sev_snp=make_snp_policy())
 
 
 @attack("measurement-not-approved")

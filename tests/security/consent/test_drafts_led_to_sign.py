@@ -10,11 +10,11 @@ from opaque_jobs.cli.review_page import draft_page, print_page
 from opaque_jobs.cli.reviewing import submit_job
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_bytes
-from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind, TemplateUse, parse_job_spec
-from opaque_jobs.domain.tee_policy import NO_HARDWARE, NitroPolicy
+from opaque_jobs.domain.job import Code, JobKind, Language, TemplateUse, parse_job_spec
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.services import DraftDataset, JobDraft
 from opaque_jobs.services.views import JobView
+from tests.support.tee_policies import make_nitro_policy, on_hardware
 
 HARMLESS = Code(language=Language.SQL, text="SELECT 1 AS harmless")
 
@@ -43,7 +43,7 @@ def test_draft_is_submitted_as_its_author_wrote_it(desk):
     assert parse_job_spec(submit(desk, view.id).spec_bytes).code == draft.code
 
 
-HARDWARE = replace(NO_HARDWARE, nitro=NitroPolicy(pcrs={"0": ("66" * 48,)}))
+HARDWARE = on_hardware(nitro=make_nitro_policy())
 
 
 def swapped(uses):
@@ -59,7 +59,7 @@ CHANGES = {
     "data sets": lambda draft: {"datasets": draft.datasets[:1]},
     "default": lambda _: {"inputs": (make_input(default=6),)},
     "reruns": lambda draft: {"rerun_terms": replace(draft.rerun_terms, max_runs=9, not_after="2099-01-01T00:00:00+00:00")},
-    "enclaves": lambda _: {"tee_kinds": (TeeKind.NITRO,), "tee_policies": HARDWARE},
+    "enclaves": lambda _: HARDWARE,
     "output": lambda draft: {"output_policy": replace(draft.output_policy, max_rows=7)},
     "limits": lambda draft: {"limits": replace(draft.limits, cores=1)},
     "engine": lambda _: {"spark_conf": {"spark.sql.shuffle.partitions": "3"}},
@@ -98,7 +98,7 @@ def test_document_that_is_not_what_the_draft_shown_says_is_not_signed(desk):
         {"name": "Another"},
         {"description": "something else"},
         {"rerun_terms": replace(true.rerun_terms, max_runs=9, not_after="2099-01-01T00:00:00+00:00")},
-        {"tee_kinds": (TeeKind.NITRO,), "tee_policies": HARDWARE},
+        HARDWARE,
         {"output_policy": replace(true.output_policy, max_rows=7)},
         {"spark_conf": {"spark.sql.shuffle.partitions": "3"}},
         {"limits": replace(true.limits, cores=1)},

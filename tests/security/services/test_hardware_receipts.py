@@ -4,16 +4,17 @@ import base64
 from dataclasses import replace
 
 import pytest
-from simulated_agent import SimulatedAgent
+from simulated_agent import SimulatedAgent, relabelled
 
 from opaque_jobs.attestation.hardware import MAKERS
+from opaque_jobs.cli.receipt import print_report
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.services.execution import execute
 from opaque_jobs.services.receipts import inspect_receipt
 from tests.support.amd_simulator import AmdAttester
-from tests.support.tee_policies import make_snp_policy, policies
+from tests.support.tee_policies import make_snp_policy, on_hardware
 
 
 @pytest.fixture
@@ -24,8 +25,7 @@ def ready(study):
 
 def receipt_of(cast, hardware, policy=None, **knobs):
     """Let an agent on hardware make a receipt; this installation itself plays the hardware, and rightly refuses it."""
-    kinds = {"tee_kinds": (TeeKind.SIMULATED, TeeKind.SEV_SNP), "tee_policies": policies(sev_snp=policy or make_snp_policy())}
-    job = cast.accepted_job(**kinds)
+    job = cast.accepted_job(**on_hardware(sev_snp=policy or make_snp_policy()))
     found = {}
 
     def collect(request):
@@ -66,8 +66,48 @@ def test_receipt_of_hardware_that_the_job_does_not_accept_fails_at_the_evidence(
 
 @pytest.mark.parametrize("label", [TeeKind.SIMULATED, TeeKind.TDX])
 def test_receipt_of_hardware_under_another_label_fails(ready, label):
-    envelope, given = receipt_of(ready, AmdAttester(), change_receipt=lambda receipt: replace(receipt, trust_label=label))
-    assert inspect_receipt(envelope, **given).steps[-1].number == (6 if label is TeeKind.SIMULATED else 2)
+    envelope, given = receipt_of(ready, AmdAttester(), change_receipt=lambda receipt: relabelled(receipt, label))
+    step = inspect_receipt(envelope, **given).steps[-1]
+    assert (step.number, step.problem) == (2, "this kind of evidence was not approved")
+
+
+def test_receipt_of_hardware_states_no_runtime_but_what_the_guests_launch_measured(ready):
+    envelope, given = receipt_of(ready, AmdAttester())
+    report = inspect_receipt(envelope, **given)
+    assert report.holds
+    assert report.receipt.measurement is None
+    assert "runtime, which nobody measured" in report.receipt.attested
+    assert report.measured == AmdAttester().measured
+
+
+def test_receipt_of_hardware_is_printed_with_what_is_not_attested_and_every_warning(ready, capsys):
+    envelope, given = receipt_of(ready, AmdAttester())
+    print_report(inspect_receipt(envelope, **given))
+    text = capsys.readouterr().out
+    for words in ("sev-snp (experimental", "Not attested: the enclave's runtime", AmdAttester().measured, "warning: "):
+        assert words in text
+
+
+CLAIMS = {
+    "the approved runtime": (lambda job: {"measurement": job.measurement}, "the receipt states a runtime that nobody measured"),
+    "another runtime": (lambda _: {"measurement": "sha256:" + "0" * 64}, "the receipt states a runtime that nobody measured"),
+    "more than is attested": (
+        lambda _: {"attested": "Attested: everything."},
+        "the receipt says something else than its evidence vouches for",
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_receipt_of_hardware_that_claims_more_than_was_measured_fails(ready, claim):
+    over, problem = CLAIMS[claim]
+
+    def claims_more(receipt):
+        return replace(receipt, **over(ready.spec(receipt.job_id)))
+
+    envelope, given = receipt_of(ready, AmdAttester(), change_receipt=claims_more)
+    step = inspect_receipt(envelope, **given).steps[-1]
+    assert (step.number, step.problem) == (2, problem)
 
 
 def test_receipt_whose_broker_kept_a_warning_back_fails_at_its_result(ready):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from simulated_agent import SimulatedAgent, changed_record
+from simulated_agent import SimulatedAgent, changed_record, relabelled
 
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
 from opaque_jobs.attestation.result import issue_result, verify_result
@@ -15,6 +15,7 @@ from opaque_jobs.crypto.keys import SealingKey, SealingPublicKey, SigningKey, Ve
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.approval_rule import ApprovalRule
+from opaque_jobs.domain.attested import ATTESTED
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
@@ -22,7 +23,7 @@ from opaque_jobs.domain.run import OutputFile, inputs_digest
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import execute
 from opaque_jobs.services.receipts import inspect_receipt, verify_receipt
-from tests.support.tee_policies import make_tdx_policy, policies
+from tests.support.tee_policies import make_tdx_policy, on_hardware
 from tests.support.trust import make_trust
 
 
@@ -75,6 +76,8 @@ CHANGES = [
     (lambda receipt: replace(receipt, epoch=2), 2),
     (lambda receipt: replace(receipt, revision=9), 2),
     (lambda receipt: replace(receipt, measurement="sha256:" + "0" * 64), 2),
+    (lambda receipt: replace(receipt, measurement=None), 2),
+    (lambda receipt: replace(receipt, attested=ATTESTED[TeeKind.SEV_SNP]), 2),
     (lambda receipt: replace(receipt, trust_label="tdx"), 2),
     (lambda receipt: replace(receipt, manifests={}), 2),
     (lambda receipt: replace(receipt, recipients=("sha256:" + "0" * 64,)), 2),
@@ -226,9 +229,8 @@ def test_receipt_with_a_value_for_an_input_that_the_terms_fix_fails_there(ready)
 
 
 def test_simulated_evidence_does_not_serve_for_a_hardware_label(ready):
-    both = {"tee_kinds": (TeeKind.SIMULATED, TeeKind.TDX), "tee_policies": policies(tdx=make_tdx_policy())}
-    job = ready.accepted_job(**both)
-    outcome, envelope, given = _case(ready, job, change_receipt=lambda receipt: replace(receipt, trust_label=TeeKind.TDX))
+    job = ready.accepted_job(**on_hardware(tdx=make_tdx_policy()))
+    outcome, envelope, given = _case(ready, job, change_receipt=lambda receipt: relabelled(receipt, TeeKind.TDX))
     assert outcome.reason == "receipt-refused"
     assert _failed_step(envelope, given) == 6
 

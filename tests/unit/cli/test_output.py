@@ -59,9 +59,10 @@ def test_output_in_a_pipe_has_no_colours(capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("label", ["sev-snp", "tdx"])
-def test_trust_of_hardware_is_its_name(label):
+@pytest.mark.parametrize("label", ["sev-snp", "tdx", "nitro"])
+def test_trust_of_hardware_is_its_name_and_what_it_does_not_vouch_for(label):
     assert label in trust_text(label)
+    assert "not for the enclave's runtime" in trust_text(label)
     assert "SIMULATED" not in trust_text(label)
 
 

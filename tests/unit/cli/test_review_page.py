@@ -14,8 +14,10 @@ from own_files import write_own_files
 
 from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.domain.approval_rule import ApprovalGroup
-from opaque_jobs.domain.job import Code, Language
+from opaque_jobs.domain.attested import ATTESTED
+from opaque_jobs.domain.job import Code, Language, TeeKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
+from tests.support.tee_policies import make_snp_policy, on_hardware
 
 TERMS = RerunTerms(
     max_runs=3,
@@ -28,6 +30,7 @@ TERMS = RerunTerms(
 KEYS = {
     "against_revision",
     "approval_rule",
+    "attested",
     "datasets",
     "deadline",
     "diff",
@@ -97,6 +100,27 @@ def test_review_is_shown_in_the_order_in_which_it_matters(study, capsys):
     ]
     places = [text.index(each) for each in order]
     assert places == sorted(places)
+
+
+def test_review_of_a_job_on_hardware_says_what_is_attested_and_what_is_not(study, capsys):
+    job = study.make_job(**on_hardware(sev_snp=make_snp_policy()))
+    study.submit(job.id)
+    text = shown(study, job.id, capsys)
+    assert "sev-snp (experimental: vouches for the whole guest" in text
+    assert f"{page(study, job.id).spec.measurement} (stated by the host; on hardware nobody measures it)" in text
+    assert "experimental hardware  yes" in text
+    assert text.count(ATTESTED[TeeKind.SEV_SNP]) == 1
+    document = page(study, job.id).to_json()
+    assert document["attested"] == {"sev-snp": ATTESTED[TeeKind.SEV_SNP]}
+    assert document["spec"]["experimental_hardware"] is True
+
+
+def test_review_of_a_simulated_job_says_that_nothing_is_attested(study, capsys):
+    job = study.make_job()
+    study.submit(job.id)
+    text = shown(study, job.id, capsys)
+    assert ATTESTED[TeeKind.SIMULATED] in text
+    assert "nobody measures" not in text
 
 
 def test_review_shows_no_raw_key_and_names_organisations(study, capsys):

@@ -6,6 +6,7 @@ import pytest
 
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.approval_rule import ApprovalGroup
+from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.inputs import InputType, InputVariable
@@ -26,7 +27,8 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import InvalidInputError, NotFoundError
-from tests.support.tee_policies import make_nitro_policy, make_snp_policy, make_tdx_policy, policies
+from opaque_jobs.services import JobDraft
+from tests.support.tee_policies import make_nitro_policy, make_snp_policy, make_tdx_policy, on_hardware, policies
 
 DIGEST = "sha256:" + "ab" * 32
 SEALING = SealingKey.generate().public.text
@@ -298,8 +300,7 @@ CHANGES = {
     "datasets": (make_use(columns=("id", "value")),),
     "output_policy": OutputPolicy(max_rows=2, max_columns=1, max_bytes=1, preview_rows=0),
     "measurement": "sha256:" + "cd" * 32,
-    "tee_kinds": (TeeKind.TDX,),
-    "tee_policies": policies(tdx=make_tdx_policy()),
+    **on_hardware(tdx=make_tdx_policy()),
     "spark_conf": {"spark.sql.ansi.enabled": "false"},
     "limits": Limits(memory_bytes=1 << 31, cores=1, pids=256, timeout_s=1, scratch_bytes=1),
     "roster_digest": "sha256:" + "cd" * 32,
@@ -308,15 +309,14 @@ CHANGES = {
 
 @pytest.mark.parametrize("field", sorted(CHANGES))
 def test_job_digest_covers_every_field(field):
-    together = ("tee_kinds", "tee_policies")
+    together = ("tee_kinds", "tee_policies", "experimental_hardware")
     given = {name: CHANGES[name] for name in (together if field in together else (field,))}
     assert replace(make_spec(), **given).digest != make_spec().digest
 
 
 def test_job_digest_covers_the_policy_of_its_hardware():
-    given = {"tee_kinds": (TeeKind.SEV_SNP,)}
-    first = make_spec(**given, tee_policies=policies(sev_snp=make_snp_policy(max_vmpl=0)))
-    assert first.digest != make_spec(**given, tee_policies=policies(sev_snp=make_snp_policy(max_vmpl=1))).digest
+    first = make_spec(**on_hardware(sev_snp=make_snp_policy(max_vmpl=0)))
+    assert first.digest != make_spec(**on_hardware(sev_snp=make_snp_policy(max_vmpl=1))).digest
 
 
 @pytest.mark.parametrize(
@@ -331,6 +331,40 @@ def test_job_digest_covers_the_policy_of_its_hardware():
 def test_job_that_lists_hardware_without_its_policy_or_the_reverse_is_refused(kinds, given):
     with pytest.raises(InvalidInputError, match="kinds of hardware"):
         make_spec(tee_kinds=kinds, tee_policies=policies(**given))
+
+
+EVERY_HARDWARE = {"sev_snp": make_snp_policy(), "tdx": make_tdx_policy(), "nitro": make_nitro_policy()}
+
+
+@pytest.mark.parametrize("kind", EVERY_HARDWARE)
+def test_job_that_accepts_hardware_says_that_it_is_experimental_or_is_refused(kind):
+    given = on_hardware(**{kind: EVERY_HARDWARE[kind]})
+    assert make_spec(**given).experimental_hardware
+    with pytest.raises(InvalidInputError, match="experimental") as caught:
+        make_spec(**(given | {"experimental_hardware": False}))
+    assert "--experimental-hardware" in caught.value.hint
+    with pytest.raises(InvalidInputError, match="experimental"):
+        JobDraft(kind=JobKind.NOTEBOOK, **(given | {"experimental_hardware": False}))
+
+
+def test_job_without_hardware_that_says_it_is_experimental_is_refused():
+    with pytest.raises(InvalidInputError, match="experimental"):
+        make_spec(experimental_hardware=True)
+
+
+@pytest.mark.parametrize("kind", EVERY_HARDWARE)
+def test_job_that_accepts_simulated_enclaves_beside_hardware_is_refused(kind):
+    given = on_hardware(**{kind: EVERY_HARDWARE[kind]})
+    for kinds in ((TeeKind.SIMULATED, *given["tee_kinds"]), (*given["tee_kinds"], TeeKind.SIMULATED)):
+        with pytest.raises(InvalidInputError, match="simulated enclaves beside hardware"):
+            make_spec(**(given | {"tee_kinds": kinds}))
+
+
+def test_job_document_without_the_flag_is_no_job_document():
+    document = to_json(make_spec())
+    assert document.pop("experimental_hardware") is False
+    with pytest.raises(InvalidInputError):
+        parse_job_spec(canonical_bytes(document))
 
 
 def test_spec_survives_its_bytes_and_shows_all_its_fields():
