@@ -14,6 +14,7 @@ from opaque_jobs.broker.store import Transaction
 from opaque_jobs.broker.taking import take_roster, take_sharing
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.crypto.log_documents import check_document
 from opaque_jobs.crypto.merkle import leaf_hash
 from opaque_jobs.crypto.release import verify_release
 from opaque_jobs.crypto.signing import claimed_subject
@@ -90,7 +91,9 @@ def _learn(broker: Broker, memory: Transaction, logged: LoggedEntry) -> None:
     if learn is None or logged.document is None:
         return
     try:
-        learn(broker, memory, logged.entry.workspace_id, logged.document.encode())
+        document = logged.document.encode()
+        check_document(logged.entry.kind, document)
+        learn(broker, memory, logged.entry.workspace_id, document)
     except OpaqueJobsError:
         # Anybody with the database can append nonsense; it stays in the log, for people to see, and moves nothing here.
         return

@@ -22,6 +22,7 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
+from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.rerun_terms import lease_refusals
 from opaque_jobs.domain.review import Approval, ApprovalBundle
 from opaque_jobs.domain.run import inputs_digest
@@ -294,6 +295,8 @@ def _late_approvals(case: Case, knowledge: Knowledge) -> bool:
     entries = [each.entry for each in case.bundle.log.entries] if case.bundle.log else []
     sizes: dict[str | None, int] = {}
     for entry in entries:
+        if entry.kind is not EntryKind.VOTE:  # the same bytes entered as something else were not shown as a vote
+            continue
         sizes[entry.statement] = min(entry.seq + 1, sizes.get(entry.statement, entry.seq + 1))
     for text in case.bundle.approvals:
         size = sizes.get(digest(text.encode()))

@@ -21,6 +21,7 @@ __all__ = [
     "Statement",
     "claimed_key_id",
     "claimed_subject",
+    "claimed_type",
     "sign_statement",
     "verify_statement",
     "verify_statement_by",
@@ -104,6 +105,11 @@ def claimed_subject(envelope: bytes) -> str:
         InvalidInputError: It is not an envelope around a statement.
     """
     return _subject_of(_parse_statement(_parse_envelope(envelope).payload))[1]
+
+
+def claimed_type(envelope: bytes) -> str:
+    """Return the predicate type that an envelope claims, to tell what it could be. Trust and errors as `claimed_subject`."""
+    return str(_parse_statement(_parse_envelope(envelope).payload)["predicateType"])
 
 
 def verify_statement(envelope: bytes, key: VerifyKey, *, predicate_type: str) -> Statement:

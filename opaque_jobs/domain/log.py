@@ -33,7 +33,7 @@ _PAGE: Final = "page of the log"
 
 
 class EntryKind(StrEnum):
-    """What an entry is about; behind it what `statement` is the digest of."""
+    """What an entry is about; behind it what `statement` is the digest of. `crypto.log_documents` holds each to it."""
 
     ROSTER = "roster"  # the member list's canonical bytes
     ACCEPTANCE = "acceptance"  # envelope of a member

@@ -14,6 +14,7 @@ from opaque_jobs.crypto.checkpoints import Checkpoint, verify_checkpoint
 from opaque_jobs.crypto.consent import APPROVAL, roster_refusals, verify_acceptance, verify_withdrawal
 from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.crypto.log_documents import check_document
 from opaque_jobs.crypto.merkle import EMPTY, leaf_hash
 from opaque_jobs.crypto.release import verify_release
 from opaque_jobs.crypto.signing import claimed_key_id, claimed_subject, verify_statement
@@ -130,7 +131,7 @@ class _Audit:
         return [
             "the newest checkpoint is signed with the log's key",
             f"entries ({self._tree.size}): each in its place, in its one form, filed under what it says",
-            f"documents ({self._documents.total()}): each is the one that its entry names",
+            f"documents ({self._documents.total()}): each is the one that its entry names, and of its kind",
             f"signatures ({signed}): each by whom it concerns, about what its entry says",
             f"member lists ({len(self._accepted)}): each follows the last, signed by all in it; the newest is in force and yours",
             "the tree over all entries is the one that the checkpoint names",
@@ -181,8 +182,10 @@ class _Audit:
         entry = self._entry
         if entry.statement != (None if kept.document is None else digest(kept.document)):
             raise self._broken(3, entry, "its document is missing or another")
-        if kept.document is None and entry.kind in (EntryKind.ROSTER, *_SIGNED):
-            raise self._broken(3, entry, "it names nothing that somebody signed")
+        try:
+            check_document(entry.kind, kept.document)
+        except OpaqueJobsError as error:
+            raise self._broken(3, entry, error.message) from None
         if kept.document is not None:
             self._documents[entry.kind] += 1
 

@@ -4,7 +4,7 @@ Called by the other services; what people ask of a log is in `services.log`. The
 of an installation. Elsewhere entries are appended all the same, and the next checkpoint covers them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, sign_checkpoint
 from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.crypto.log_documents import check_document
 from opaque_jobs.crypto.merkle import Frontier, inclusion_path, root_at
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.canonical import digest
@@ -66,9 +67,11 @@ def append(
         **facts: Ids, digests, numbers and words; never a value from data or an author's text.
 
     Raises:
+        InvalidInputError: The document does not parse.
         NotFoundError: The workspace has no log.
-        TrustError: The stored tree is not consistent.
+        TrustError: The document is of another kind than the entry, or the stored tree is not consistent.
     """
+    check_document(kind, document)
     entry = LogEntry(
         v=1,
         workspace_id=workspace_id,
@@ -105,14 +108,16 @@ def sign_newest(context: Context, session: Session, workspace_id: str) -> str | 
     return note
 
 
-def prove(context: Context, session: Session, workspace_id: str, *, statements: Sequence[str], run_id: str) -> LogProof:
+def prove(
+    context: Context, session: Session, workspace_id: str, *, statements: Mapping[EntryKind, Sequence[str]], run_id: str
+) -> LogProof:
     """Prove what stands in the log of some signed statements and of a run; what is not in it is not in the proof.
 
     Args:
         context: The installation.
         session: The transaction.
         workspace_id: Whose log.
-        statements: Digests of the signed bytes.
+        statements: Digests of the signed bytes, by the kind of entry that must name them.
         run_id: The run.
 
     Raises:
@@ -121,15 +126,14 @@ def prove(context: Context, session: Session, workspace_id: str, *, statements: 
     _required_signer(context, session)
     note = sign_newest(context, session, workspace_id) or ""
     size, node = rows.log(session, workspace_id).size, rows.nodes(session, workspace_id)
-    found = [
-        *rows.entries_of_statements(session, workspace_id, statements),
-        *rows.entries_about(session, workspace_id, EntryKind.RUN, run_id),
-    ]
+    found = rows.entries_about(session, workspace_id, EntryKind.RUN, run_id)
+    for kind, digests in statements.items():
+        found += rows.entries_of_statements(session, workspace_id, kind, digests)
     return LogProof(
         checkpoint=note,
         entries=tuple(
             ProvenEntry(entry=parse_entry(record.body), path=tuple(each.hex() for each in inclusion_path(record.seq, size, node)))
-            for record in found
+            for record in sorted(found, key=lambda record: record.seq)
         ),
     )
 

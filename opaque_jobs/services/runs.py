@@ -15,7 +15,6 @@ from opaque_jobs.domain.ids import new_id
 from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import RUN, JobStatus, RunEvent, RunState
 from opaque_jobs.domain.log import EntryKind
-from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind, Trigger, inputs_digest
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
@@ -168,10 +167,12 @@ class Runs:
             inputs_digest=values,
         )
         bundle = bundle_of(session, job_rows.revision(session, record.job_id, record.revision))
-        signed = [bundle.member_list.to_bytes(), *(each.encode() for each in _signed_texts(bundle))]
-        proof = log_book.prove(
-            self._context, session, workspace_id, statements=[digest(each) for each in signed], run_id=record.id
-        )
+        statements = {
+            EntryKind.ROSTER: [bundle.member_list.digest],
+            EntryKind.ACCEPTANCE: [digest(each.encode()) for each in bundle.acceptances],
+            EntryKind.VOTE: [digest(each.encode()) for each in bundle.approvals],
+        }
+        proof = log_book.prove(self._context, session, workspace_id, statements=statements, run_id=record.id)
         logged = replace(bundle, log=proof)
         reasons = log_refusals(logged, run_id=record.id, job_digest=record.job_digest, inputs_digest=values)
         if reasons:
@@ -373,10 +374,6 @@ class Runs:
             What was closed: Airflow has ended and the run has not, or its lease is over.
         """
         return close_abandoned(self._context, airflow_states)
-
-
-def _signed_texts(bundle: ApprovalBundle) -> tuple[str, ...]:
-    return (*bundle.acceptances, *bundle.approvals)
 
 
 def _new_run(

@@ -90,9 +90,11 @@ def entries(session: Session, workspace_id: str, *, first: int, count: int) -> l
     return fetch(session, LogEntryRecord, LogEntryRow, *where, order=LogEntryRow.seq)
 
 
-def entries_of_statements(session: Session, workspace_id: str, statements: Sequence[str]) -> list[LogEntryRecord]:
-    """Give the entries that name one of these digests, in order."""
-    where = (LogEntryRow.workspace_id == workspace_id, LogEntryRow.statement.in_(statements))
+def entries_of_statements(
+    session: Session, workspace_id: str, kind: EntryKind, statements: Sequence[str]
+) -> list[LogEntryRecord]:
+    """Give the entries of a kind that name one of these digests, in order."""
+    where = (LogEntryRow.workspace_id == workspace_id, LogEntryRow.kind == kind, LogEntryRow.statement.in_(statements))
     return fetch(session, LogEntryRecord, LogEntryRow, *where, order=LogEntryRow.seq)
 
 

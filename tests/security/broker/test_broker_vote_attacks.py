@@ -68,6 +68,20 @@ def reviewer_who_names_no_state_of_the_log(a):
     carl_saw(a, "none")
 
 
+@attack("approval-too-late")
+def approval_that_stood_in_the_log_in_time_as_something_else(a):
+    """Whoever keeps the log enters the bytes as an outcome before the deadline, and as a vote when it suits."""
+    a.spec_over["review_until"] = NOW.isoformat()
+    log, votes = a.world.log, a.world.votes(a.spec())
+    a.bundle_over["approvals"] = votes
+    for text in votes[:-1]:
+        log.append(EntryKind.VOTE, "ws-1", text.encode())
+    log.append(EntryKind.OUTCOME, "run-0", votes[-1].encode())
+    in_time = log.tree.size
+    log.append(EntryKind.VOTE, "ws-1", votes[-1].encode())
+    a.known_over["log_seen"] = lambda size: NOW if size <= in_time else NOW + timedelta(days=1)
+
+
 @pytest.mark.parametrize(("function", "reasons"), attack.params)
 def test_attack_is_refused_for_its_reason(function, reasons):
     refused_for(function, reasons)
