@@ -167,7 +167,6 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     if uses is None:
         reasons.append("version-not-covered")
     # 4. All of it stands in the one log that this broker has seen grow, and so does every reviewer's view of it.
-    #    Input values meet the author's patterns here, so not before everybody has consented to these.
     if not reasons:
         reasons = [*_binding_reasons(case, uses or spec.datasets), *_log_reasons(case, consent.votes, knowledge)]
     # 5. The lease has a run left, now, and this run has not had its keys in another enclave.

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from opaque_jobs.domain.ids import check_identifier, check_text
+from opaque_jobs.domain.patterns import check_pattern, matches_whole
 from opaque_jobs.errors import InvalidInputError
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "ConstraintKind",
     "InputType",
     "InputVariable",
-    "check_defaults",
     "check_settable",
     "effective_inputs",
     "json_schema",
@@ -62,7 +62,7 @@ class Constraint:
 
     Args:
         kind: What it says.
-        value: A bound, a pattern (Python `re`, whole match), a length in characters, or a tuple for `ONE_OF`.
+        value: A bound, a pattern (`domain.patterns`, whole match), a length in characters, or a tuple for `ONE_OF`.
     """
 
     kind: ConstraintKind
@@ -104,19 +104,12 @@ class InputVariable:
         if self.sensitive and self.default is None:
             raise _wrong(self.name, "is sensitive and has no value", "give it one in its declaration: no run may be given any")
         if self.default is not None and self.type is not InputType.DATASET:
-            # A pattern can take for ever to match, and this is called for documents that nobody has consented to yet.
-            _check_value(self, self.default, patterns=False)
+            _check_value(self, self.default)
 
-
-def check_defaults(variables: Iterable[InputVariable]) -> None:
-    """Check that default values fit the patterns too, for an author's own variables.
-
-    Raises:
-        InvalidInputError: One does not.
-    """
-    for variable in variables:
-        if variable.default is not None and variable.type is InputType.STRING:
-            _check_value(variable, variable.default)
+    @property
+    def patterns(self) -> int:
+        """How many patterns its constraints have."""
+        return sum(each.kind is ConstraintKind.PATTERN for group in self.constraints for each in group)
 
 
 def check_settable(variables: Iterable[InputVariable], names: Collection[str]) -> None:
@@ -147,7 +140,9 @@ def _check_constraint(variable: InputVariable, constraint: Constraint) -> None:
     elif kind is ConstraintKind.ONE_OF:
         fits = isinstance(value, tuple) and bool(value) and all(_has_type(variable.type, item) for item in value)
     elif kind is ConstraintKind.PATTERN:
-        fits = variable.type in _TEXTUAL and isinstance(value, str) and _compiles(value)
+        fits = variable.type in _TEXTUAL and isinstance(value, str)
+        if fits:
+            _check_pattern_of(variable, str(value))
     else:
         fits = variable.type in _TEXTUAL and type(value) is int and value >= 0
     if not fits:
@@ -158,12 +153,11 @@ def _check_constraint(variable: InputVariable, constraint: Constraint) -> None:
         )
 
 
-def _compiles(pattern: str) -> bool:
+def _check_pattern_of(variable: InputVariable, pattern: str) -> None:
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return True
+        check_pattern(pattern)
+    except InvalidInputError as error:
+        raise _wrong(variable.name, f"has a pattern that is not taken: {error.message}", error.hint) from None
 
 
 def parse_datetime(text: str) -> datetime:
@@ -208,19 +202,17 @@ def _holds(variable: InputVariable, constraint: Constraint, value: Any) -> bool:
         case ConstraintKind.ONE_OF:
             return bool(value in bound)
         case ConstraintKind.PATTERN:
-            return re.fullmatch(bound, value) is not None
+            return matches_whole(bound, value)
         case ConstraintKind.MIN_LENGTH:
             return bool(len(value) >= bound)
         case ConstraintKind.MAX_LENGTH:
             return bool(len(value) <= bound)
 
 
-def _check_value(variable: InputVariable, value: Any, *, patterns: bool = True) -> None:
+def _check_value(variable: InputVariable, value: Any) -> None:
     if not _has_type(variable.type, value):
         raise _wrong(variable.name, f"needs a value of type {variable.type.value}", "see its description")
     groups = variable.constraints
-    if not patterns:
-        groups = tuple(tuple(each for each in group if each.kind is not ConstraintKind.PATTERN) for group in groups)
     if groups and not any(all(_holds(variable, each, value) for each in group) for group in groups):
         raise _wrong(variable.name, "has a value outside what is allowed", "see its constraints")
 
@@ -229,8 +221,6 @@ def effective_inputs(
     declarations: Sequence[InputVariable], given: Mapping[str, Any], *, aliases: Sequence[str] = ()
 ) -> dict[str, Scalar]:
     """Validate given values and fill in the defaults.
-
-    Trust: this evaluates the author's patterns, which can take for ever; brokers call it for jobs that all consented to only.
 
     Args:
         declarations: The approved declarations.
@@ -267,7 +257,8 @@ def effective_inputs(
 def json_schema(variable: InputVariable) -> dict[str, Any]:
     """Give the JSON Schema (2020-12) of a variable, for Airflow Params and REST.
 
-    It is a convenience: ISO texts compare in `effective_inputs`, not here.
+    It is a convenience: ISO texts compare in `effective_inputs`, not here. Patterns are not in it: Airflow and browsers
+    would match an author's pattern with engines that it can keep busy for ever.
     """
     types: dict[InputType, dict[str, Any]] = {
         InputType.STRING: {"type": "string", "maxLength": MAX_STRING},
@@ -281,7 +272,6 @@ def json_schema(variable: InputVariable) -> dict[str, Any]:
         ConstraintKind.MIN: "minimum",
         ConstraintKind.MAX: "maximum",
         ConstraintKind.ONE_OF: "enum",
-        ConstraintKind.PATTERN: "pattern",
         ConstraintKind.MIN_LENGTH: "minLength",
         ConstraintKind.MAX_LENGTH: "maxLength",
     }
@@ -290,11 +280,11 @@ def json_schema(variable: InputVariable) -> dict[str, Any]:
     for group in variable.constraints:
         clauses: list[dict[str, Any]] = []
         for each in group:
+            if each.kind is ConstraintKind.PATTERN:
+                continue
             if variable.type is InputType.DATETIME and each.kind in (ConstraintKind.MIN, ConstraintKind.MAX):
                 continue
             value = list(each.value) if isinstance(each.value, tuple) else each.value
-            if each.kind is ConstraintKind.PATTERN:
-                value = f"^(?:{value})$"
             clauses.append({words[each.kind]: value})
         groups.append({"allOf": clauses} if clauses else {})
     if groups:

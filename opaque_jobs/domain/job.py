@@ -36,6 +36,8 @@ __all__ = [
 
 MAX_CODE: Final = 1_000_000
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_MAX_PATTERNS: Final = 32
+"""Each takes a broker linear, but not no, time."""
 ALLOWED_SPARK_CONF: Final = frozenset(
     {
         "spark.sql.shuffle.partitions",
@@ -317,6 +319,10 @@ class JobSpec:
         names = [variable.name for variable in self.inputs]
         if len(set(names)) != len(names):
             raise InvalidInputError("two input variables have the same name", hint="rename one")
+        if sum(variable.patterns for variable in self.inputs) > _MAX_PATTERNS:
+            raise InvalidInputError(
+                "the input variables have too many patterns", hint=f"a job has at most {_MAX_PATTERNS}", limit=_MAX_PATTERNS
+            )
         for variable in self.inputs:
             if (
                 variable.type is InputType.DATASET

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from opaque_jobs.domain.ids import check_identifier, check_name, check_text
-from opaque_jobs.domain.inputs import InputVariable, check_defaults, check_settable
+from opaque_jobs.domain.inputs import InputVariable, check_settable
 from opaque_jobs.domain.job import Code, JobKind, Limits, TeeKind, TemplateUse, check_tee_kinds
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
@@ -79,6 +79,5 @@ class JobDraft:
     def __post_init__(self) -> None:
         check_name(self.name, what="job")
         check_text(self.description, what="job's description", limit=150)
-        check_defaults(self.inputs)
         check_settable(self.inputs, self.rerun_terms.variable_inputs)
         check_tee_kinds(self.tee_kinds, self.tee_policies, experimental_hardware=self.experimental_hardware)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.job import Code
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.templates.definition import Case, Template, read_template
 from opaque_jobs.templates.rendering import Rendered, render
+from opaque_jobs.templates.validation import ParameterValidator
 
 __all__ = ["Runner", "check_template", "compare_rows"]
 
@@ -36,7 +35,7 @@ def check_template(folder: Path, *, run: Runner | None = None) -> Template:
     template = read_template(folder)
     if not template.cases:
         raise _wrong(template, "has no test", "add tests/<name>.json with parameters, data and the expected result")
-    examples = Draft202012Validator(template.parameters)
+    examples = ParameterValidator(template.parameters)
     if not all(map(examples.is_valid, template.parameters.get("examples", []))):
         raise _wrong(template, "has an example that its own parameters refuse", "write it as an author would, with 'datasets'")
     for case in template.cases:

@@ -20,6 +20,7 @@ from opaque_jobs.domain.document import from_json
 from opaque_jobs.domain.ids import check_identifier, check_text
 from opaque_jobs.domain.job import MAX_CODE, Language
 from opaque_jobs.domain.output_policy import OutputPolicy
+from opaque_jobs.domain.patterns import check_pattern
 from opaque_jobs.errors import InvalidInputError
 
 __all__ = ["TEMPLATE_CONSTANT", "Case", "Slot", "Template", "read_template"]
@@ -253,6 +254,10 @@ def _check_references(document: _Document, node: Any) -> None:
     if not isinstance(node, dict):
         return
     slots = {slot.name for slot in document.datasets}
+    if "patternProperties" in node:
+        raise _wrong(document.name, "has names by pattern in its parameters", "name each property")
+    if isinstance(node.get("pattern"), str):
+        check_pattern(node["pattern"])
     if not str(node.get("$ref", "#/")).startswith("#/") or "$dynamicRef" in node or "$id" in node:
         raise _wrong(document.name, "has a schema reference that leaves the document", "use '#/$defs/...'")
     if "x-column-of" in node and node["x-column-of"] not in slots:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import FormatChecker
 from jsonschema.exceptions import ValidationError
 
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.templates.definition import Template
+from opaque_jobs.templates.validation import ParameterValidator
 
 __all__ = ["ColumnRef", "Family", "Parameters", "check_parameters"]
 
@@ -88,7 +89,7 @@ def check_parameters(template: Template, given: Mapping[str, Any], datasets: Map
             column that is not there.
     """
     document = json.loads(canonical_bytes(_with_defaults(template.parameters, copy.deepcopy(dict(given)))))
-    validator = Draft202012Validator(template.parameters, format_checker=FormatChecker())
+    validator = ParameterValidator(template.parameters, format_checker=FormatChecker())
     first = min(validator.iter_errors(document), key=lambda error: (len(error.path), _path(error)), default=None)
     if first is not None:
         raise _refusal(template, first)

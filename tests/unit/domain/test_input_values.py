@@ -2,7 +2,7 @@
 
 import pytest
 
-from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, check_defaults, effective_inputs
+from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, effective_inputs
 from opaque_jobs.errors import InvalidInputError
 
 
@@ -97,14 +97,20 @@ def test_declaration_that_contradicts_itself_is_refused(over):
         make_variable(**over)
 
 
-def test_default_meets_its_pattern_when_its_author_drafts_and_when_it_is_used_but_not_when_it_is_parsed():
+def test_default_meets_its_pattern():
     pattern = Constraint(kind=ConstraintKind.PATTERN, value="(a+)+")
-    wrong = make_variable(type=InputType.STRING, default="ab", constraints=((pattern,),))
     with pytest.raises(InvalidInputError):
-        check_defaults([wrong])
-    with pytest.raises(InvalidInputError):
-        effective_inputs([wrong], {})
-    check_defaults([make_variable(type=InputType.STRING, default="aa", constraints=((pattern,),))])
+        make_variable(type=InputType.STRING, default="ab", constraints=((pattern,),))
+    make_variable(type=InputType.STRING, default="aa", constraints=((pattern,),))
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)a", r"(a)\1", "[", "a" * 301, "(?:(?:a{1,100}){1,100}){1,100}", "\ud800"])
+def test_pattern_that_is_not_taken_is_refused_when_it_is_declared_and_not_shown(pattern):
+    constraint = Constraint(kind=ConstraintKind.PATTERN, value=pattern)
+    with pytest.raises(InvalidInputError, match="has a pattern that is not taken") as refused:
+        make_variable(type=InputType.STRING, constraints=((constraint,),))
+    assert refused.value.hint
+    assert pattern not in str(refused.value) + refused.value.hint
 
 
 @pytest.mark.parametrize(
