@@ -41,6 +41,8 @@ __all__ = ["RunOutcome", "SessionRunner", "execute", "execute_test"]
 
 _RECEIPT_FILE: Final = "receipt.json"
 _LOG_FILES: Final = {RunKind.REAL: "log.sealed.json", RunKind.TEST: "log.txt"}
+_CLOSE_REASONS: Final = {word: CloseReason(word.value) for word in FailureWord}
+"""Made when this is imported: a word of the enclave's that the database does not know is found before any run."""
 _HEAP_SHARE: Final = 0.4
 """Of the sandbox's memory; the rest is for the agent, Python workers, Spark off-heap and scratch."""
 _OUT_MARGIN_BYTES: Final = 256 << 20
@@ -316,7 +318,7 @@ def _close_succeeded(call: _Call, folder: Path, final: Path, *, receipt: Receipt
 
 def _close_failed(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: SessionOutcome) -> RunOutcome:
     """Publish the sealed log, and nothing else, of a run whose author's code failed."""
-    reason = CloseReason((outcome.failure or FailureWord.INTERNAL).value)
+    reason = _CLOSE_REASONS[outcome.failure or FailureWord.INTERNAL]
 
     def record_it(rename: Callable[[], None]) -> None:
         with call.context.store.write() as session:

@@ -13,6 +13,7 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.enclave.protocol import FailureWord
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, NotFoundError, SandboxError
 from opaque_jobs.services.execution import execute, execute_test
+from opaque_jobs.store.words import CloseReason
 
 
 @pytest.fixture
@@ -23,6 +24,11 @@ def ready(study):
 
 def _go(cast, run_id, agent, **over):
     return execute(cast.services, run_id, cores=8, memory_bytes=4 << 30, session=agent, **over)
+
+
+def test_reason_of_a_run_is_the_enclaves_word_whichever_it_is():
+    """The database keeps every word that an enclave may send, under the same name."""
+    assert {word.name: word.value for word in FailureWord}.items() <= {each.name: each.value for each in CloseReason}.items()
 
 
 def _folder(cast, run_id):
