@@ -1,7 +1,7 @@
 """The errors a user may see, and the exit code that each gives.
 
-One root. An error says what is wrong (message), how to mend it (hint) and safe facts (ids, names, counts). It never
-holds a value that came from data, a key, a passphrase or an author's text: errors end up in Airflow's logs.
+One root. An error has a code for programs, and says what is wrong (message), how to fix it (hint) and safe facts (ids, names,
+counts). It never holds a value that came from data, a key, a passphrase or an author's text: errors end up in Airflow's logs.
 """
 
 from typing import ClassVar
@@ -28,6 +28,7 @@ class OpaqueJobsError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str = "", **facts: str | int | float | bool | None) -> None:
@@ -41,40 +42,47 @@ class ConfigurationError(OpaqueJobsError):
     """The installation lacks something or is set up wrongly."""
 
     exit_code = 3
+    code = "configuration"
 
 
 class NotFoundError(OpaqueJobsError):
     """The thing named does not exist, or the caller may not know that it does."""
 
     exit_code = 4
+    code = "not-found"
 
 
 class InvalidInputError(OpaqueJobsError):
     """What was given does not parse, or is outside what is allowed."""
 
     exit_code = 5
+    code = "invalid-input"
 
 
 class DeniedError(OpaqueJobsError):
     """The caller may not do this."""
 
     exit_code = 6
+    code = "denied"
 
 
 class ConflictError(OpaqueJobsError):
     """The thing is not in a state that allows this, or someone else changed it meanwhile."""
 
     exit_code = 7
+    code = "conflict"
 
 
 class TrustError(OpaqueJobsError):
     """A signature, digest, seal, attestation or consent does not hold. Never retried."""
 
     exit_code = 8
+    code = "trust"
 
 
 class SandboxError(OpaqueJobsError):
     """The sandbox could not be started or was ended. The only family that a rerun may mend by itself."""
 
     exit_code = 9
+    code = "sandbox"
     retryable = True

@@ -1,0 +1,1 @@
+"""The coordinator's HTTP API: documents, authentication and routes over the services."""
