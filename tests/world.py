@@ -21,7 +21,7 @@ from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, SigningKey
 from opaque_jobs.crypto.parquet import RootKey
 from opaque_jobs.domain.custody import Sharing
-from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePolicy, RowCondition, RowOperator
+from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePolicy, RowCondition, RowOperator, SaltedPolicy
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, effective_inputs
 from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Language, Limits, Recipient, TeeKind
@@ -36,6 +36,16 @@ from tests.support.log_keeper import LogKeeper
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 MEASUREMENT = "sha256:" + "11" * 32
+SALT = "5a" * 32
+
+
+def salted(policy: ReleasePolicy, salt: str = SALT) -> SaltedPolicy:
+    return SaltedPolicy(policy=policy, salt=salt)
+
+
+def everything(columns: Sequence[Column]) -> SaltedPolicy:
+    """Release all columns and rows."""
+    return salted(ReleasePolicy(columns=tuple(column.name for column in columns), row_conditions=()))
 
 
 class Clock:
@@ -102,6 +112,7 @@ class Organisation:
             "columns": tuple(Column(name=name, type="int64") for name in ("id", "value", "site", "hidden")),
             "parts": (part,),
             "rows": 3,
+            "policy_commitment": salted(self.policy()).commitment,
             "created_at": NOW.isoformat(),
         }
         return DatasetManifest(**(fields | over))
@@ -117,6 +128,7 @@ class Organisation:
             "dataset_version": 1,
             "manifest_digest": self.manifest().digest,
             "schema_digest": self.manifest().schema_digest,
+            "policy_commitment": self.manifest().policy_commitment,
             "organisation_id": self.id,
             "columns": ("id", "value"),
         }
@@ -296,7 +308,7 @@ class World:
         root = over.pop("root", organisation.root)
         policy = over.pop("policy", organisation.policy())
         signer = over.pop("signer", organisation.members[0].key)
-        return sign_deposit(manifest, root, policy, signer, **(fields | over))
+        return sign_deposit(manifest, root, salted(policy), signer, **(fields | over))
 
     def make_broker(self, organisation: Organisation, folder: Path, **over: Any) -> Broker:
         """Give a broker with nothing in it but what was pinned by hand."""

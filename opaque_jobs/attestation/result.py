@@ -68,6 +68,7 @@ class AttestationResult:
         claims: What the evidence said, by name; empty for simulated evidence.
         nonce: The broker's nonce.
         tee_key_id: Id of the enclave's keys, see `TeePublicKeys.key_id`.
+        policies: `<id>/<version>` of each data set of the verifier's -> commitment to what may be released of it to this enclave.
         job_digest: The job.
         run_id: The run.
         issued_at: UTC, whole seconds.
@@ -80,6 +81,7 @@ class AttestationResult:
     claims: Mapping[str, str]
     nonce: str
     tee_key_id: str
+    policies: Mapping[str, str]
     job_digest: str
     run_id: str
     issued_at: datetime
@@ -111,6 +113,7 @@ def issue_result(result: AttestationResult, key: SigningKey) -> str:
         },
         "opaque-jobs.trust-label": str(result.kind),
         "opaque-jobs.tee-key-id": result.tee_key_id,
+        "opaque-jobs.policies": dict(result.policies),
         "opaque-jobs.job-digest": result.job_digest,
         "opaque-jobs.run-id": result.run_id,
     }
@@ -148,7 +151,7 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         claims,
         (
             "eat_profile", "iss", "iat", "exp", "eat_nonce", "ear.verifier-id", "submods", "opaque-jobs.trust-label",
-            "opaque-jobs.tee-key-id", "opaque-jobs.job-digest", "opaque-jobs.run-id",
+            "opaque-jobs.tee-key-id", "opaque-jobs.policies", "opaque-jobs.job-digest", "opaque-jobs.run-id",
         ),
         what=what,
     )  # fmt: skip
@@ -161,8 +164,8 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         or not all(isinstance(fields[name], str) for name in texts)
         or not isinstance(enclave["opaque-jobs.measurement"], str)
         or not _are_texts(enclave["opaque-jobs.warnings"])
-        or not isinstance(enclave["opaque-jobs.claims"], dict)
-        or not _are_texts(list(enclave["opaque-jobs.claims"].values()))
+        or not _is_texts_by_name(enclave["opaque-jobs.claims"])
+        or not _is_texts_by_name(fields["opaque-jobs.policies"])
         or enclave["ear.appraisal-policy-id"] != fields["opaque-jobs.job-digest"]
         or type(fields["iat"]) is not int
         or type(fields["exp"]) is not int
@@ -177,6 +180,7 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         claims=enclave["opaque-jobs.claims"],
         nonce=fields["eat_nonce"],
         tee_key_id=fields["opaque-jobs.tee-key-id"],
+        policies=fields["opaque-jobs.policies"],
         job_digest=fields["opaque-jobs.job-digest"],
         run_id=fields["opaque-jobs.run-id"],
         issued_at=datetime.fromtimestamp(fields["iat"], UTC),
@@ -188,6 +192,10 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_texts_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and _are_texts(list(value.values()))
 
 
 def _jwk(public: VerifyKey, private: SigningKey | None = None) -> dict[str, str | list[str]]:

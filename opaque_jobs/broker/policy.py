@@ -19,7 +19,7 @@ from opaque_jobs.crypto.consent import consent_in, verify_withdrawal
 from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.dataset import ReleasePolicy
+from opaque_jobs.domain.dataset import SaltedPolicy
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
 from opaque_jobs.domain.log import EntryKind
@@ -83,7 +83,7 @@ class Holding:
     """A dataset version whose key this broker holds."""
 
     manifest_digest: str
-    policy: ReleasePolicy
+    salted: SaltedPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +124,12 @@ class Granted:
     Args:
         roster: The member list to remember.
         columns: (dataset id, version) -> columns whose keys may go out: the job's, and those of the owner's row conditions.
+        policies: `<id>/<version>` -> commitment to what is released of it.
     """
 
     roster: Roster
     columns: Mapping[tuple[str, int], tuple[str, ...]]
+    policies: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +182,12 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
             reasons += _dataset_reasons(use, knowledge, columns)
     if not any(use.organisation_id == knowledge.organisation_id for use in spec.datasets):
         reasons.append("no-dataset-here")
-    return Refused(reasons=_unique(reasons)) if reasons else Granted(roster=roster, columns=columns)
+    return Refused(reasons=_unique(reasons)) if reasons else _granted(roster, columns, knowledge)
+
+
+def _granted(roster: Roster, columns: Mapping[tuple[str, int], tuple[str, ...]], knowledge: Knowledge) -> Granted:
+    policies = {f"{each}/{version}": knowledge.holdings[each, version].salted.commitment for each, version in columns}
+    return Granted(roster=roster, columns=columns, policies=policies)
 
 
 def uses_shown(case: Case) -> tuple[DatasetUse, ...] | None:
@@ -333,8 +340,11 @@ def _dataset_reasons(use: DatasetUse, knowledge: Knowledge, columns: dict[tuple[
         reasons.append("manifest-mismatch")
     if use.dataset_id not in knowledge.shared:
         reasons.append("dataset-not-shared")
-    if not set(use.columns) <= set(holding.policy.columns):
+    # What members approved, without seeing it, is what the owner allows now: a later policy needs a new review.
+    if holding.salted.commitment != use.policy_commitment:
+        reasons.append("policy-changed")
+    if not set(use.columns) <= set(holding.salted.policy.columns):
         reasons.append("columns-not-released")
-    needed = [condition.column for condition in holding.policy.row_conditions]
+    needed = [condition.column for condition in holding.salted.policy.row_conditions]
     columns[key] = tuple(dict.fromkeys([*columns.get(key, ()), *use.columns, *needed]))
     return reasons

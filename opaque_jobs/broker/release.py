@@ -113,7 +113,7 @@ class Broker:
         if isinstance(decision, Refused):
             return decision
         self._sessions.prove(session_id, session, case, now=now)
-        return Token(issue_result(self._result(case, now), self.keys.signing))
+        return Token(issue_result(self._result(case, decision, now), self.keys.signing))
 
     def release(self, session_id: str, *, workspace_id: str, dataset_id: str, version: int) -> Sealed | Unlogged | Refused:
         """Release a dataset's keys to a proven enclave: decide again, record, see it in the log, and only then answer.
@@ -156,7 +156,7 @@ class Broker:
             workspace_id=case.spec.workspace_id,
             run_id=case.run_id,
             tee_key_id=case.keys.key_id,
-            datasets=tuple(sorted(f"{dataset_id}/{version}" for dataset_id, version in granted.columns)),
+            datasets=dict(granted.policies),
             released_at=now.isoformat(),
         )
         statement = sign_release(release, self.keys.signing, job_digest=case.job_digest)
@@ -227,15 +227,15 @@ class Broker:
         for use in uses_shown(case) or ():
             deposit = memory.deposit(use.dataset_id, use.dataset_version)
             if deposit is not None:
-                _, policy = open_deposit(deposit, self.keys.sealing)
-                holdings[use.dataset_id, use.dataset_version] = Holding(manifest_digest=deposit.manifest_digest, policy=policy)
+                _, salted = open_deposit(deposit, self.keys.sealing)
+                holdings[use.dataset_id, use.dataset_version] = Holding(manifest_digest=deposit.manifest_digest, salted=salted)
         return holdings
 
     def _seal(self, memory: Transaction, case: Case, granted: Granted, wanted: tuple[str, int]) -> Sealed | Refused:
         deposit = memory.deposit(*wanted)
         if deposit is None:
             return Refused(reasons=("dataset-unknown",))
-        root, policy = open_deposit(deposit, self.keys.sealing)
+        root, salted = open_deposit(deposit, self.keys.sealing)
         info = release_info(
             workspace_id=case.spec.workspace_id,
             dataset_id=deposit.dataset_id,
@@ -244,10 +244,10 @@ class Broker:
             run_id=case.run_id,
             organisation_id=deposit.organisation_id,
         )
-        release = KeyRelease(keys=released_keys(root, granted.columns[wanted]), row_conditions=policy.row_conditions)
+        release = KeyRelease(keys=released_keys(root, granted.columns[wanted]), salted=salted)
         return Sealed(seal_release(release, case.keys.sealing, info))
 
-    def _result(self, case: Case, now: datetime) -> AttestationResult:
+    def _result(self, case: Case, granted: Granted, now: datetime) -> AttestationResult:
         claims = case.evidence.claims
         findings = appraise_for(claims, case.spec.tee_policies, now=now) if claims else ()
         return AttestationResult(
@@ -258,6 +258,7 @@ class Broker:
             claims=shown(claims) if claims else {},
             nonce=case.nonce,
             tee_key_id=case.keys.key_id,
+            policies=granted.policies,
             job_digest=case.job_digest,
             run_id=case.run_id,
             issued_at=now,

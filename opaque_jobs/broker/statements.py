@@ -170,8 +170,8 @@ def accept_deposit(broker: Broker, body: bytes) -> None:
     described = (deposit.dataset_id, deposit.dataset_version, deposit.manifest_digest)
     if described != (manifest.dataset_id, manifest.dataset_version, manifest.digest):
         raise TrustError("a deposit does not belong to its manifest", hint="deposit again with the signed manifest")
-    root, policy = open_deposit(deposit, broker.keys.sealing)
-    check_policy(manifest, policy)
+    root, salted = open_deposit(deposit, broker.keys.sealing)
+    check_policy(manifest, salted)
     with broker.store.transaction() as memory:
         held = memory.deposit(deposit.dataset_id, deposit.dataset_version)
         if held is not None and held != deposit:

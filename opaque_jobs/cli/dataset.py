@@ -11,12 +11,14 @@ from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import dataset_document
 from opaque_jobs.cli.finding import find_dataset, find_workspace
 from opaque_jobs.cli.output import print_record, print_rows, stderr
+from opaque_jobs.cli.own_policies import kept_policy
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import counting
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
 from opaque_jobs.cli.signed_names import named_dataset, named_workspace
 from opaque_jobs.domain.dataset import RowCondition, RowOperator, TestDataKind
+from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services.dataset_files import verify_files
 
@@ -107,6 +109,12 @@ def encrypt(
                 progress=progress,
             )
     print_record(dataset_document(view), as_json=common().json, title=f"'{name}' encrypted")
+    commitments = [each.manifest.policy_commitment for each in view.versions[-2:]]
+    if len(set(commitments)) > 1:
+        stderr().print(
+            "[yellow]jobs that were approved for the version before do not read this one[/]: other rows or columns are released "
+            "of it, or the rule before is not kept in this home"
+        )
     # Of a version before nothing is carried over, and nobody but the owner knows what that one allowed.
     columns, rows = ", ".join(column) or "all columns", " and ".join(where) or "all rows"
     stderr().print(f"approved jobs may read of it: {columns}; {rows}", markup=False)
@@ -180,11 +188,18 @@ def list_(
 
 @app.command("show")
 def show(*, dataset: Dataset, acting: Acting = None) -> None:
-    """Show a data set: columns, types, version."""
+    """Show a data set: columns, types, version. To its owner: whether what is released of it is a rule that is kept here."""
     with services() as opened:
         member = acting_member(opened, acting)
         view = find_dataset(opened, member, dataset)
-    print_record(dataset_document(view), as_json=common().json)
+        document = dataset_document(view)
+        if view.organisation_id == member.organisation_id:
+            commitment = view.versions[-1].manifest.policy_commitment
+            own = kept_policy(opened.context.settings, member.organisation_id, view.id, commitment)
+            document["policy"] = None if own is None else to_json(own)
+    print_record(document, as_json=common().json)
+    if "policy" in document and document["policy"] is None:
+        stderr().print("[yellow]the commitment is to no rule that is kept here[/]: was it encrypted from another home?")
 
 
 @app.command("verify")

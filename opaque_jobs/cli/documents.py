@@ -137,6 +137,7 @@ def dataset_document(view: DatasetView) -> dict[str, Any]:
         "size_bytes": view.size_bytes,
         "columns": {column.name: column.type for column in view.columns},
         "manifest_digest": current.manifest.digest,
+        "policy_commitment": current.manifest.policy_commitment,
         "test_data": view.test_data_kind.value,
         "workspace_ids": list(view.workspace_ids),
         "created_at": moment(view.created_at),

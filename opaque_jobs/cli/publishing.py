@@ -11,12 +11,13 @@ from pathlib import Path
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.cli.brokers import check_answers, push
 from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
+from opaque_jobs.cli.own_policies import keep_policy, salted_policy
 from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.custody import Sharing
-from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy, RowCondition, Source, TestDataKind
+from opaque_jobs.domain.dataset import Column, ReleasePolicy, RowCondition, SaltedPolicy, Source, TestDataKind
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError
@@ -84,7 +85,12 @@ def publish_dataset(
     check_own_key(member, signer)  # opens the key: nobody is asked for its passphrase in the middle of long work
     dataset_id = refresh_of.id if refresh_of else new_id("ds")
     version = refresh_of.versions[-1].version + 1 if refresh_of else 1
-    folder = opened.context.settings.dataset_dir(dataset_id, version)
+    settings = opened.context.settings
+    folder = settings.dataset_dir(dataset_id, version)
+
+    def policy(found: Sequence[Column]) -> SaltedPolicy:
+        return salted_policy(settings, owner.entry.id, dataset_id, _policy(found, columns, row_conditions))
+
     encrypted = encrypt_file(
         source,
         name=name,
@@ -93,6 +99,7 @@ def publish_dataset(
         organisation_id=owner.entry.id,
         out_dir=folder,
         now=datetime.now(UTC),
+        policy=policy,
         types=types,
         delimiter=delimiter,
         progress=progress,
@@ -102,13 +109,14 @@ def publish_dataset(
         deposit = sign_deposit(
             encrypted.manifest,
             encrypted.root_key,
-            _policy(encrypted.manifest, columns, row_conditions),
+            encrypted.salted,
             signer,
             broker=owner.deposit_key,
             now=datetime.now(UTC),
         )
         with BrokerClient(owner.broker_address) as client:
             client.deposit(key=owner.broker_key, deposit=deposit, manifest=envelope)
+        keep_policy(settings, owner.entry.id, dataset_id, encrypted.salted)
         if refresh_of:
             return opened.datasets.add_version(actor=member.id, envelope=envelope, storage=folder)
         return opened.datasets.register(
@@ -131,9 +139,9 @@ def _check_named(known: Sequence[str], columns: Sequence[str], conditions: Seque
         raise InvalidInputError("--column names a column twice", hint="name each once")
 
 
-def _policy(manifest: DatasetManifest, columns: Sequence[str], conditions: Sequence[RowCondition]) -> ReleasePolicy:
-    names = tuple(columns) or tuple(column.name for column in manifest.columns)
-    types = {column.name: column.type for column in manifest.columns}
+def _policy(known: Sequence[Column], columns: Sequence[str], conditions: Sequence[RowCondition]) -> ReleasePolicy:
+    names = tuple(columns) or tuple(column.name for column in known)
+    types = {column.name: column.type for column in known}
     for condition in conditions:
         if not _comparable(condition.value, types[condition.column]):
             raise InvalidInputError(

@@ -18,6 +18,7 @@ from rich.markup import escape
 from opaque_jobs.cli.documents import moment, review_document, run_document
 from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.output import print_code, print_record, print_rows, stdout, trust_text
+from opaque_jobs.cli.own_policies import kept_policy
 from opaque_jobs.cli.result import result_table
 from opaque_jobs.cli.results import open_test_result
 from opaque_jobs.cli.signed_list import signed_list
@@ -27,7 +28,7 @@ from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.attested import ATTESTED
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import DatasetManifest
-from opaque_jobs.domain.job import JobSpec, parse_job_spec
+from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision, demands
 from opaque_jobs.domain.workspace import MemberEntry, Roster
@@ -52,6 +53,7 @@ class ReviewPage:
         changes: Against the revision last accepted.
         roster: The job's member list, which the reader and all in it signed; None if it is not here.
         manifests: Of the data sets that it reads, by id: as signed, and as the document demands. What is not here is left out.
+        own_policies: Names of those data sets of the reader's organisation that are released by a rule that is kept here.
         test: The test run that the author shows; None without one.
         test_rows: First rows of its result; None if its files are not in this home.
     """
@@ -61,6 +63,7 @@ class ReviewPage:
     changes: RevisionDiff
     roster: Roster | None
     manifests: Mapping[str, DatasetManifest]
+    own_policies: frozenset[str]
     test: RunView | None
     test_rows: list[dict[str, Any]] | None
 
@@ -80,6 +83,14 @@ class ReviewPage:
         """Give the name that a data set's owner signed."""
         return self.manifests[dataset_id].name if dataset_id in self.manifests else None
 
+    def rule(self, use: DatasetUse) -> str:
+        """Give by what its owner limits a data set's rows and columns, as far as the reader can tell."""
+        manifest = self.manifests.get(use.dataset_id)
+        if manifest is not None and manifest.policy_commitment != use.policy_commitment:
+            return "NOT by the rule that its owner signed: no broker releases anything for this"
+        whose = "your own rule, as kept here" if use.alias in self.own_policies else "its owner's rule"
+        return f"limited by {whose}, commitment {use.policy_commitment[:_SHORT]}"
+
     def to_json(self) -> dict[str, Any]:
         """Give it all, with the whole signed document."""
         names = {entry.id: entry.name for entry in self.roster.members} if self.roster else {}
@@ -89,7 +100,13 @@ class ReviewPage:
             "attested": {kind.value: ATTESTED[kind] for kind in self.spec.tee_kinds},
             "names_signed": self.roster is not None,
             "datasets": [
-                {"alias": use.alias, "name": self.dataset(use.dataset_id), "dataset_id": use.dataset_id}
+                {
+                    "alias": use.alias,
+                    "name": self.dataset(use.dataset_id),
+                    "dataset_id": use.dataset_id,
+                    "policy_commitment": use.policy_commitment,
+                    "own_policy_kept_here": use.alias in self.own_policies,
+                }
                 for use in self.spec.datasets
             ],
             "recipients": [
@@ -166,6 +183,7 @@ def _page(
         changes=changes,
         roster=roster,
         manifests=dict(_manifests(opened, actor, spec, roster)),
+        own_policies=frozenset(_own_policies(opened, actor, spec)),
         test=test,
         test_rows=_test_rows(opened, actor, test),
     )
@@ -188,6 +206,13 @@ def _manifests(
                     manifest = verify_manifest(each.envelope, roster.members if roster else ())
                     if (manifest.digest, manifest.organisation_id) == (use.manifest_digest, use.organisation_id):
                         yield manifest.dataset_id, manifest
+
+
+def _own_policies(opened: Services, actor: MemberEntry, spec: JobSpec) -> Iterator[str]:
+    settings, own = opened.context.settings, actor.organisation_id
+    for use in spec.datasets:
+        if use.organisation_id == own and kept_policy(settings, own, use.dataset_id, use.policy_commitment) is not None:
+            yield use.alias
 
 
 def _still_needed(review: ReviewView, spec: JobSpec, roster: Roster | None) -> tuple[NeededApprovals, ...]:
@@ -229,7 +254,7 @@ def print_page(page: ReviewPage) -> None:
         stdout().print("ids stand for names: the job's member list is not here as you and all its members signed it")
     _print_code(page)
     _section("data that it reads")
-    print_rows(_uses(page), ["alias", "data set", "id", "owner", "version", "columns"], as_json=False)
+    print_rows(_uses(page), ["alias", "data set", "id", "owner", "version", "columns", "rows"], as_json=False)
     _section("input variables")
     print_rows(_inputs(spec), ["name", "type", "default", "may_be_set", "constraints"], as_json=False, empty="none")
     _section("what may leave, who can open it, how often it may run")
@@ -283,6 +308,7 @@ def _uses(page: ReviewPage) -> list[dict[str, Any]]:
             "owner": page.organisation(use.organisation_id),
             "version": use.dataset_version,
             "columns": list(use.columns),
+            "rows": page.rule(use),
         }
         for use in page.spec.datasets
     ]

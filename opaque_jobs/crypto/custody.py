@@ -19,7 +19,7 @@ from opaque_jobs.domain.custody import (
     parse_deposit_secret,
     parse_sharing,
 )
-from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy, RowCondition
+from opaque_jobs.domain.dataset import DatasetManifest, SaltedPolicy
 from opaque_jobs.domain.document import from_json, to_json
 from opaque_jobs.errors import InvalidInputError, TrustError
 
@@ -45,7 +45,7 @@ SHARING: Final = "urn:opaque-jobs:sharing:v1"
 def sign_deposit(
     manifest: DatasetManifest,
     root: RootKey,
-    policy: ReleasePolicy,
+    salted: SaltedPolicy,
     signer: Signer,
     *,
     broker: SealingPublicKey,
@@ -56,7 +56,7 @@ def sign_deposit(
     Raises:
         InvalidInputError: The key is of another version, or the policy names a column that the data does not have.
     """
-    check_policy(manifest, policy)
+    check_policy(manifest, salted)
     if (root.dataset_id, root.version) != (manifest.dataset_id, manifest.dataset_version):
         raise InvalidInputError("the key is of another dataset version", hint="deposit each version's own key")
     deposit = Deposit(
@@ -68,7 +68,7 @@ def sign_deposit(
         sealed="",
         issued_at=now.isoformat(),
     )
-    secret = DepositSecret(root_key=base64.b64encode(root.secret).decode("ascii"), policy=policy)
+    secret = DepositSecret(root_key=base64.b64encode(root.secret).decode("ascii"), policy=salted)
     sealed = seal(secret.to_bytes(), broker, deposit.seal_info).decode()
     return sign_statement(
         signer,
@@ -79,13 +79,13 @@ def sign_deposit(
     )
 
 
-def check_policy(manifest: DatasetManifest, policy: ReleasePolicy) -> None:
+def check_policy(manifest: DatasetManifest, salted: SaltedPolicy) -> None:
     """Check that a policy speaks of columns that the data has.
 
     Raises:
         InvalidInputError: It names another column, or one twice, or none.
     """
-    known = {column.name for column in manifest.columns}
+    known, policy = {column.name for column in manifest.columns}, salted.policy
     named = set(policy.columns) | {condition.column for condition in policy.row_conditions}
     if not policy.columns or len(set(policy.columns)) != len(policy.columns) or not named <= known:
         raise InvalidInputError(
@@ -120,7 +120,7 @@ def verify_deposit(envelope: bytes, keys: Mapping[str, VerifyKey], *, organisati
     return deposit
 
 
-def open_deposit(deposit: Deposit, key: SealingKey) -> tuple[RootKey, ReleasePolicy]:
+def open_deposit(deposit: Deposit, key: SealingKey) -> tuple[RootKey, SaltedPolicy]:
     """Open what a verified deposit seals.
 
     Raises:
@@ -158,10 +158,10 @@ def verify_sharing(envelope: bytes, keys: Mapping[str, VerifyKey], *, organisati
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRelease:
-    """What an enclave gets for one dataset: keys, and the owner's row conditions (all must hold)."""
+    """What an enclave gets for one dataset: keys, and what its owner allows, with the salt that opens the commitment to it."""
 
     keys: ReleasedKeys
-    row_conditions: tuple[RowCondition, ...]
+    salted: SaltedPolicy
 
 
 def release_info(
@@ -181,7 +181,7 @@ def release_info(
 
 def seal_release(release: KeyRelease, recipient: SealingPublicKey, info: Mapping[str, Any]) -> bytes:
     """Seal released keys to an enclave."""
-    document = {"keys": release.keys.to_document(), "row_conditions": to_json(release.row_conditions)}
+    document = {"keys": release.keys.to_document(), "policy": to_json(release.salted)}
     return seal(canonical_bytes(document), recipient, info)
 
 
@@ -193,11 +193,8 @@ def open_release(envelope: bytes, key: SealingKey, info: Mapping[str, Any]) -> K
         TrustError: It is sealed to another key or for another purpose, or holds keys of another dataset version.
     """
     what = "released keys"
-    document = parse_canonical(open_sealed(envelope, key, info), fields=("keys", "row_conditions"), what=what)
+    document = parse_canonical(open_sealed(envelope, key, info), fields=("keys", "policy"), what=what)
     keys = ReleasedKeys.parse_document(document["keys"])
     if (keys.dataset_id, keys.version) != (info["dataset_id"], info["dataset_version"]):
         raise TrustError("released keys are of another dataset version", hint="the broker is not sound")
-    if not isinstance(document["row_conditions"], list):
-        raise InvalidInputError(f"{what} have no list of row conditions", hint="broker and agent must match")
-    conditions = tuple(from_json(RowCondition, item, what=what) for item in document["row_conditions"])
-    return KeyRelease(keys=keys, row_conditions=conditions)
+    return KeyRelease(keys=keys, salted=from_json(SaltedPolicy, document["policy"], what=what))

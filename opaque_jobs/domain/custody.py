@@ -5,7 +5,7 @@ Both are signed by a member of the owning organisation. The latest by `issued_at
 
 from dataclasses import dataclass
 
-from opaque_jobs.domain.dataset import ReleasePolicy
+from opaque_jobs.domain.dataset import SaltedPolicy
 from opaque_jobs.domain.document import from_bytes, from_json, to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.errors import InvalidInputError
@@ -28,11 +28,11 @@ class DepositSecret:
 
     Args:
         root_key: Base64 of the dataset version's root key.
-        policy: What may be released; only the owner and their broker see it.
+        policy: What may be released, with its salt; only the owner and their broker see it.
     """
 
     root_key: str
-    policy: ReleasePolicy
+    policy: SaltedPolicy
 
     def to_bytes(self) -> bytes:
         """Give the canonical bytes."""

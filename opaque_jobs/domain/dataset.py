@@ -17,11 +17,14 @@ __all__ = [
     "ReleasePolicy",
     "RowCondition",
     "RowOperator",
+    "SaltedPolicy",
     "Source",
     "TestDataKind",
 ]
 
 PART_NAME: Final = re.compile(r"part-[0-9]{5}\.parquet")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_SALT: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Source(StrEnum):
@@ -84,6 +87,7 @@ class DatasetManifest:
         columns: All columns, in file order.
         parts: All files, in order; at least one (an empty data set has one file of no rows).
         rows: Rows in all.
+        policy_commitment: Commits its owner to what is released of it, see `SaltedPolicy`.
         created_at: UTC, RFC 3339.
 
     Raises:
@@ -98,6 +102,7 @@ class DatasetManifest:
     columns: tuple[Column, ...]
     parts: tuple[Part, ...]
     rows: int
+    policy_commitment: str
     created_at: str
 
     def __post_init__(self) -> None:
@@ -112,6 +117,7 @@ class DatasetManifest:
             or not files
             or len(set(files)) != len(files)
             or sum(part.rows for part in self.parts) != self.rows
+            or not _DIGEST.fullmatch(self.policy_commitment)
         ):
             raise InvalidInputError(
                 "the data set's manifest is not consistent", hint="each column and file once; rows must add up"
@@ -176,3 +182,31 @@ class ReleasePolicy:
     def to_json(self) -> object:
         """Give the JSON form."""
         return to_json(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaltedPolicy:
+    """A release policy with what hides it in its commitment; known to its owner, their broker, and enclaves that get keys.
+
+    The salt belongs to the policy: a refresh under the same policy keeps the commitment, and so the approval of jobs that follow
+    the data set. Every policy has one, so that nobody learns whether there is a row condition at all.
+
+    Args:
+        policy: What may be released.
+        salt: 32 random bytes as lower-case hexadecimal digits.
+
+    Raises:
+        InvalidInputError: The salt is none.
+    """
+
+    policy: ReleasePolicy
+    salt: str
+
+    def __post_init__(self) -> None:
+        if not _SALT.fullmatch(self.salt):
+            raise InvalidInputError("a release policy has no valid salt", hint="was it written by another version?")
+
+    @property
+    def commitment(self) -> str:
+        """`sha256:<hex>` that binds to exactly this policy and, without the salt, tells nothing about it."""
+        return digest(canonical_bytes({"what": "opaque-jobs release policy", **to_json(self)}))

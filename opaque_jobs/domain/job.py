@@ -141,6 +141,7 @@ class DatasetUse:
         dataset_version: The exact version.
         manifest_digest: Digest of its manifest.
         schema_digest: Digest of its columns' names and types.
+        policy_commitment: Commitment of its owner to the columns and rows that are released of it.
         organisation_id: Its owner, whose broker must release the keys.
         columns: Columns that the job may read.
     """
@@ -150,12 +151,13 @@ class DatasetUse:
     dataset_version: int
     manifest_digest: str
     schema_digest: str
+    policy_commitment: str
     organisation_id: str
     columns: tuple[str, ...]
 
     def __post_init__(self) -> None:
         check_identifier(self.alias, what="data set")
-        digests = (self.manifest_digest, self.schema_digest)
+        digests = (self.manifest_digest, self.schema_digest, self.policy_commitment)
         if not self.columns or len(set(self.columns)) != len(self.columns) or not all(map(_DIGEST.fullmatch, digests)):
             raise InvalidInputError("a data set of the job names no columns, or one twice", hint="list each column once")
 

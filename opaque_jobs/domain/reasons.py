@@ -87,6 +87,7 @@ REASONS: Final[dict[str, str]] = {
     "held-by-owner": "the owner holds this back ('opaque-jobs broker hold --lift')",
     "manifest-mismatch": "a data set's version is not the one that the owner deposited",
     "no-dataset-here": "the job reads nothing of this broker's organisation",
+    "policy-changed": "the owner releases other rows or columns than when members approved; the job needs a new review",
     "version-not-covered": "a newer version of a data set was to be read that the approval does not cover",
     # both sides
     "internal": "the broker failed; see its log",

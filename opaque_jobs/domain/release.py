@@ -29,7 +29,7 @@ class Release:
         workspace_id: The workspace in whose log it must stand.
         run_id: The run.
         tee_key_id: Id of the enclave's keys, see `TeePublicKeys.key_id`.
-        datasets: `<id>/<version>` of each, ascending.
+        datasets: `<id>/<version>` -> commitment to what is released of it, see `SaltedPolicy`.
         released_at: UTC, RFC 3339.
     """
 
@@ -38,7 +38,7 @@ class Release:
     workspace_id: str
     run_id: str
     tee_key_id: str
-    datasets: tuple[str, ...]
+    datasets: dict[str, str]
     released_at: str
 
     def __post_init__(self) -> None:

@@ -76,6 +76,7 @@ class Receipt:
         bundle_digest: Digest of the approval bundle.
         inputs_digest: Digest of the effective input values.
         manifests: Alias -> digest of the data set's manifest.
+        policies: Alias -> commitment to what its owner released of the data set, which the enclave has opened.
         outputs: Every file of the result folder but the receipt.
         recipients: Key ids that the result is sealed to.
         measurement: Digest of the runtime, if evidence of this kind carries it; None on hardware, where nobody measures it.
@@ -100,6 +101,7 @@ class Receipt:
     bundle_digest: str
     inputs_digest: str
     manifests: dict[str, str]
+    policies: dict[str, str]
     outputs: tuple[OutputFile, ...]
     recipients: tuple[str, ...]
     measurement: str | None

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,11 +20,14 @@ from opaque_jobs.crypto.parquet import RootKey, released_keys
 from opaque_jobs.crypto.parquet_read import read_dataset
 from opaque_jobs.crypto.parquet_schema import manifest_columns, storable_schema
 from opaque_jobs.crypto.parquet_write import write_dataset
-from opaque_jobs.domain.dataset import DatasetManifest
+from opaque_jobs.domain.dataset import Column, DatasetManifest, SaltedPolicy
 from opaque_jobs.errors import ConfigurationError, ConflictError, TrustError
 from opaque_jobs.services.sources import Progress, open_source
 
-__all__ = ["PART_BYTES", "EncryptedDataset", "encrypt_batches", "encrypt_file", "read_files", "verify_files"]
+__all__ = ["PART_BYTES", "EncryptedDataset", "Policy", "encrypt_batches", "encrypt_file", "read_files", "verify_files"]
+
+Policy = Callable[[Sequence[Column]], SaltedPolicy]
+"""Gives what the owner lets be released of data with these columns."""
 
 PART_BYTES: Final = 256 << 20
 """Arrow bytes of a part; the encrypted, compressed file is about half of it."""
@@ -33,10 +36,17 @@ _CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncryptedDataset:
-    """What encrypting gave: the manifest to sign, and the root key to deposit at the owner's broker and then forget."""
+    """What encrypting gave: the manifest to sign, and what to deposit at the owner's broker.
+
+    Args:
+        manifest: It commits to the policy.
+        root_key: To be forgotten afterwards.
+        salted: What may be released; the owner keeps it.
+    """
 
     manifest: DatasetManifest
     root_key: RootKey
+    salted: SaltedPolicy
 
 
 def encrypt_file(
@@ -48,6 +58,7 @@ def encrypt_file(
     organisation_id: str,
     out_dir: Path,
     now: datetime,
+    policy: Policy,
     types: Mapping[str, str] | None = None,
     delimiter: str = "",
     part_bytes: int = PART_BYTES,
@@ -63,6 +74,7 @@ def encrypt_file(
         organisation_id: The owner.
         out_dir: Folder of the encrypted parts; must not exist.
         now: For the manifest.
+        policy: What may be released; asked before anything is encrypted.
         types: Column -> type name, for CSV; the others are found by looking at every value.
         delimiter: Between a CSV file's fields; empty = by the file's ending.
         part_bytes: Size of a part in memory.
@@ -85,6 +97,7 @@ def encrypt_file(
         organisation_id=organisation_id,
         out_dir=out_dir,
         now=now,
+        policy=policy,
         part_bytes=part_bytes,
     )
     size = source.stat().st_size
@@ -102,6 +115,7 @@ def encrypt_batches(
     organisation_id: str,
     out_dir: Path,
     now: datetime,
+    policy: Policy,
     part_bytes: int = PART_BYTES,
 ) -> EncryptedDataset:
     """Encrypt a stream of batches as one version of a data set, for example a result that becomes one.
@@ -113,6 +127,7 @@ def encrypt_batches(
     """
     _check_free(out_dir)
     columns = manifest_columns(storable_schema(schema))
+    salted = policy(columns)
     root = RootKey.generate(dataset_id=dataset_id, version=version)
     work = _work_folder(out_dir)
     try:
@@ -126,13 +141,14 @@ def encrypt_batches(
             columns=columns,
             parts=parts,
             rows=sum(part.rows for part in parts),
+            policy_commitment=salted.commitment,
             created_at=now.isoformat(),
         )
         _publish(work, out_dir)
     except BaseException:  # Ctrl-C too leaves nothing behind
         shutil.rmtree(work, ignore_errors=True)
         raise
-    return EncryptedDataset(manifest=manifest, root_key=root)
+    return EncryptedDataset(manifest=manifest, root_key=root, salted=salted)
 
 
 def _check_free(out_dir: Path) -> None:

@@ -277,6 +277,7 @@ class Datasets:
             now=now,
             version=manifest.dataset_version,
             manifest_digest=manifest.digest,
+            policy_commitment=manifest.policy_commitment,
         )
 
     def _verified(self, session: Session, actor: str, envelope: bytes, storage: Path) -> DatasetManifest:

@@ -28,7 +28,7 @@ from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.attested import ATTESTED, measured_runtime
 from opaque_jobs.domain.canonical import digest, parse_json
 from opaque_jobs.domain.inputs import effective_inputs, parse_datetime
-from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
+from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, Receipt, inputs_digest, parse_receipt
@@ -213,6 +213,7 @@ class _Case:
         self._spec: JobSpec
         self._roster: Roster
         self._found: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._uses: tuple[DatasetUse, ...]
         self._manifests: dict[str, str]
 
     @property
@@ -248,6 +249,8 @@ class _Case:
         _demand(said.attested == ATTESTED[said.trust_label], "the receipt says something else than its evidence vouches for")
         named = {use.alias: use.manifest_digest for use in spec.datasets if use.alias not in self._refreshed}
         _demand({alias: said.manifests.get(alias) for alias in named} == named, "other data was read")
+        policies = {use.alias: use.policy_commitment for use in spec.datasets}
+        _demand(said.policies == policies, "other rows or columns were released than was approved")
         _demand(
             sorted(said.recipients) == sorted(each.sealing_key_id for each in spec.recipients),
             "the result is sealed to somebody else",
@@ -264,6 +267,7 @@ class _Case:
         self._trusted()
         self.approval_rule = self._roster.approval_rule
         uses = uses_of_run(self._spec, self._refreshed, self._roster.members)
+        self._uses = uses
         self._manifests = {use.alias: use.manifest_digest for use in uses}
         _demand(self._said.manifests == self._manifests, "other versions of the data were read")
 
@@ -339,6 +343,9 @@ class _Case:
             _demand(
                 (result.job_digest, result.run_id) == (digest(self._spec_bytes), said.run_id), "a broker attested another run"
             )
+            owned = [use for use in self._uses if use.organisation_id == record.organisation_id]
+            approved = {f"{use.dataset_id}/{use.dataset_version}": use.policy_commitment for use in owned}
+            _demand(result.policies == approved, "a broker released other rows or columns than was approved")
             _demand(began - _SKEW <= result.issued_at <= ended + _SKEW, "a broker attested at another time")
 
     def outputs(self) -> None:

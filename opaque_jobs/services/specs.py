@@ -92,6 +92,7 @@ def _use(use: DraftDataset, manifest: DatasetManifest, wanted: tuple[str, ...] |
         dataset_version=manifest.dataset_version,
         manifest_digest=manifest.digest,
         schema_digest=manifest.schema_digest,
+        policy_commitment=manifest.policy_commitment,
         organisation_id=manifest.organisation_id,
         columns=chosen,
     )

@@ -38,6 +38,7 @@ from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services.execution import RunOutcome, execute
 from opaque_jobs.services.log_book import page_after
+from tests.world import salted
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -108,7 +109,7 @@ def _opened(admission: Admission, brokers: Brokers, asked: BrokerRequest, body: 
         job_digest=admission.job_digest,
         run_id=admission.run_id,
         columns=tuple(sorted(release.keys.column_keys)),
-        row_conditions=tuple(str(each) for each in release.row_conditions),
+        row_conditions=tuple(str(each) for each in release.salted.policy.row_conditions),
     )
 
 
@@ -176,7 +177,7 @@ class BrokerHouse:
         home = manifest.organisation_id.removeprefix("org-")
         person = cast.people[owner]
         root = RootKey(dataset_id=manifest.dataset_id, version=version, secret=dataset.encode().ljust(32, b"."))
-        policy = ReleasePolicy(columns=columns, row_conditions=())
+        policy = salted(ReleasePolicy(columns=columns, row_conditions=()))
         to = cast.organisations[home].deposit.public
         envelope = sign_deposit(manifest, root, policy, person.key, broker=to, now=cast.clock())
         body = {"deposit": envelope.decode(), "manifest": sign_manifest(manifest, person.key).decode()}

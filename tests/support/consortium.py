@@ -29,8 +29,10 @@ from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.views import JobView, ReviewView, RosterProposal, RunView, WorkspaceView
 from opaque_jobs.settings import Settings
 from opaque_jobs.store import runs as run_rows
+from tests.world import everything
 
 MEASUREMENT = "sha256:" + "5e" * 32
+COLUMNS = (Column(name="id", type="int64"), Column(name="value", type="double"))
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
 
 
@@ -196,9 +198,10 @@ class Consortium:
             dataset_version=version,
             organisation_id=self.people[owner].entry.organisation_id,
             name=name,
-            columns=(Column(name="id", type="int64"), Column(name="value", type="double")),
+            columns=COLUMNS,
             parts=(Part(name="part-00000.parquet", size_bytes=10, sha256=digest(b"ciphertext"), rows=3),),
             rows=3,
+            policy_commitment=everything(COLUMNS).commitment,
             created_at=START.isoformat(),
         )
         return replace(manifest, **over), folder

@@ -9,7 +9,7 @@ import pytest
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.broker.policy import Case, Holding, Knowledge, Refused, decide
 from opaque_jobs.domain.log import EntryKind
-from tests.world import NOW, Enclave, World
+from tests.world import NOW, Enclave, World, salted
 
 OTHER_DIGEST = "sha256:" + "77" * 32
 
@@ -56,7 +56,7 @@ class Attempt:
 
     def knowledge(self) -> Knowledge:
         home = self.world.hospital
-        holding = Holding(manifest_digest=home.manifest().digest, policy=home.policy())
+        holding = Holding(manifest_digest=home.manifest().digest, salted=salted(home.policy()))
         return replace(
             Knowledge(
                 organisation_id=home.id,

@@ -62,6 +62,7 @@ def job_spec(code: Code, datasets: Mapping[str, tuple[str, ...]], **over: Any) -
                 dataset_version=1,
                 manifest_digest=DIGEST,
                 schema_digest=DIGEST,
+                policy_commitment=DIGEST,
                 organisation_id="org-1",
                 columns=columns,
             )

@@ -18,7 +18,7 @@ from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.parquet_read import read_result
-from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy
+from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.job import Code, DatasetUse, JobSpec
 from opaque_jobs.domain.job import Limits as JobLimits
 from opaque_jobs.domain.output_policy import OutputPolicy
@@ -31,7 +31,7 @@ from opaque_jobs.enclave.session import SessionRequest, run_session
 from opaque_jobs.services.dataset_files import encrypt_file
 from tests.support.log_relay import carry
 from tests.support.sealed_run import AppTransport
-from tests.world import NOW, Organisation, World
+from tests.world import NOW, Organisation, World, everything
 
 ONCE = RerunTerms(max_runs=1, not_before=None, not_after=None, min_interval_s=0, schedule=None, variable_inputs=())
 POLICY = OutputPolicy(max_rows=100_000, max_columns=2_000, max_bytes=1 << 28, preview_rows=10)
@@ -97,10 +97,10 @@ class SealedFiles:
             organisation_id=owner.id,
             out_dir=self.folder / "encrypted" / alias,
             now=NOW,
+            policy=everything,
         )
         self.owners[alias], self.manifests[alias] = owner, made.manifest
-        policy = ReleasePolicy(columns=self.columns(alias), row_conditions=())
-        deposit = self.world.deposit(owner, manifest=made.manifest, root=made.root_key, policy=policy)
+        deposit = self.world.deposit(owner, manifest=made.manifest, root=made.root_key, policy=made.salted.policy)
         self.brokers[owner.id].deposit(key=owner.broker.signing.public, deposit=deposit, manifest=self._envelope(alias))
 
     def columns(self, alias: str) -> tuple[str, ...]:
@@ -149,6 +149,7 @@ class SealedFiles:
                 dataset_version=1,
                 manifest_digest=self.manifests[alias].digest,
                 schema_digest=self.manifests[alias].schema_digest,
+                policy_commitment=self.manifests[alias].policy_commitment,
                 organisation_id=self.owners[alias].id,
                 columns=chosen,
             )

@@ -26,7 +26,7 @@ from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest, run_session
 from tests.support.log_relay import carry
-from tests.world import NOW, Organisation, World
+from tests.world import NOW, Organisation, World, salted
 
 RUN_ID = "run-7"
 
@@ -103,9 +103,15 @@ class SealedRuns:
         folder = self.folder / alias
         parts = write_dataset(table.to_batches(), table.schema, folder, owner.root, **over)
         stored = storable_schema(table.schema)
-        manifest = owner.manifest(name=alias, columns=manifest_columns(stored), parts=parts, rows=table.num_rows)
         names = tuple(stored.names)
         chosen = policy or ReleasePolicy(columns=names, row_conditions=())
+        manifest = owner.manifest(
+            name=alias,
+            columns=manifest_columns(stored),
+            parts=parts,
+            rows=table.num_rows,
+            policy_commitment=salted(chosen).commitment,
+        )
         self.stages[alias] = Stage(
             owner=owner, alias=alias, manifest=manifest, policy=chosen, columns=columns or chosen.columns, folder=folder
         )
@@ -119,6 +125,7 @@ class SealedRuns:
                 dataset_version=1,
                 manifest_digest=stage.manifest.digest,
                 schema_digest=stage.manifest.schema_digest,
+                policy_commitment=stage.manifest.policy_commitment,
                 organisation_id=stage.owner.id,
                 columns=stage.columns,
             )

@@ -107,7 +107,7 @@ def make_release(s: Scene, **over: Any) -> bytes:
         "workspace_id": "ws-1",
         "run_id": "run-1",
         "tee_key_id": s.tee.key_id,
-        "datasets": (f"{s.home.dataset_id}/1",),
+        "datasets": {f"{s.home.dataset_id}/1": s.home.manifest().policy_commitment},
         "released_at": NOW.isoformat(),
     }
     return sign_release(Release(**(given | over)), s.home.broker.signing, job_digest=job_digest)
@@ -165,6 +165,7 @@ def make_token(s: Scene) -> bytes:
         claims={},
         nonce="bm9uY2U=",
         tee_key_id=s.tee.key_id,
+        policies={f"{s.home.dataset_id}/1": s.home.manifest().policy_commitment},
         job_digest=s.spec.digest,
         run_id="run-1",
         issued_at=NOW,

@@ -1,7 +1,7 @@
 """Plays the enclave for the services: attests, asks the brokers, leaves files and a receipt, or fails as told."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from opaque_jobs.domain.attested import ATTESTED, measured_runtime
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.inputs import effective_inputs
-from opaque_jobs.domain.job import TeeKind, parse_job_spec
+from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord, Mode, StatusWord
@@ -109,6 +109,7 @@ class SimulatedAgent:
                 claims={},
                 nonce=nonce,
                 tee_key_id=keys.key_id,
+                policies=_policies(spec, owner, start.manifests),
                 job_digest=digest(spec_bytes),
                 run_id=start.run_id,
                 issued_at=now,
@@ -134,6 +135,7 @@ class SimulatedAgent:
             bundle_digest=digest(bundle),
             inputs_digest=inputs_digest(inputs),
             manifests=manifests,
+            policies={use.alias: use.policy_commitment for use in spec.datasets},
             outputs=_outputs(request.out_dir),
             recipients=tuple(each.sealing_key_id for each in spec.recipients),
             measurement=measured_runtime(attester.kind, spec.measurement),
@@ -154,6 +156,12 @@ class SimulatedAgent:
             subject_digest=digest(spec_bytes),
             predicate=to_json(receipt),
         )
+
+
+def _policies(spec: JobSpec, owner: str, envelopes: Mapping[str, str]) -> dict[str, str]:
+    """Give what an owner's broker says that it releases, of the versions that are read."""
+    read = {use: claimed_manifest(envelopes[use.alias].encode()) for use in spec.datasets if use.organisation_id == owner}
+    return {f"{each.dataset_id}/{each.dataset_version}": use.policy_commitment for use, each in read.items()}
 
 
 def _outputs(folder: Path) -> tuple[OutputFile, ...]:

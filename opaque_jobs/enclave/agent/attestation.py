@@ -136,9 +136,14 @@ class Brokers:
             run_id=admission.run_id,
         )
         try:
-            return open_release(answer.body.encode(), self.attested.sealing, info)
+            release = open_release(answer.body.encode(), self.attested.sealing, info)
         except OpaqueJobsError:
             raise AdmissionError(FailureWord.BROKER_REFUSED) from None
+        if release.salted.commitment != use.policy_commitment:
+            raise AdmissionError(FailureWord.BROKER_REFUSED, ("policy-changed",))
+        if not set(use.columns) <= set(release.salted.policy.columns):
+            raise AdmissionError(FailureWord.BROKER_REFUSED, ("columns-not-released",))
+        return release
 
     def _request(self, owner: str, method: str, path: str, cookie: str, body: str) -> BrokerResponse:
         answer = self._wire.broker(org_id=owner, method=method, path=path, cookie=cookie, body=body)

@@ -24,7 +24,9 @@ def define_real(engine: Engine, use: DatasetUse, manifest: DatasetManifest, rele
         EngineError: The files are not what they have to be.
         InvalidInputError: The broker's conditions name a column that is not there.
     """
-    conditions = [Condition(column=c.column, operator=c.operator.value, value=c.value) for c in release.row_conditions]
+    conditions = [
+        Condition(column=c.column, operator=c.operator.value, value=c.value) for c in release.salted.policy.row_conditions
+    ]
     if not {c.column for c in conditions} <= {c.name for c in manifest.columns}:
         raise InvalidInputError("a row condition names an unknown column", hint="the owner must mend the policy")
     folder = root / use.alias
@@ -37,7 +39,7 @@ def give_keys(engine: Engine, use: DatasetUse, manifest: DatasetManifest, releas
         path = root / use.alias / part.name
         engine.allow_file(path, dataset_id=use.dataset_id, version=use.dataset_version, part=part.name)
     needed: dict[str | None, bytes] = {None: release.keys.footer_key}
-    needed.update({c.column: release.keys.key_for(c.column) for c in release.row_conditions})
+    needed.update({c.column: release.keys.key_for(c.column) for c in release.salted.policy.row_conditions})
     needed.update({name: release.keys.key_for(name) for name in use.columns})
     for column, key in needed.items():
         engine.add_key(dataset_id=use.dataset_id, version=use.dataset_version, column=column, key=key)

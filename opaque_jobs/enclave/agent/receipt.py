@@ -40,6 +40,7 @@ def signed_receipt(admission: Admission, attested: Attested, *, outputs: Sequenc
         bundle_digest=admission.bundle_digest,
         inputs_digest=inputs_digest(dict(admission.inputs)),
         manifests={alias: manifest.digest for alias, manifest in admission.manifests.items()},
+        policies={use.alias: use.policy_commitment for use in admission.uses},
         outputs=tuple(outputs),
         recipients=tuple(key.key_id for key in admission.recipients),
         measurement=measured_runtime(attested.kind, spec.measurement),

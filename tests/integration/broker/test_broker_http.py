@@ -116,7 +116,7 @@ def test_enclave_gets_the_approved_columns_keys_and_nothing_more(world, client):
     )
     release = open_release(sealed.body.encode(), enclave.sealing, info)
     assert release.keys == released_keys(world.hospital.root, ["id", "value", "site"])
-    assert release.row_conditions == world.hospital.policy().row_conditions
+    assert release.salted.policy == world.hospital.policy()
 
 
 def test_second_fetch_of_the_same_keys_is_refused(world, client):

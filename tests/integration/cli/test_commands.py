@@ -377,3 +377,30 @@ def test_data_set_is_refreshed_under_its_own_name_only(cli, visits):
     assert "another name" in cli.fails(7, *again, "weekli", "--refresh", "--id", found["weekly"])
     assert "--refresh" in cli.fails(5, *again, "weekly", "--id", found["weekly"])
     assert cli.json(*again, "weekly", "--refresh", "--id", found["weekly"])["version"] == 2
+
+
+def test_refresh_keeps_its_commitment_exactly_under_the_same_rule(cli, visits):
+    rule = ("--where", "age >= 18", "--column", "age")
+    command = ("dataset", "encrypt", str(visits), "--name", "ruled", "--as", "ben")
+    first = cli.json(*command, *rule)
+    again = cli.json(*command, *rule, "--refresh")
+    assert again["policy_commitment"] == first["policy_commitment"]
+    shown = cli.json("dataset", "show", "ruled", "--as", "ben")
+    assert shown["policy"] == {"columns": ["age"], "row_conditions": [{"column": "age", "operator": ">=", "value": 18}]}
+
+    wider = cli(*command, "--refresh")
+    assert "do not read this one" in " ".join(wider.stderr.split())
+    assert cli.json("dataset", "show", "ruled", "--as", "ben")["policy_commitment"] != first["policy_commitment"]
+    assert cli.json(*command, *rule, "--refresh")["policy_commitment"] == first["policy_commitment"]
+
+
+def test_rule_is_shown_to_its_owner_only_and_only_where_it_is_kept(cli, visits):
+    cli.json("dataset", "encrypt", str(visits), "--name", "unkept", "--where", "age >= 18", "--as", "ben")
+    cli.json("dataset", "share", "unkept", "Board", "--as", "ben")
+    theirs = cli.json("dataset", "show", "unkept", "--as", "lea")
+    assert "policy" not in theirs
+    assert theirs["policy_commitment"].startswith("sha256:")
+    for path in cli.settings.keys_dir.glob("*.policies.json"):
+        path.unlink()
+    shown = cli("dataset", "show", "unkept", "--as", "ben")
+    assert "no rule that is kept here" in " ".join(shown.stderr.split())

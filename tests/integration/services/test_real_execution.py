@@ -34,6 +34,7 @@ from opaque_jobs.services.dataset_files import encrypt_batches
 from opaque_jobs.services.execution import execute, execute_test
 from opaque_jobs.services.receipts import verify_receipt
 from opaque_jobs.settings import Settings
+from tests.world import everything
 
 pytestmark = pytest.mark.spark
 
@@ -102,11 +103,13 @@ def _encrypt(cast, clients, *, name, owner, table, version=1):
         organisation_id=home,
         out_dir=folder,
         now=cast.clock(),
+        policy=everything,
     )
     envelope = sign_manifest(made.manifest, person.key)
-    policy = nouns.ReleasePolicy(columns=tuple(table.schema.names), row_conditions=())
     owner_org = next(each for each in cast.organisations.values() if each.entry.id == home)
-    deposit = sign_deposit(made.manifest, made.root_key, policy, person.key, broker=owner_org.deposit.public, now=cast.clock())
+    deposit = sign_deposit(
+        made.manifest, made.root_key, made.salted, person.key, broker=owner_org.deposit.public, now=cast.clock()
+    )
     clients[home].deposit(key=owner_org.signing.public, deposit=deposit, manifest=envelope)
     return envelope, folder
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opaque_jobs.services.dataset_files import encrypt_file, read_files
+from tests.world import everything
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
@@ -26,7 +27,15 @@ def through(rows: list[list[Any]], **types: str) -> pa.Table:
         source, out = Path(folder) / "s.csv", Path(folder) / "out"
         source.write_bytes(buffer.getvalue().encode())
         result = encrypt_file(
-            source, name="t", dataset_id="ds-1", version=1, organisation_id="org-1", out_dir=out, now=NOW, types=types
+            source,
+            name="t",
+            dataset_id="ds-1",
+            version=1,
+            organisation_id="org-1",
+            out_dir=out,
+            now=NOW,
+            policy=everything,
+            types=types,
         )
         return pa.Table.from_batches(list(read_files(result.manifest, out, result.root_key)))
 

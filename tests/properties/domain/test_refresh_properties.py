@@ -31,15 +31,24 @@ SCHEMAS = st.sampled_from(
     version=st.integers(1, 6),
     columns=SCHEMAS,
     about=st.tuples(st.sampled_from([USE.dataset_id, "ds-other"]), st.sampled_from([USE.organisation_id, "org-other"])),
+    policy=st.sampled_from([USE.policy_commitment, "sha256:" + "44" * 32]),
     created_at=st.sampled_from(["2026-01-15T12:00:00+00:00", "2026-01-16T12:00:00+00:00"]),
 )
-def test_version_is_covered_only_if_named_or_newer_and_the_same_in_all_else(*, follows, version, columns, about, created_at):
+def test_version_is_covered_only_if_named_or_newer_and_the_same_in_all_else(
+    *, follows, version, columns, about, policy, created_at
+):
     manifest = WORLD.hospital.manifest(
-        dataset_version=version, columns=columns, dataset_id=about[0], organisation_id=about[1], created_at=created_at
+        dataset_version=version,
+        columns=columns,
+        dataset_id=about[0],
+        organisation_id=about[1],
+        policy_commitment=policy,
+        created_at=created_at,
     )
     found = use_with(FOLLOWING if follows else SPEC, USE, manifest)
     named = manifest.digest == USE.manifest_digest
-    newer = follows and version > 3 and columns == COLUMNS and about == (USE.dataset_id, USE.organisation_id)
+    same = (columns, about, policy) == (COLUMNS, (USE.dataset_id, USE.organisation_id), USE.policy_commitment)
+    newer = follows and version > 3 and same
     assert (found is not None) is (named or newer)
     if found is not None:
         assert (found.dataset_version, found.manifest_digest) == (version, manifest.digest)

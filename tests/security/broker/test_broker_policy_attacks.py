@@ -18,7 +18,7 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from tests.support.release_attempt import OTHER_DIGEST, Attacks, Attempt, refused_for
 from tests.support.tee_policies import make_snp_policy, on_hardware
-from tests.world import MEASUREMENT, NOW, Enclave, Member, World
+from tests.world import MEASUREMENT, NOW, Enclave, Member, World, salted
 
 attack = Attacks()
 
@@ -222,6 +222,18 @@ def column_of_a_row_condition_that_may_not_be_read(a):
     a.spec_over["datasets"] = (a.world.hospital.use(columns=("id", "site")),)
 
 
+@attack("policy-changed")
+def rows_other_than_members_approved(a):
+    a.spec_over["datasets"] = (a.world.hospital.use(policy_commitment=OTHER_DIGEST),)
+
+
+@attack("policy-changed")
+def policy_of_the_same_words_with_another_salt(a):
+    home = a.world.hospital
+    held = Holding(manifest_digest=home.manifest().digest, salted=salted(home.policy(), "7b" * 32))
+    a.known_over["holdings"] = {(home.dataset_id, 1): held}
+
+
 @attack("dataset-not-shared")
 def dataset_that_was_taken_back(a):
     a.known_over["shared"] = frozenset()
@@ -283,7 +295,11 @@ def test_policy_that_releases_no_row_conditions_column_is_granted_for_the_column
     attempt = Attempt(World())
     home = attempt.world.hospital
     policy = ReleasePolicy(columns=("id", "value", "hidden"), row_conditions=())
-    attempt.known_over["holdings"] = {(home.dataset_id, 1): Holding(manifest_digest=home.manifest().digest, policy=policy)}
+    approved = home.use(policy_commitment=salted(policy).commitment)
+    attempt.spec_over["datasets"] = (approved, attempt.world.laboratory.use())
+    attempt.known_over["holdings"] = {
+        (home.dataset_id, 1): Holding(manifest_digest=home.manifest().digest, salted=salted(policy))
+    }
     assert attempt.decide().columns == {(home.dataset_id, 1): ("id", "value")}
 
 

@@ -113,7 +113,7 @@ def test_deposit_is_sealed_at_rest_and_policy_too(stage):
 def test_later_deposit_replaces_the_policy_but_never_the_key(stage):
     stage.world.clock.forward(1)
     stage.deposit(stage.world.deposit(stage.world.hospital, policy=ReleasePolicy(columns=("id",), row_conditions=())))
-    assert stage.run(stage.enclave()).reasons == ("columns-not-released",)
+    assert stage.run(stage.enclave()).reasons == ("policy-changed", "columns-not-released")
     root = replace(stage.world.hospital.root, secret=bytes(32))
     stage.world.clock.forward(1)
     with pytest.raises(ConflictError, match="another key"):

@@ -13,7 +13,7 @@ from opaque_jobs.broker.monitor import accept_page
 from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, decide
 from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.domain.log import EntryKind
-from tests.world import NOW, Enclave, Member, World
+from tests.world import NOW, Enclave, Member, World, salted
 
 FEW, MORE, MANY = 8, 16, 32
 
@@ -75,7 +75,7 @@ def deciding(members: int) -> int:
         lost=False,
         log_root=lambda size: world.log.checkpoint(size).root,
         log_seen=lambda _size: NOW,
-        holdings={(home.dataset_id, 1): Holding(manifest_digest=home.manifest().digest, policy=home.policy())},
+        holdings={(home.dataset_id, 1): Holding(manifest_digest=home.manifest().digest, salted=salted(home.policy()))},
         shared=frozenset({home.dataset_id}),
         releases=(),
         released_to=None,

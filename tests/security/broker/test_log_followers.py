@@ -233,7 +233,8 @@ def test_entries_that_hold_nothing_or_nonsense_are_followed_and_move_nothing(tmp
 def make_release(follower, **over):
     fields = {
         "v": 1, "organisation_id": follower.broker.config.organisation_id, "workspace_id": "ws-1", "run_id": "run-1",
-        "tee_key_id": "sha256:" + "77" * 32, "datasets": ("ds-1/1",), "released_at": "2026-03-01T09:00:00+00:00",
+        "tee_key_id": "sha256:" + "77" * 32, "datasets": {"ds-1/1": "sha256:" + "33" * 32},
+        "released_at": "2026-03-01T09:00:00+00:00",
     }  # fmt: skip
     return Release(**(fields | over))
 

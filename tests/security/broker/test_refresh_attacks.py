@@ -8,7 +8,7 @@ from opaque_jobs.broker.policy import Granted, Holding, Refused
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.domain.dataset import Column
 from tests.support.release_attempt import OTHER_DIGEST, Attempt
-from tests.world import Member, World
+from tests.world import Member, World, salted
 
 ALIAS = "data_org_hospital"
 
@@ -28,8 +28,8 @@ class RefreshAttempt(Attempt):
         key = signer or self.world.hospital.members[0].key
         self.refreshed = {alias: sign_manifest(manifest, key).decode()}
         self.manifests = {alias: manifest.digest}
-        held = Holding(manifest_digest=manifest.digest, policy=self.world.hospital.policy())
-        first = Holding(manifest_digest=self.world.hospital.manifest().digest, policy=self.world.hospital.policy())
+        held = Holding(manifest_digest=manifest.digest, salted=salted(self.world.hospital.policy()))
+        first = Holding(manifest_digest=self.world.hospital.manifest().digest, salted=salted(self.world.hospital.policy()))
         self.known_over["holdings"] = {
             (manifest.dataset_id, manifest.dataset_version): held,
             (self.world.hospital.dataset_id, 1): first,
@@ -67,6 +67,7 @@ def test_newer_version_of_another_data_set_than_is_followed_is_refused(case):
     [
         {"dataset_version": 2, "columns": (Column(name="id", type="int64"), Column(name="value", type="int64"))},
         {"dataset_version": 2, "columns": tuple(Column(name=name, type="string") for name in ("id", "value", "site", "hidden"))},
+        {"dataset_version": 2, "policy_commitment": OTHER_DIGEST},
         {"dataset_version": 2, "dataset_id": "ds-other"},
         {"dataset_version": 1},
         {"dataset_version": 1, "created_at": "2026-02-01T00:00:00+00:00"},

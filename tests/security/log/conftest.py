@@ -88,7 +88,7 @@ def log_release(cast: Consortium, name: str, run_id: str, job_digest: str) -> No
         workspace_id=cast.workspace_id,
         run_id=run_id,
         tee_key_id="sha256:" + "77" * 32,
-        datasets=("ds-patients/1",),
+        datasets={"ds-patients/1": "sha256:" + "33" * 32},
         released_at=cast.clock().isoformat(),
     )
     with cast.services.context.store.write() as session:

@@ -80,6 +80,8 @@ CHANGES = [
     (lambda receipt: replace(receipt, attested=ATTESTED[TeeKind.SEV_SNP]), 2),
     (lambda receipt: replace(receipt, trust_label="tdx"), 2),
     (lambda receipt: replace(receipt, manifests={}), 2),
+    (lambda receipt: replace(receipt, policies={}), 2),
+    (lambda receipt: replace(receipt, policies=dict.fromkeys(receipt.policies, receipt.code_digest)), 2),
     (lambda receipt: replace(receipt, recipients=("sha256:" + "0" * 64,)), 2),
     (lambda receipt: replace(receipt, bundle_digest="sha256:" + "0" * 64), 3),
     (lambda receipt: replace(receipt, inputs_digest="sha256:" + "0" * 64), 4),
@@ -287,13 +289,16 @@ def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
     assert _failed_step(envelope, given) == 6
 
 
-@pytest.mark.parametrize("claim", ["verifier", "measurement", "nonce", "tee_key_id", "job_digest", "run_id", "issued_at"])
+@pytest.mark.parametrize(
+    "claim", ["verifier", "measurement", "nonce", "tee_key_id", "policies", "job_digest", "run_id", "issued_at"]
+)
 def test_token_by_the_broker_about_something_else_fails(ready, claim):
     others = {
         "verifier": "org-laboratory",
         "measurement": "sha256:" + "0" * 64,
         "nonce": "other",
         "tee_key_id": "sha256:" + "0" * 64,
+        "policies": {},
         "job_digest": "sha256:" + "0" * 64,
         "run_id": "run-other",
         "issued_at": datetime(2026, 1, 1, tzinfo=UTC),

@@ -26,6 +26,7 @@ RESULT = AttestationResult(
     claims={},
     nonce="bm9uY2U=",
     tee_key_id="sha256:" + "22" * 32,
+    policies={"ds-1/1": "sha256:" + "44" * 32},
     job_digest="sha256:" + "33" * 32,
     run_id="run-1",
     issued_at=NOW,

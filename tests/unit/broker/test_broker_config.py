@@ -106,7 +106,7 @@ def make_release(**over):
         "workspace_id": "ws-1",
         "run_id": "run-1",
         "tee_key_id": "sha256:t",
-        "datasets": ("ds-1/1",),
+        "datasets": {"ds-1/1": "sha256:" + "33" * 32},
         "released_at": NOW.isoformat(),
     }
     return Release(**(given | over))

@@ -1,6 +1,7 @@
 """What a reviewer is shown: everything that counts, in order, and no raw keys; with --json the whole signed document."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,15 +10,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
-from consortium import make_input, open_consortium
+from consortium import COLUMNS, make_input, open_consortium
 from own_files import write_own_files
 
+from opaque_jobs.cli.own_policies import keep_policy
 from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.attested import ATTESTED
 from opaque_jobs.domain.job import Code, Language, TeeKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from tests.support.tee_policies import make_snp_policy, on_hardware
+from tests.world import everything
 
 TERMS = RerunTerms(
     max_runs=3,
@@ -210,3 +213,32 @@ def test_page_where_groups_decide_says_whose_approvals_are_missing(study, capsys
     assert page(study, job.id).to_json()["still_needed"][0] == {"from": "Board", "missing": 1, "members": ["ben", "lea"]}
     study.vote(job.id, "lea")
     assert page(study, job.id).to_json()["still_needed"] == []
+
+
+def test_review_tells_of_every_data_set_that_a_rule_limits_it_and_by_which_commitment(study, capsys):
+    job = study.make_job()
+    study.submit(job.id)
+    found = page(study, job.id)
+    committed = {use.alias: use.policy_commitment for use in found.spec.datasets}
+    assert {each["alias"]: each["policy_commitment"] for each in found.to_json()["datasets"]} == committed
+    assert {found.rule(use) for use in found.spec.datasets} == {
+        f"limited by its owner's rule, commitment {each[:19]}" for each in committed.values()
+    }
+    assert "its owner's rule" in " ".join(shown(study, job.id, capsys).split())
+
+
+def test_review_tells_an_owner_that_the_rule_is_their_own(study):
+    job = study.make_job()
+    study.submit(job.id)
+    keep_policy(study.services.context.settings, "org-laboratory", study.dataset_ids["findings"], everything(COLUMNS))
+    own = {use.alias: page(study, job.id).rule(use).split(",")[0] for use in page(study, job.id).spec.datasets}
+    assert own == {"patients": "limited by its owner's rule", "findings": "limited by your own rule"}
+    assert page(study, job.id, "anna").own_policies == frozenset()
+
+
+def test_review_of_a_commitment_that_the_owner_did_not_sign_says_so(study):
+    job = study.make_job()
+    study.submit(job.id)
+    found = page(study, job.id)
+    use = replace(found.spec.datasets[0], policy_commitment="sha256:" + "0" * 64)
+    assert found.rule(use).startswith("NOT by the rule that its owner signed")

@@ -18,7 +18,7 @@ from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.crypto.sealing import open_sealed, seal
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.errors import InvalidInputError, TrustError
-from tests.world import World
+from tests.world import SALT, World, salted
 
 KEY = SealingKey(b"\x06" * 32)
 WORLD = World()
@@ -32,12 +32,12 @@ INFO = release_info(
     run_id="run-1",
     organisation_id=HOME.id,
 )
-RELEASE = KeyRelease(keys=released_keys(HOME.root, ["id"]), row_conditions=HOME.policy().row_conditions)
+RELEASE = KeyRelease(keys=released_keys(HOME.root, ["id"]), salted=salted(HOME.policy()))
 
 
 def test_deposit_opens_with_what_its_owner_put_in():
     deposit = verify_deposit(WORLD.deposit(HOME), PINNED, organisation_id=HOME.id)
-    assert open_deposit(deposit, HOME.broker.sealing) == (HOME.root, HOME.policy())
+    assert open_deposit(deposit, HOME.broker.sealing) == (HOME.root, salted(HOME.policy()))
 
 
 def test_deposit_and_sharing_for_another_organisation_are_refused():
@@ -47,7 +47,7 @@ def test_deposit_and_sharing_for_another_organisation_are_refused():
         verify_sharing(WORLD.sharing(HOME), PINNED, organisation_id="org-other")
 
 
-def test_released_keys_open_with_their_row_conditions():
+def test_released_keys_open_with_their_policy():
     assert open_release(seal_release(RELEASE, KEY.public, INFO), KEY, INFO) == RELEASE
 
 
@@ -62,13 +62,19 @@ def test_released_keys_of_another_dataset_version_are_refused():
         open_release(resealed({"keys": RELEASE.keys.to_document() | {"version": 2}}), KEY, INFO)
 
 
+def policy_with(**change) -> dict:
+    return {"policy": {"columns": ["id"], "row_conditions": []} | change, "salt": SALT}
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"row_conditions": None},
-        {"row_conditions": {}},
-        {"row_conditions": [{"column": "site", "operator": "like", "value": "A"}]},
-        {"row_conditions": [{"column": "site", "operator": "="}]},
+        {"policy": None},
+        {"policy": {}},
+        {"policy": policy_with(row_conditions={})},
+        {"policy": policy_with(row_conditions=[{"column": "site", "operator": "like", "value": "A"}])},
+        {"policy": policy_with(row_conditions=[{"column": "site", "operator": "="}])},
+        {"policy": policy_with() | {"salt": SALT[2:]}},
         {"keys": None},
         {"more": 1},
     ],

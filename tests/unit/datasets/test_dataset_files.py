@@ -12,6 +12,7 @@ from opaque_jobs.crypto.parquet import RootKey
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.dataset_files import EncryptedDataset, encrypt_file, read_files, verify_files
 from opaque_jobs.services.sources import column_names
+from tests.world import everything
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 SECRET = "canary-7f3a"
@@ -25,6 +26,7 @@ def encrypt(source: Path, **over: object) -> EncryptedDataset:
         "organisation_id": "org-1",
         "out_dir": source.parent / "encrypted",
         "now": NOW,
+        "policy": everything,
     }
     return encrypt_file(source, **{**options, **over})
 

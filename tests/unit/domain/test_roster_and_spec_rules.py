@@ -75,6 +75,7 @@ def make_use(**over):
         "dataset_version": 1,
         "manifest_digest": DIGEST,
         "schema_digest": DIGEST,
+        "policy_commitment": DIGEST,
         "organisation_id": "org-1",
         "columns": ("id",),
     }
@@ -279,6 +280,7 @@ def test_spec_that_contradicts_itself_is_refused(over):
         lambda: make_use(alias="1st"),
         lambda: make_use(manifest_digest="md5:0"),
         lambda: make_use(schema_digest="md5:0"),
+        lambda: make_use(policy_commitment="md5:0"),
         lambda: Limits(memory_bytes=1 << 20, cores=1, pids=256, timeout_s=1, scratch_bytes=1),
         lambda: OutputPolicy(max_rows=0, max_columns=1, max_bytes=1, preview_rows=0),
         lambda: OutputPolicy(max_rows=1, max_columns=1, max_bytes=1, preview_rows=1001),
@@ -383,6 +385,7 @@ def make_manifest(**over):
         "columns": (Column(name="id", type="int64"),),
         "parts": (Part(name="part-00000.parquet", size_bytes=1, sha256=DIGEST, rows=2),),
         "rows": 2,
+        "policy_commitment": DIGEST,
         "created_at": "2026-01-01T00:00:00+00:00",
     }
     return DatasetManifest(**(given | over))
@@ -391,6 +394,7 @@ def make_manifest(**over):
 @pytest.mark.parametrize(
     "over",
     [
+        {"policy_commitment": "all rows"},
         {"v": 2},
         {"dataset_version": 0},
         {"columns": ()},
