@@ -22,7 +22,7 @@ from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
-from opaque_jobs.cli.own_lists import forget_taken_back, remember_hold
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
 from opaque_jobs.cli.session import Acting, known_member, member_key, own_member, present_key_id, services
@@ -180,9 +180,9 @@ def hold_(
     subject = wanted or owner.entry.id
     said = hold(owner, actor, member_key(settings, actor, passphrase_file), scope=scope, subject=subject, held=not lift)
     if roster and lift:
-        forget_taken_back(settings, actor, roster)
+        own_memory(settings, actor).forget_taken_back(roster)
     elif roster:
-        remember_hold(settings, actor, roster, said)
+        own_memory(settings, actor).remember_hold(roster, said)
     print_record(
         {"organisation": owner.entry.name, "scope": scope.value, "subject": subject, "held": not lift}, as_json=common().json
     )

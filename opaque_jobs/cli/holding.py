@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.cli.own_lists import TakenBack, forget_taken_back
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import OwnOrganisation, pinned_organisation
+from opaque_jobs.client.memory import TakenBack
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.release import Hold, HoldScope
@@ -69,7 +70,7 @@ def tell_taken_back(settings: Settings, member: MemberEntry, lists: Iterable[Tak
         try:
             _tell(owner, each.hold.encode())
         except ConflictError as error:
-            forget_taken_back(settings, member, each.digest)
+            own_memory(settings, member).forget_taken_back(each.digest)
             problem = error
         except OpaqueJobsError as error:
             later = f"'opaque-jobs workspace tell-brokers {each.workspace_id}', or 'opaque-jobs broker hold --list {each.digest}'"

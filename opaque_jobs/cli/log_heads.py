@@ -1,18 +1,11 @@
-"""What a member's own client remembers of logs: it demands that each log only grows, and tells what it has verified.
+"""What a member's own client remembers of logs: it demands that each log only grows, and tells what it has verified."""
 
-One small file a member, beside their key. It is the member's own memory; nobody else writes it.
-"""
-
-import os
-from pathlib import Path
-
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkpoint
-from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.merkle import EMPTY, verify_consistency
-from opaque_jobs.domain.canonical import canonical_bytes, parse_json
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConfigurationError, TrustError
+from opaque_jobs.errors import TrustError
 from opaque_jobs.services import Services
 
 __all__ = ["remembered", "verified_head", "verified_note"]
@@ -34,8 +27,19 @@ def verified_note(opened: Services, member: MemberEntry, workspace_id: str) -> t
         NotFoundError: The member is not in this workspace.
         ConfigurationError: What is remembered cannot be read or written.
     """
-    path = _path(opened.context.settings.keys_dir, member)
-    heads = _read(path)
+    memory = own_memory(opened.context.settings, member)
+    while True:
+        before = memory.log_head(workspace_id)
+        note, newest = _continuing(opened, member, workspace_id, before)
+        # Another command may have seen more meanwhile: what is shown here has to continue that too.
+        if newest.seen == before or (before is None and not newest.size):
+            return note, newest
+        if memory.advance_log_head(workspace_id, before=before, after=newest.seen):
+            return note, newest
+
+
+def _continuing(opened: Services, member: MemberEntry, workspace_id: str, before: str | None) -> tuple[str | None, Checkpoint]:
+    """Return the newest note and checkpoint after verifying that it continues one that was seen before."""
     head = opened.logs.head(workspace_id, actor=member.id)
     empty = Checkpoint(origin=log_origin(workspace_id), size=0, root=EMPTY.root)
     newest = (
@@ -43,7 +47,7 @@ def verified_note(opened: Services, member: MemberEntry, workspace_id: str) -> t
         if head.checkpoint is None
         else verify_checkpoint(head.checkpoint, VerifyKey.parse(head.log_key), workspace_id=workspace_id)
     )
-    known = Checkpoint.parse_seen(heads[workspace_id], workspace_id=workspace_id) if workspace_id in heads else empty
+    known = empty if before is None else Checkpoint.parse_seen(before, workspace_id=workspace_id)
     proof = [] if known.size > newest.size else _proof(opened, member, workspace_id, known.size, newest.size)
     if not verify_consistency(first=known.size, first_root=known.root, second=newest.size, second_root=newest.root, path=proof):
         raise TrustError(
@@ -52,8 +56,6 @@ def verified_note(opened: Services, member: MemberEntry, workspace_id: str) -> t
             seen=known.size,
             shown=newest.size,
         )
-    if known != newest:
-        _write(path, {**heads, workspace_id: newest.seen})
     return head.checkpoint, newest
 
 
@@ -63,31 +65,9 @@ def remembered(opened: Services, member: MemberEntry, workspace_id: str) -> Chec
     Raises:
         ConfigurationError: What is remembered cannot be read.
     """
-    seen = _read(_path(opened.context.settings.keys_dir, member)).get(workspace_id)
+    seen = own_memory(opened.context.settings, member).log_head(workspace_id)
     return None if seen is None else Checkpoint.parse_seen(seen, workspace_id=workspace_id)
 
 
 def _proof(opened: Services, member: MemberEntry, workspace_id: str, first: int, second: int) -> list[bytes]:
     return opened.logs.consistency(workspace_id, actor=member.id, first=first, second=second)
-
-
-def _path(keys_dir: Path, member: MemberEntry) -> Path:
-    return keys_dir / f"{member.name}.logs.json"
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        document = parse_json(path.read_bytes(), what="what is remembered of logs")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None
-    if not isinstance(document, dict) or not all(isinstance(seen, str) for seen in document.values()):
-        raise ConfigurationError(f"{path.name} is damaged", hint="restore it; without it a rewritten log goes unnoticed")
-    return document
-
-
-def _write(path: Path, heads: dict[str, str]) -> None:
-    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    write_new_private_file(fresh, canonical_bytes(heads))
-    fresh.replace(path)

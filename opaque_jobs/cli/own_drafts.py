@@ -3,10 +3,9 @@
 A draft waits in the database until it is submitted. What is signed then is compared with what was written.
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-from opaque_jobs.cli.own_memory import read_own, write_own
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import JobSpec
@@ -19,29 +18,13 @@ from opaque_jobs.settings import Settings
 __all__ = ["is_own_draft", "remember_draft"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Written:
-    workspace_id: str
-    job_id: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    v: int
-    drafts: tuple[_Written, ...]
-
-
 def remember_draft(settings: Settings, author: MemberEntry, job: JobView, draft: JobDraft) -> None:
     """Keep what an author wrote, as they wrote it; of the job no more than where it is.
 
     Raises:
         ConfigurationError: It cannot be read or written.
-        InvalidInputError: What is remembered is damaged.
     """
-    others = [each for each in _kept(settings, author).drafts if each.job_id != job.id]
-    written = _Written(workspace_id=job.workspace_id, job_id=job.id, digest=digest(to_bytes(draft)))
-    write_own(_path(settings, author), _Kept(v=1, drafts=(*others, written)))
+    own_memory(settings, author).remember_draft(job.workspace_id, job.id, digest(to_bytes(draft)))
 
 
 def is_own_draft(settings: Settings, author: MemberEntry, spec: JobSpec, draft: JobDraft) -> bool:
@@ -55,8 +38,8 @@ def is_own_draft(settings: Settings, author: MemberEntry, spec: JobSpec, draft: 
 
     Raises as `remember_draft`.
     """
-    shown = _Written(workspace_id=spec.workspace_id, job_id=spec.job_id, digest=digest(to_bytes(draft)))
-    return shown in _kept(settings, author).drafts and _of(spec, draft) == to_bytes(draft)
+    wrote = own_memory(settings, author).wrote_draft(spec.workspace_id, spec.job_id, digest(to_bytes(draft)))
+    return wrote and _of(spec, draft) == to_bytes(draft)
 
 
 def _of(spec: JobSpec, draft: JobDraft) -> bytes:
@@ -89,11 +72,3 @@ def _of(spec: JobSpec, draft: JobDraft) -> bytes:
         limits=spec.limits,
     )
     return to_bytes(said)
-
-
-def _kept(settings: Settings, author: MemberEntry) -> _Kept:
-    return read_own(_path(settings, author), _Kept, _Kept(v=1, drafts=()))
-
-
-def _path(settings: Settings, author: MemberEntry) -> Path:
-    return settings.keys_dir / f"{author.name}.drafts.json"

@@ -1,22 +1,23 @@
-"""Whose key is this: what a member knows of their own organisation without asking the services, one small file a member.
+"""Whose key is this: what a member knows of their own organisation without asking the services, kept in their client's memory.
 
-Data is sealed to these keys, and only this broker's answers count as the own broker's. The file is written from the
+Data is sealed to these keys, and only this broker's answers count as the own broker's. It is taken from the
 organisation's own key files, or from what the organisation exported where those are; the metadata database is compared with
 it, and believed in nothing but a new sealing key that the organisation's broker key signed for.
 """
 
-import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from opaque_jobs.broker.config import config_path, key_path, load_config
+from opaque_jobs.cli.own_memory import memory_path
+from opaque_jobs.client.memory import Memory
 from opaque_jobs.crypto.key_changes import check_sealing_changes
-from opaque_jobs.crypto.key_files import read_public_keys, write_new_private_file
+from opaque_jobs.crypto.key_files import read_public_keys
 from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
-from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.settings import Settings
 
@@ -31,9 +32,6 @@ __all__ = [
     "pin_organisation",
     "pinned_organisation",
 ]
-
-_SUFFIX: Final = ".trust.json"
-_MAX_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +112,13 @@ def organisation_here(settings: Settings, entry: OrganisationEntry, key_file: Pa
 
 def members_here(settings: Settings, organisation_id: str) -> list[str]:
     """Give the names of the members here who have this organisation pinned."""
-    names = [path.name.removesuffix(_SUFFIX) for path in sorted(settings.keys_dir.glob(f"*{_SUFFIX}"))]
-    return [name for name in names if _read(_path(settings, name)).entry.id == organisation_id]
+    found = []
+    for path in sorted(settings.keys_dir.glob(memory_path(settings, "*").name)):
+        name = path.name.removesuffix(memory_path(settings, "").name)
+        with suppress(NotFoundError):
+            if organisation_of(settings, name).entry.id == organisation_id:
+                found.append(name)
+    return found
 
 
 def pin_organisation(settings: Settings, name: str, own: OwnOrganisation) -> None:
@@ -124,17 +127,20 @@ def pin_organisation(settings: Settings, name: str, own: OwnOrganisation) -> Non
     Trust: whoever says so; `own` must come from the organisation itself.
 
     Raises:
-        ConfigurationError: The file cannot be written.
+        ConfigurationError: It cannot be kept.
     """
-    path = _path(settings, name)
-    fresh = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    write_new_private_file(fresh, own.to_bytes())
-    fresh.replace(path)
+    Memory(memory_path(settings, name)).remember_organisation(own.to_bytes())
 
 
 def organisation_of(settings: Settings, name: str) -> OwnOrganisation:
     """Give what the member of this name here knows of their organisation. Raises `NotFoundError` if they were told nothing."""
-    return _read(_path(settings, name))
+    kept = Memory(memory_path(settings, name)).organisation()
+    if kept is None:
+        raise NotFoundError(
+            f"'{name}' does not know the keys of their own organisation here",
+            hint="where its broker lives: 'opaque-jobs org export ORG --to FILE'; here: 'opaque-jobs member trust MEMBER FILE'",
+        )
+    return parse_own_organisation(kept)
 
 
 def pinned_organisation(settings: Settings, member: MemberEntry) -> OwnOrganisation:
@@ -148,7 +154,7 @@ def pinned_organisation(settings: Settings, member: MemberEntry) -> OwnOrganisat
         NotFoundError: The member was told nothing yet.
         TrustError: The services say that the member is of another organisation.
     """
-    own = _read(_path(settings, member.name))
+    own = organisation_of(settings, member.name)
     if member.organisation_id != own.entry.id:
         raise TrustError(
             f"the database says that '{member.name}' is of another organisation than the one whose keys are pinned here",
@@ -194,20 +200,3 @@ def _others(own: OwnOrganisation) -> TrustError:
         hint="sign and send nothing: was the metadata database changed? 'opaque-jobs member trust' pins what your organisation "
         "exported",
     )
-
-
-def _path(settings: Settings, name: str) -> Path:
-    return settings.keys_dir / f"{name}{_SUFFIX}"
-
-
-def _read(path: Path) -> OwnOrganisation:
-    try:
-        with path.open("rb") as file:
-            return parse_own_organisation(file.read(_MAX_BYTES))
-    except FileNotFoundError:
-        raise NotFoundError(
-            f"'{path.name.removesuffix(_SUFFIX)}' does not know the keys of their own organisation here",
-            hint="where its broker lives: 'opaque-jobs org export ORG --to FILE'; here: 'opaque-jobs member trust MEMBER FILE'",
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(f"{path.name} cannot be read: {error.strerror}", hint="check who owns it") from None

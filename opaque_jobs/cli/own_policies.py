@@ -5,13 +5,11 @@ here commits to it as before, so that the approval of jobs which follow the data
 """
 
 import secrets
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from opaque_jobs.cli.own_memory import read_own, write_own
+from opaque_jobs.client.memory import Memory
 from opaque_jobs.domain.dataset import ReleasePolicy, SaltedPolicy
-from opaque_jobs.domain.document import to_bytes
+from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.settings import Settings
 
 __all__ = ["keep_policy", "kept_policy", "salted_policy"]
@@ -19,24 +17,12 @@ __all__ = ["keep_policy", "kept_policy", "salted_policy"]
 _SALT_BYTES: Final = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Own:
-    dataset_id: str
-    salted: SaltedPolicy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    v: int
-    policies: tuple[_Own, ...]
-
-
 def salted_policy(settings: Settings, organisation_id: str, dataset_id: str, policy: ReleasePolicy) -> SaltedPolicy:
     """Give a policy with the salt that it has had for this data set, or with a new one.
 
     Raises as `kept_policy`.
     """
-    known = [each.salted for each in _kept(settings, organisation_id).policies if each.dataset_id == dataset_id]
+    known = _kept(settings, organisation_id, dataset_id)
     # By their bytes: in Python, though not in SQL, 1 equals true.
     same = [each for each in known if to_bytes(each.policy) == to_bytes(policy)]
     return same[-1] if same else SaltedPolicy(policy=policy, salt=secrets.token_bytes(_SALT_BYTES).hex())
@@ -49,9 +35,7 @@ def keep_policy(settings: Settings, organisation_id: str, dataset_id: str, salte
         ConfigurationError: It cannot be read or written.
         InvalidInputError: What is kept is damaged.
     """
-    own, kept = _Own(dataset_id=dataset_id, salted=salted), _kept(settings, organisation_id).policies
-    if own not in kept:
-        write_own(_path(settings, organisation_id), _Kept(v=1, policies=(*kept, own)))
+    _memory(settings, organisation_id).keep_policy(dataset_id, salted.commitment, to_bytes(salted))
 
 
 def kept_policy(settings: Settings, organisation_id: str, dataset_id: str, commitment: str) -> ReleasePolicy | None:
@@ -61,15 +45,16 @@ def kept_policy(settings: Settings, organisation_id: str, dataset_id: str, commi
         ConfigurationError: It cannot be read.
         InvalidInputError: What is kept is damaged.
     """
-    for each in _kept(settings, organisation_id).policies:
-        if each.dataset_id == dataset_id and each.salted.commitment == commitment:
-            return each.salted.policy
+    for each in _kept(settings, organisation_id, dataset_id):
+        if each.commitment == commitment:
+            return each.policy
     return None
 
 
-def _kept(settings: Settings, organisation_id: str) -> _Kept:
-    return read_own(_path(settings, organisation_id), _Kept, _Kept(v=1, policies=()))
+def _kept(settings: Settings, organisation_id: str, dataset_id: str) -> list[SaltedPolicy]:
+    kept = _memory(settings, organisation_id).policies(dataset_id)
+    return [from_bytes(SaltedPolicy, each, what="a kept policy") for each in kept]
 
 
-def _path(settings: Settings, organisation_id: str) -> Path:
-    return settings.keys_dir / f"{organisation_id}.policies.json"
+def _memory(settings: Settings, organisation_id: str) -> Memory:
+    return Memory(settings.keys_dir / f"{organisation_id}.policies.db")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.log_heads import verified_head
-from opaque_jobs.cli.own_consent import consents, remember
 from opaque_jobs.cli.own_drafts import is_own_draft
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.signed_list import check_not_taken_back, signed_list
 from opaque_jobs.cli.withdrawing import shown_revisions, taken_back, to_take_back
 from opaque_jobs.crypto.consent import consent_refusals, sign_vote
@@ -60,7 +60,7 @@ def submit_job(
     opened.reviews.check_submission(spec, test_run_id=test_run_id, no_test_reason=no_test_reason)
     seen = verified_head(opened, author, spec.workspace_id).seen
     envelope = sign_vote(spec, author, signer, decision=Decision.APPROVE, comment=None, seen=seen, now=datetime.now(UTC))
-    remember(opened.context.settings, author, [spec], withdrawal=None)
+    own_memory(opened.context.settings, author).remember_consent([spec], withdrawal=None)
     view = opened.reviews.submit(
         job_id=job_id,
         spec=spec.to_bytes(),
@@ -131,7 +131,7 @@ def cast_vote(
     if decision is Decision.REJECT:
         with taken_back(opened, member, signer, [spec]) as (withdrawal,):
             return opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment, withdrawal=withdrawal)
-    remember(opened.context.settings, member, [spec], withdrawal=None)
+    own_memory(opened.context.settings, member).remember_consent([spec], withdrawal=None)
     view = opened.reviews.vote(job_id=job_id, envelope=envelope, comment=comment)
     _end_earlier_revisions(opened, member, signer, view, spec)
     return view
@@ -147,7 +147,11 @@ def cancel_review(opened: Services, author: MemberEntry, signer: Signer, job_id:
     """
     opened.jobs.check_event(job_id, JobEvent.CANCEL_REVIEW, actor=author.id)
     # What this author submitted last is what is under review, whichever document the database shows and calls so.
-    own = [each for each in consents(opened.context.settings, author) if each.job.job_id == job_id and not each.withdrawal]
+    own = [
+        each
+        for each in own_memory(opened.context.settings, author).consents()
+        if each.job.job_id == job_id and not each.withdrawal
+    ]
     shown = shown_revisions(opened, author, job_id)
     ending = {each.digest for each in (*(each.job for each in own[-1:]), *shown[-1:])}
     jobs = to_take_back(opened, author, job_id, staying=_accepted(opened, author, job_id) - ending)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.agreed_lists import agreed_list, agreed_lists
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.holding import signed_hold, tell_taken_back
-from opaque_jobs.cli.own_lists import TakenBack, last_signed, lists_taken_back, remember_list, remember_taken_back
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import OwnOrganisation, check_own_entry, compared_organisation, pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.cli.signed_list import learn_lists, list_for_brokers
+from opaque_jobs.client.memory import TakenBack
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer
@@ -64,7 +64,7 @@ def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> 
     proposed = view.proposal.roster
     # 1. What the list says that it follows is there, and all in it signed it: hidden, it would make newcomers of everybody.
     before = _followed(opened, proposed, member)
-    signed = last_signed(opened.context.settings, member, proposed.workspace_id)
+    signed = own_memory(opened.context.settings, member).last_signed(proposed.workspace_id)
     words = opened.keys.signed_changes(sorted({*_owners(before), *_owners(signed)}))
     named: list[NamedChange] = []
     # 2. Each key that differs from those in it is the next one on the word of who may say so.
@@ -73,7 +73,7 @@ def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> 
     # 3. And from those in the list that this client signed last, whatever the database knows of it.
     if signed is not None:
         _check_later(signed, proposed)
-        agreed = agreed_list(opened.context.settings, member, proposed.workspace_id)
+        agreed = own_memory(opened.context.settings, member).agreed_list(proposed.workspace_id)
         if agreed is not None and agreed.roster.epoch >= proposed.epoch:
             raise _not_following()
         named.extend(explained_changes(signed, proposed, words))
@@ -116,7 +116,7 @@ def _take_the_place(  # noqa: PLR0917
     Raises:
         TrustError: The own broker knows the other one to be in force.
     """
-    before = last_signed(opened.context.settings, member, roster.workspace_id)
+    before = own_memory(opened.context.settings, member).last_signed(roster.workspace_id)
     if before is None or before.epoch != roster.epoch or before.digest == roster.digest:
         return
     said = _never_believe(opened, own, member, signer, before)
@@ -152,8 +152,8 @@ def take_back_roster(
     """
     settings = opened.context.settings
     learn_lists(opened, member, workspace_id)
-    signed = last_signed(settings, member, workspace_id)
-    if signed is not None and signed.digest in {each.roster.digest for each in agreed_lists(settings, member)}:
+    signed = own_memory(settings, member).last_signed(workspace_id)
+    if signed is not None and signed.digest in {each.roster.digest for each in own_memory(settings, member).agreed_lists()}:
         signed = None
     problem: OpaqueJobsError | None = None
     if signed is not None:
@@ -174,7 +174,7 @@ def take_back_roster(
 def _never_believe(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> TakenBack:
     """Sign that a list is never to be believed, and keep that; `tell_taken_back` tells it."""
     said = signed_hold(own, member, signer, scope=HoldScope.ROSTER, subject=roster.digest, held=True)
-    return remember_taken_back(opened.context.settings, member, roster, said)
+    return own_memory(opened.context.settings, member).remember_taken_back(roster, said)
 
 
 def _check_later(signed: Roster, proposed: Roster) -> None:
@@ -230,7 +230,7 @@ def accept_roster(
         raise ConflictError("you have accepted this member list already", hint="wait for the other members")
     if expected_digest not in (None, roster.digest):
         raise ConflictError("the member list that waits is not the one that you looked at", hint="look at it again, then accept")
-    if roster.digest in {each.digest for each in lists_taken_back(opened.context.settings, member)}:
+    if roster.digest in {each.digest for each in own_memory(opened.context.settings, member).lists_taken_back()}:
         raise ConflictError("you took this member list back", hint="propose it anew with 'opaque-jobs workspace change'")
     learn_lists(opened, member, workspace_id)
     changed_keys(opened, view, member)
@@ -238,7 +238,7 @@ def accept_roster(
     check_own_entry(own, roster.organisation(own.entry.id))
     _take_the_place(opened, own, member, signer, roster, on_note)
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
-    remember_list(opened.context.settings, member, roster)
+    own_memory(opened.context.settings, member).remember_list(roster)
     view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
     if view.proposal is None:
         push(list_for_brokers(opened, member, view.id), own, keys=own_key_ids(opened.context.settings, member))

@@ -8,8 +8,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from opaque_jobs.cli.agreed_lists import agreed_list, agreed_lists, keep_list
-from opaque_jobs.cli.own_lists import lists_taken_back
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.crypto.consent import roster_refusals
@@ -53,7 +52,7 @@ def signed_list(settings: Settings, member: MemberEntry, data: bytes, acceptance
             hint="rely on nothing that it says: was the database changed? compare with 'opaque-jobs workspace show'",
         )
     check_not_taken_back(settings, member, roster.digest)
-    keep_list(settings, member, roster, signed)
+    own_memory(settings, member).keep_list(roster, signed)
     return roster
 
 
@@ -63,7 +62,7 @@ def check_not_taken_back(settings: Settings, member: MemberEntry, roster_digest:
     Raises:
         TrustError: It is.
     """
-    if roster_digest in {each.digest for each in lists_taken_back(settings, member)}:
+    if roster_digest in {each.digest for each in own_memory(settings, member).lists_taken_back()}:
         raise TrustError(
             "this member list you took back, and the others signed it all the same",
             hint="rely on nothing that it says; propose another with 'opaque-jobs workspace change'",
@@ -83,7 +82,7 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         TrustError: What is shown is another workspace's, or one that this member took back, and none is kept.
     """
     settings = opened.context.settings
-    kept = agreed_list(settings, member, workspace_id)
+    kept = own_memory(settings, member).agreed_list(workspace_id)
     try:
         shown = opened.workspaces.broker_push(workspace_id, actor=member.id)
         _check_asked_for(parse_roster(shown.roster), workspace_id)
@@ -116,7 +115,7 @@ def overridden_list(opened: Services, member: MemberEntry, workspace_id: str) ->
         roster = parse_roster(shown.roster)
     except OpaqueJobsError:
         return None
-    over = {each.digest for each in lists_taken_back(opened.context.settings, member)}
+    over = {each.digest for each in own_memory(opened.context.settings, member).lists_taken_back()}
     return shown if roster.digest in over and not roster_refusals(roster, shown.acceptances) else None
 
 
@@ -164,7 +163,10 @@ def known_beforehand(opened: Services, member: MemberEntry, context: ReceiptCont
 
 def _before(settings: Settings, member: MemberEntry, last: bytes, shown: Iterable[_SignedList]) -> tuple[_SignedList, ...]:
     """Give the lists before one, by epoch: what is kept, and what is shown, back to the first that is not here."""
-    kept = ((each.text.encode(), tuple(one.encode() for one in each.acceptances)) for each in agreed_lists(settings, member))
+    kept = (
+        (each.text.encode(), tuple(one.encode() for one in each.acceptances))
+        for each in own_memory(settings, member).agreed_lists()
+    )
     here = {digest(text): (text, signed) for text, signed in (*shown, *kept)}
     found: list[_SignedList] = []
     at = parse_roster(last).previous

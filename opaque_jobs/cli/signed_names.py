@@ -10,10 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from opaque_jobs.cli.agreed_lists import agreed_lists
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
-from opaque_jobs.cli.own_consent import consents
-from opaque_jobs.cli.own_lists import lists_taken_back, signed_lists
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.reviewing import accepted_revisions
 from opaque_jobs.cli.session import own_public_keys
 from opaque_jobs.cli.signed_list import learn_lists
@@ -40,7 +38,7 @@ def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     if is_id(text, "ws"):
         return text
     learn_lists(opened, member, *_own_workspaces(opened, member))
-    newest = {each.roster.workspace_id: each.roster.name for each in agreed_lists(opened.context.settings, member)}
+    newest = {each.roster.workspace_id: each.roster.name for each in own_memory(opened.context.settings, member).agreed_lists()}
     found = sorted(each for each, name in newest.items() if name == text)
     if len(found) > 1:
         raise InvalidInputError(
@@ -69,8 +67,11 @@ def waiting_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     if is_id(text, "ws"):
         return text
     settings = opened.context.settings
-    over = {each.digest for each in lists_taken_back(settings, member)}
-    signed = (*signed_lists(settings, member), *(each.roster for each in agreed_lists(settings, member)))
+    over = {each.digest for each in own_memory(settings, member).lists_taken_back()}
+    signed = (
+        *own_memory(settings, member).signed_lists(),
+        *(each.roster for each in own_memory(settings, member).agreed_lists()),
+    )
     known = {each.workspace_id for each in signed if each.name == text and each.digest not in over}
     try:
         shown = find_workspace(opened, member, text).id
@@ -126,7 +127,7 @@ def named_job(opened: Services, member: MemberEntry, text: str) -> tuple[str, st
         InvalidInputError: Several jobs have the name; of those that the database shows too.
         NotFoundError: Neither the database nor this member's client knows one.
     """
-    own = consents(opened.context.settings, member)
+    own = own_memory(opened.context.settings, member).consents()
     found = {each.job.job_id: each.job.workspace_id for each in own if text in (each.job.job_id, each.job.digest)}
     if not (found or is_id(text, "job")):  # a job may be called like another's id
         found = {each.job.job_id: each.job.workspace_id for each in own if text == each.name}
@@ -150,7 +151,7 @@ def held_job(opened: Services, member: MemberEntry, text: str) -> str:
         NotFoundError: Nothing known here proves that a job is called so.
     """
     job_id = named_job(opened, member, text)[1]
-    names = {each.name for each in consents(opened.context.settings, member) if each.job.job_id == job_id}
+    names = {each.name for each in own_memory(opened.context.settings, member).consents() if each.job.job_id == job_id}
     with suppress(OpaqueJobsError):
         names.update(each.name for each in accepted_revisions(opened, member, job_id))
     if text not in names:
@@ -203,6 +204,6 @@ def _colleagues(opened: Services, member: MemberEntry) -> Iterator[MemberEntry]:
     settings = opened.context.settings
     for key in own_public_keys(settings, member):
         yield replace(member, public_key=key.text)
-    newest = {each.roster.workspace_id: each.roster for each in agreed_lists(settings, member)}
+    newest = {each.roster.workspace_id: each.roster for each in own_memory(settings, member).agreed_lists()}
     for roster in newest.values():
         yield from (each for each in roster.members if each.organisation_id == member.organisation_id)

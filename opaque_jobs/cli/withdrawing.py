@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.holding import tell_taken_back
-from opaque_jobs.cli.own_consent import OwnConsent, consents, remember
-from opaque_jobs.cli.own_lists import lists_taken_back
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.session import own_key_ids, present_key_id
 from opaque_jobs.cli.signed_list import list_for_brokers, overridden_list
+from opaque_jobs.client.memory import Consent
 from opaque_jobs.crypto.consent import sign_withdrawal, verify_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.signing import claimed_key_id
@@ -66,7 +66,7 @@ def to_take_back(
         shown: Of those that the database shows, these; None for all.
         staying: Digests of those to which consent stays.
     """
-    own = [each.job for each in consents(opened.context.settings, member) if each.job.job_id == job_id]
+    own = [each.job for each in own_memory(opened.context.settings, member).consents() if each.job.job_id == job_id]
     found = [*own, *(shown_revisions(opened, member, job_id) if shown is None else shown)]
     return [each for each in dict.fromkeys(found) if each.digest not in staying]
 
@@ -81,8 +81,8 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
         TrustError: One does not believe it; the others have been told. Or a withdrawal that this member signed was left out.
     """
     settings = opened.context.settings
-    back = [each for each in lists_taken_back(settings, member) if each.workspace_id == workspace_id]
-    kept = [each for each in consents(settings, member) if each.withdrawal and each.job.workspace_id == workspace_id]
+    back = [each for each in own_memory(settings, member).lists_taken_back() if each.workspace_id == workspace_id]
+    kept = [each for each in own_memory(settings, member).consents() if each.withdrawal and each.job.workspace_id == workspace_id]
     problem: OpaqueJobsError | None = None
     try:
         tell_taken_back(settings, member, back)
@@ -100,7 +100,7 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
         raise problem
 
 
-def _tell_withdrawals(settings: Settings, member: MemberEntry, known: BrokerPush, kept: Sequence[OwnConsent]) -> None:
+def _tell_withdrawals(settings: Settings, member: MemberEntry, known: BrokerPush, kept: Sequence[Consent]) -> None:
     roster = parse_roster(known.roster)
     own = [each.withdrawal.encode() for each in kept if each.withdrawal and _holds(each, roster)]
     told = replace(known, withdrawals=tuple(dict.fromkeys([*own, *known.withdrawals])))
@@ -129,13 +129,13 @@ def taken_back(
         TrustError: A broker does not believe it; likewise.
     """
     settings = opened.context.settings
-    kept = {each.job.digest: each.withdrawal.encode() for each in consents(settings, member) if each.withdrawal}
+    kept = {each.job.digest: each.withdrawal.encode() for each in own_memory(settings, member).consents() if each.withdrawal}
     envelopes = []
     for job in jobs:
         envelope = kept.get(job.digest)
         if envelope is None or claimed_key_id(envelope) != member.key_id:
             envelope = sign_withdrawal(job, member, signer, now=datetime.now(UTC))
-            remember(settings, member, [job], withdrawal=envelope)
+            own_memory(settings, member).remember_consent([job], withdrawal=envelope)
         envelopes.append(envelope)
     problem: OpaqueJobsError | None = None
     # Each is told beside its own workspace's list: jobs of several may go by one id, and none keeps another from brokers.
@@ -171,7 +171,7 @@ def shown_revisions(opened: Services, member: MemberEntry, job_id: str, *, epoch
     return found
 
 
-def _holds(consent: OwnConsent, roster: Roster) -> bool:
+def _holds(consent: Consent, roster: Roster) -> bool:
     """Tell whether brokers believe a withdrawal beside this member list: one that they do not would keep the others from them."""
     try:
         verify_withdrawal((consent.withdrawal or "").encode(), job_digest=consent.job.digest, roster=roster)

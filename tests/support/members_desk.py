@@ -11,7 +11,7 @@ from broker_house import BrokerHouse, fast_folder
 from consortium import Consortium, open_consortium
 from own_files import write_public_part
 
-from opaque_jobs.cli.own_consent import consents
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
 from opaque_jobs.domain.workspace import Roster
 
@@ -78,7 +78,7 @@ class Desk:
 
     def kept(self, name: str) -> dict[str, str | None]:
         settings, entry = self.cast.services.context.settings, self.cast.people[name].entry
-        return {each.job.digest: each.withdrawal for each in consents(settings, entry)}
+        return {each.job.digest: each.withdrawal for each in own_memory(settings, entry).consents()}
 
 
 @contextmanager

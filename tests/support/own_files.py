@@ -1,5 +1,9 @@
 """What stands in a member's own home beside the database: the public part of their key file, and their organisation's pin."""
 
+import sqlite3
+from contextlib import closing
+
+from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
 from opaque_jobs.cli.session import member_key_path
 from opaque_jobs.crypto.key_files import KeyKind
@@ -23,3 +27,13 @@ def write_public_part(settings, member):
     document = {"v": 2, "kind": str(KeyKind.MEMBER), "owner_id": member.id, "public": public, "store": "file", "held": {}}
     path = member_key_path(settings, member.name)
     path.write_bytes(canonical_bytes(document | {"check": digest(canonical_bytes(document))}))
+
+
+def forget(settings, name, *tables):
+    """Take away part of what a member's client remembers; all of it if no part is named."""
+    path = memory_path(settings, name)
+    if not tables:
+        path.unlink(missing_ok=True)
+    for table in tables:
+        with closing(sqlite3.connect(path)) as rows, rows:
+            rows.execute(f"DELETE FROM {table}")  # noqa: S608

@@ -400,7 +400,7 @@ def test_rule_is_shown_to_its_owner_only_and_only_where_it_is_kept(cli, visits):
     theirs = cli.json("dataset", "show", "unkept", "--as", "lea")
     assert "policy" not in theirs
     assert theirs["policy_commitment"].startswith("sha256:")
-    for path in cli.settings.keys_dir.glob("*.policies.json"):
+    for path in cli.settings.keys_dir.glob("*.policies.db"):
         path.unlink()
     shown = cli("dataset", "show", "unkept", "--as", "ben")
     assert "no rule that is kept here" in " ".join(shown.stderr.split())

@@ -6,6 +6,7 @@ import pytest
 from consortium import make_input
 
 from opaque_jobs.cli.own_drafts import is_own_draft, remember_draft
+from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.review_page import draft_page, print_page
 from opaque_jobs.cli.reviewing import submit_job
 from opaque_jobs.domain.canonical import digest
@@ -147,6 +148,6 @@ def test_draft_made_elsewhere_is_signed_only_with_the_digest_of_what_was_seen(de
 
 def test_written_drafts_are_kept_privately_and_without_what_they_say(desk):
     drafted(desk)
-    path = desk.cast.services.context.settings.keys_dir / "anna.drafts.json"
+    path = memory_path(desk.cast.services.context.settings, "anna")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert "SELECT" not in path.read_text()
+    assert b"SELECT" not in path.read_bytes()

@@ -1,11 +1,13 @@
 """A database that would have a member's own client sign a member list that its owner did not mean, attempt by attempt."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from consortium import make_organisation, make_person
 
-from opaque_jobs.cli.own_lists import last_signed, remember_list
+from opaque_jobs.cli.own_memory import memory_path, own_memory
 from opaque_jobs.cli.rosters import accept_roster, changed_keys
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import SigningKey
@@ -112,7 +114,7 @@ def remembering(desk) -> Roster:
     """Lea's client signed the first list."""
     first = desk.first_list()
     opened, lea, _ = desk.who("lea")
-    remember_list(opened.context.settings, lea, first)
+    own_memory(opened.context.settings, lea).remember_list(first)
     return first
 
 
@@ -163,22 +165,23 @@ def test_list_that_cannot_come_after_the_one_signed_is_not_signed(desk, signed):
     opened, lea, _ = desk.who("lea")
     after = replace(first, epoch=2, genesis=first.digest, previous=first.digest)
     put_list(desk, after)
-    remember_list(opened.context.settings, lea, replace(after, **AFTERWARDS[signed]))
+    own_memory(opened.context.settings, lea).remember_list(replace(after, **AFTERWARDS[signed]))
     refused(desk, "does not follow|names another log")
 
 
 def test_what_was_signed_is_kept_privately_before_it_leaves_and_believed_only_whole(desk):
     opened, lea, key = desk.who("lea")
     settings, where = opened.context.settings, desk.cast.workspace_id
-    assert last_signed(settings, lea, where) is None
+    assert own_memory(settings, lea).last_signed(where) is None
     opened.workspaces.propose_change(actor=lea.id, workspace_id=where, member_ids=[desk.cast.id("anna"), lea.id])
     accept_roster(opened, where, lea, key)
-    path = settings.keys_dir / "lea.lists.json"
+    path = memory_path(settings, "lea")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert last_signed(settings, lea, where) == opened.workspaces.show(where, actor=lea.id).proposal.roster
-    path.write_text(path.read_text().replace("member-anna", "member-emma"))
+    assert own_memory(settings, lea).last_signed(where) == opened.workspaces.show(where, actor=lea.id).proposal.roster
+    with closing(sqlite3.connect(path)) as rows, rows:
+        rows.execute("UPDATE signed_lists SET roster = replace(roster, 'member-anna', 'member-emma')")
     with pytest.raises(TrustError, match="not the one you signed"):
-        last_signed(settings, lea, where)
+        own_memory(settings, lea).last_signed(where)
 
 
 def test_member_left_out_and_taken_in_again_is_compared_with_what_they_signed_before(desk):

@@ -4,12 +4,12 @@ from contextlib import suppress
 
 import pytest
 from members_desk import NOBODY
+from own_files import forget
 
 from opaque_jobs.cli import withdrawing
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.holding import hold, signed_hold
-from opaque_jobs.cli.own_consent import remember
-from opaque_jobs.cli.own_lists import lists_taken_back, remember_list, remember_taken_back
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_back_roster
@@ -114,7 +114,7 @@ def test_list_in_force_that_the_database_hides_is_not_held(desk):
     with pytest.raises(ConflictError, match="is in force"):
         take_back(desk)
     assert not held(desk)
-    assert not lists_taken_back(desk.cast.services.context.settings, desk.who("lea")[1])
+    assert not own_memory(desk.cast.services.context.settings, desk.who("lea")[1]).lists_taken_back()
     assert believed(desk, "laboratory") == roster.digest
 
 
@@ -184,14 +184,14 @@ def test_list_that_was_taken_back_is_told_to_no_broker_by_a_client_that_keeps_no
     take_back(desk)
     complete(desk, roster, "ben")
     opened, lea, _ = desk.who("lea")
-    (opened.context.settings.keys_dir / "lea.agreed.json").unlink()
+    forget(opened.context.settings, "lea", "agreed_lists")
     with pytest.raises(TrustError, match="you took back"):
         list_for_brokers(opened, lea, desk.cast.workspace_id)
 
 
 def kept(desk) -> list[str]:
     opened, lea, _ = desk.who("lea")
-    return [each.digest for each in lists_taken_back(opened.context.settings, lea)]
+    return [each.digest for each in own_memory(opened.context.settings, lea).lists_taken_back()]
 
 
 def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk):
@@ -212,11 +212,11 @@ def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk)
     last = propose(desk)
     accept(desk, "lea", "anna", "ben")
     said = signed_hold(own, lea, key, scope=HoldScope.ROSTER, subject=last.digest, held=True)
-    remember_taken_back(settings, lea, last, said)
+    own_memory(settings, lea).remember_taken_back(last, said)
     job = desk.cast.make_job().id
     desk.cast.submit(job)
     spec = desk.cast.spec(job)
-    remember(settings, lea, [spec], withdrawal=desk.cast.withdrawal(spec, "lea"))
+    own_memory(settings, lea).remember_consent([spec], withdrawal=desk.cast.withdrawal(spec, "lea"))
     with pytest.raises(OpaqueJobsError):
         tell_withdrawals(opened, lea, desk.cast.workspace_id)
     assert kept(desk) == [each.digest for each in lists]
@@ -301,7 +301,9 @@ def test_withdrawal_that_cannot_be_told_for_want_of_a_list_is_spoken_of(desk):
     take_back_roster(opened, proposal.workspace_id, lea, lambda: key)
     tell_withdrawals(opened, lea, proposal.workspace_id)
     job = NamedJob(workspace_id=proposal.workspace_id, job_id="job-1", digest=digest(b"approved"))
-    remember(opened.context.settings, lea, [job], withdrawal=sign_withdrawal(job, lea, key, now=desk.cast.clock()))
+    own_memory(opened.context.settings, lea).remember_consent(
+        [job], withdrawal=sign_withdrawal(job, lea, key, now=desk.cast.clock())
+    )
     with pytest.raises((ConflictError, NotFoundError)):
         tell_withdrawals(opened, lea, proposal.workspace_id)
 
@@ -390,7 +392,7 @@ def test_list_that_is_put_up_in_place_of_one_in_force_is_not_signed(desk):
     accept(desk, "anna", "ben", "lea")
     known(desk, "lea")
     opened, lea, key = desk.who("lea")
-    remember_list(opened.context.settings, lea, roster)
+    own_memory(opened.context.settings, lea).remember_list(roster)
     desk.run("UPDATE rosters SET state = 'replaced' WHERE epoch = 2")
     desk.run("UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
     propose(desk)

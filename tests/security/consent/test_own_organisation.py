@@ -19,6 +19,7 @@ from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
+from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
 from opaque_jobs.cli.publishing import publish_dataset, share_dataset
 from opaque_jobs.cli.rosters import accept_roster
@@ -254,7 +255,7 @@ def test_list_that_somebody_signed_in_a_members_name_reaches_no_other_broker(hom
 
 
 def test_member_who_was_told_nothing_seals_nothing(home):
-    (path,) = home.settings.keys_dir.glob("*.trust.json")
+    path = memory_path(home.settings, "anna")
     kept = path.read_bytes()
     path.unlink()
     try:

@@ -4,10 +4,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from own_files import forget
 
-from opaque_jobs.cli.agreed_lists import agreed_list, keep_list
-from opaque_jobs.cli.own_consent import remember
-from opaque_jobs.cli.own_lists import remember_list, remember_taken_back
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.reviewing import cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import own_member
@@ -69,8 +68,8 @@ def test_workspace_that_the_database_hides_is_found_by_what_is_kept_and_by_its_i
 def test_name_of_two_workspaces_that_somebody_signed_for_is_ambiguous(desk):
     opened, lea = reader(desk)
     named_workspace(opened, lea, "Study")
-    kept = agreed_list(opened.context.settings, lea, desk.cast.workspace_id)
-    keep_list(opened.context.settings, lea, replace(kept.roster, workspace_id="ws-2"), ())
+    kept = own_memory(opened.context.settings, lea).agreed_list(desk.cast.workspace_id)
+    own_memory(opened.context.settings, lea).keep_list(replace(kept.roster, workspace_id="ws-2"), ())
     with pytest.raises(InvalidInputError, match="ambiguous"):
         named_workspace(opened, lea, "Study")
 
@@ -113,7 +112,7 @@ def test_data_set_of_a_colleague_is_known_by_the_signed_list_and_not_without(des
     desk.cast.make_dataset("letters", "anna", share=False)
     assert named_dataset(*reader(desk, "ben"), "letters") == "ds-letters"
     desk.run("DELETE FROM acceptances")
-    (desk.who("ben")[0].context.settings.keys_dir / "ben.agreed.json").unlink()
+    forget(desk.who("ben")[0].context.settings, "ben", "agreed_lists")
     with pytest.raises(TrustError, match="calls a data set"):
         named_dataset(*reader(desk, "ben"), "letters")
 
@@ -154,7 +153,7 @@ def test_list_is_waited_for_in_the_workspace_that_a_member_signed_for(desk):
     opened, lea = reader(desk)
     assert waiting_workspace(opened, lea, "Study") == desk.cast.workspace_id
     first = desk.first_list()
-    remember_list(opened.context.settings, lea, first)
+    own_memory(opened.context.settings, lea).remember_list(first)
     trap(desk)
     with pytest.raises(TrustError, match="another workspace"):
         waiting_workspace(opened, lea, "Study")
@@ -163,7 +162,7 @@ def test_list_is_waited_for_in_the_workspace_that_a_member_signed_for(desk):
         waiting_workspace(opened, lea, "Study")
     desk.run("DELETE FROM workspaces")
     assert waiting_workspace(opened, lea, "Study") == desk.cast.workspace_id
-    remember_taken_back(opened.context.settings, lea, first, b"{}")
+    own_memory(opened.context.settings, lea).remember_taken_back(first, b"{}")
     with pytest.raises(NotFoundError):
         waiting_workspace(opened, lea, "Study")
 
@@ -173,8 +172,8 @@ def test_name_stays_with_the_workspace_in_force_after_a_list_of_it_was_taken_bac
     named_workspace(opened, lea, "Study")
     first = desk.first_list()
     later = replace(first, epoch=2, genesis=first.digest, previous=first.digest)
-    remember_list(opened.context.settings, lea, later)
-    remember_taken_back(opened.context.settings, lea, later, b"{}")
+    own_memory(opened.context.settings, lea).remember_list(later)
+    own_memory(opened.context.settings, lea).remember_taken_back(later, b"{}")
     trap(desk)
     with pytest.raises(TrustError, match="another workspace"):
         waiting_workspace(opened, lea, "Study")
@@ -231,7 +230,7 @@ def test_job_that_the_database_calls_otherwise_or_hides_is_held_and_withdrawn_by
 def test_name_of_a_job_that_was_approved_and_of_another_that_is_shown_is_ambiguous(desk):
     job, other = desk.submitted("ben"), desk.submitted("ben")
     opened, lea = reader(desk)
-    remember(opened.context.settings, lea, [desk.cast.spec(job)], withdrawal=None)
+    own_memory(opened.context.settings, lea).remember_consent([desk.cast.spec(job)], withdrawal=None)
     rename_jobs(desk, job, "Rates")
     with pytest.raises(InvalidInputError, match="ambiguous"):
         named_job(opened, lea, "Overlap")
@@ -242,10 +241,10 @@ def test_job_that_is_called_like_the_id_of_another_is_not_meant_by_that_id(desk)
     job = desk.submitted("ben")
     opened, lea = reader(desk)
     decoy = replace(desk.cast.spec(job), job_id="job-" + "e" * 24, name=job)
-    remember(opened.context.settings, lea, [decoy, desk.cast.spec(job)], withdrawal=None)
+    own_memory(opened.context.settings, lea).remember_consent([decoy, desk.cast.spec(job)], withdrawal=None)
     assert named_job(opened, lea, job) == (desk.cast.workspace_id, job)
     nightly = replace(decoy, name="job-nightly")
-    remember(opened.context.settings, lea, [nightly], withdrawal=None)
+    own_memory(opened.context.settings, lea).remember_consent([nightly], withdrawal=None)
     assert named_job(opened, lea, "job-nightly")[1] == decoy.job_id
 
 
@@ -307,5 +306,5 @@ def test_member_whose_key_or_pin_is_elsewhere_is_who_the_database_says(desk):
     assert own_member(opened, "mallory") == desk.cast.people["mallory"].entry
     with pytest.raises(NotFoundError):
         own_member(opened, "nobody")
-    (opened.context.settings.keys_dir / "lea.trust.json").unlink()
+    forget(opened.context.settings, "lea", "organisation")
     assert own_member(opened, "lea") == desk.cast.people["lea"].entry

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from members_desk import NOBODY, Desk, open_desk
 
-from opaque_jobs.cli.own_consent import remember
+from opaque_jobs.cli.own_memory import memory_path, own_memory
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job
 from opaque_jobs.cli.signed_names import named_job
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
@@ -52,8 +52,7 @@ def test_database_that_does_not_write_keeps_no_withdrawal_from_brokers(desk, ref
         act(desk, job)
     assert desk.told(desk.digest(job)) == [1, 1]
     assert desk.kept(who)[desk.digest(job)]
-    path = desk.cast.services.context.settings.keys_dir / f"{who}.consent.json"
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert memory_path(desk.cast.services.context.settings, who).stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("name", ["revise", "withdraw"])
@@ -83,8 +82,8 @@ def test_withdrawal_of_a_former_key_keeps_no_other_from_brokers(desk):
     before = replace(desk.cast.people["ben"].entry, public_key=former.public.text)
     old = sign_withdrawal(desk.cast.spec(stale), before, former, now=desk.cast.clock())
     now = desk.cast.withdrawal(desk.cast.spec(job), "ben")
-    remember(settings, before, [desk.cast.spec(stale)], withdrawal=old)
-    remember(settings, before, [desk.cast.spec(job)], withdrawal=now)
+    own_memory(settings, before).remember_consent([desk.cast.spec(stale)], withdrawal=old)
+    own_memory(settings, before).remember_consent([desk.cast.spec(job)], withdrawal=now)
     tell_withdrawals(*desk.who("ben")[:2], desk.cast.workspace_id)
     assert (desk.told(desk.digest(stale)), desk.told(desk.digest(job))) == ([0, 0], [1, 1])
     withdraw_consent(*desk.who("ben"), stale)

@@ -10,7 +10,7 @@ from members_desk import NOBODY, Desk, open_desk
 from own_files import write_public_part
 
 from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.own_consent import remember
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.publishing import unshare_dataset
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job, submit_job
@@ -142,7 +142,7 @@ def test_revision_that_only_an_invented_list_accepts_is_taken_back_when_its_auth
         desk.run("UPDATE votes SET envelope = ? WHERE member_id = ?", vote, each.id)
     assert not consent_refusals(cast.services.reviews.bundle(job, 1), other)
     settings, anna = cast.services.context.settings, cast.people["anna"].entry
-    remember(settings, anna, [other], withdrawal=None)
+    own_memory(settings, anna).remember_consent([other], withdrawal=None)
     revise_job(*desk.who("anna"), job)
     assert desk.told(other.digest) == [1, 1]
 
@@ -177,7 +177,7 @@ def test_job_of_the_same_id_elsewhere_that_was_signed_before_keeps_no_withdrawal
     job, other = cast.accepted_job().id, cast.make_workspace("lea", name="Alone")
     settings, lea = cast.services.context.settings, cast.people["lea"].entry
     for elsewhere in (other, "ws-gone"):
-        remember(settings, lea, [replace(cast.spec(job), workspace_id=elsewhere)], withdrawal=None)
+        own_memory(settings, lea).remember_consent([replace(cast.spec(job), workspace_id=elsewhere)], withdrawal=None)
     with pytest.raises(OpaqueJobsError):  # nobody knows one of the workspaces
         withdraw_consent(*desk.who("lea"), job)
     assert desk.told(desk.digest(job)) == [1, 1]
@@ -269,7 +269,7 @@ def test_withdrawal_that_does_not_hold_beside_the_list_that_is_shown_is_no_succe
     write_public_part(settings, entry)
     cast.accept_waiting("anna", "ben", "lea")
     job = desk.submitted()
-    remember(settings, entry, [cast.spec(job)], withdrawal=cast.withdrawal(cast.spec(job), "ben"))
+    own_memory(settings, entry).remember_consent([cast.spec(job)], withdrawal=cast.withdrawal(cast.spec(job), "ben"))
     desk.sql("UPDATE rosters SET state = 'past' WHERE epoch = 2", "UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
     with pytest.raises(TrustError, match="was told to nobody"):
         tell_withdrawals(cast.services, entry, cast.workspace_id)
@@ -282,6 +282,6 @@ def test_withdrawals_of_another_workspaces_jobs_keep_none_from_brokers(desk):
     settings, entry = cast.services.context.settings, cast.people["ben"].entry
     elsewhere = replace(cast.spec(job), workspace_id=other, job_id="job-elsewhere")
     for spec in (cast.spec(job), elsewhere):
-        remember(settings, entry, [spec], withdrawal=cast.withdrawal(spec, "ben"))
+        own_memory(settings, entry).remember_consent([spec], withdrawal=cast.withdrawal(spec, "ben"))
     tell_withdrawals(*desk.who("ben")[:2], cast.workspace_id)
     assert desk.told(desk.digest(job)) == [1, 1]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from opaque_jobs.cli.own_memory import memory_path
+from opaque_jobs.client.memory import Memory
 from opaque_jobs.crypto.checkpoints import sign_checkpoint, verify_checkpoint
 from opaque_jobs.crypto.keys import SigningKey, VerifyKey
 from opaque_jobs.crypto.service_keys import load_service_key
-from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.log import EntryKind, parse_entry
 
 
@@ -70,23 +71,21 @@ def test_log_verify_demands_the_members_own_key(copy):
 
 
 def test_log_verify_remembers_what_it_verified(copy):
-    memory = copy.cast.services.context.settings.keys_dir / "lea.logs.json"
-    memory.unlink(missing_ok=True)
+    memory_path(copy.cast.services.context.settings, "lea").unlink(missing_ok=True)
     size = len(copy.answers("log", "show", "Study"))
     copy.answers("log", "verify", "Study")
-    assert json.loads(memory.read_bytes())[copy.workspace_id].startswith(f"{size} ")
+    assert memory_of(copy).log_head(copy.workspace_id).startswith(f"{size} ")
 
 
 def test_log_verify_that_fails_remembers_nothing(copy):
-    memory = copy.cast.services.context.settings.keys_dir / "lea.logs.json"
-    memory.unlink(missing_ok=True)
+    memory_path(copy.cast.services.context.settings, "lea").unlink(missing_ok=True)
     sql(copy.cast.home, "UPDATE log_entries SET subject = 'x' WHERE workspace_id = ? AND seq = 3", copy.workspace_id)
     assert refused(copy.call("log", "verify", "Study"), 8)["facts"] == {"entry": 3}
-    assert not memory.exists()
+    assert memory_of(copy).log_head(copy.workspace_id) is None
 
 
-def memory_of(copy) -> Path:
-    return copy.cast.services.context.settings.keys_dir / "lea.logs.json"
+def memory_of(copy) -> Memory:
+    return Memory(memory_path(copy.cast.services.context.settings, "lea"))
 
 
 OTHER_ROOT = base64.b64encode(bytes(32)).decode()
@@ -95,34 +94,36 @@ OTHER_ROOT = base64.b64encode(bytes(32)).decode()
 @pytest.mark.parametrize("seen", [f"3 {OTHER_ROOT}", "all", f"100000 {OTHER_ROOT}"])
 def test_log_that_does_not_continue_what_a_member_has_seen_is_refused_and_not_remembered(copy, seen):
     size = copy.answers("log", "checkpoint", "Study")["size"]
-    memory = canonical_bytes({copy.workspace_id: f"{size} {OTHER_ROOT}" if seen == "all" else seen})
-    memory_of(copy).write_bytes(memory)
+    memory, known = memory_of(copy), f"{size} {OTHER_ROOT}" if seen == "all" else seen
+    memory.advance_log_head(copy.workspace_id, before=memory.log_head(copy.workspace_id), after=known)
     error = refused(copy.call("log", "checkpoint", "Study"), 8)
     assert ("does not continue" in error["message"], error["facts"]["shown"]) == (True, size)
-    assert memory_of(copy).read_bytes() == memory
+    assert memory.log_head(copy.workspace_id) == known
 
 
-@pytest.mark.parametrize("memory", [b"[]", b'{"ws-1":1}', b"{", b'{"WS":"3 x"}', b'{"WS":"-1 %s"}'])
-def test_damaged_memory_of_logs_is_not_taken_for_none(copy, memory):
-    memory_of(copy).write_bytes(memory.replace(b"WS", copy.workspace_id.encode()).replace(b"%s", OTHER_ROOT.encode()))
+@pytest.mark.parametrize("seen", ["3 x", f"-1 {OTHER_ROOT}", ""])
+def test_damaged_memory_of_logs_is_not_taken_for_none(copy, seen):
+    memory = memory_of(copy)
+    memory.advance_log_head(copy.workspace_id, before=memory.log_head(copy.workspace_id), after=seen)
     for command in ("checkpoint", "verify"):
-        assert refused(copy.call("log", command, "Study"), 3 if memory in {b"[]", b'{"ws-1":1}'} else 5)
+        assert refused(copy.call("log", command, "Study"), 5)
 
 
 def test_memory_of_logs_that_cannot_be_read_is_not_taken_for_none(copy):
-    memory_of(copy).unlink(missing_ok=True)
-    memory_of(copy).mkdir()
+    path = memory_path(copy.cast.services.context.settings, "lea")
+    path.unlink(missing_ok=True)
+    path.mkdir()
     assert refused(copy.call("log", "checkpoint", "Study"), 3)["kind"] == "ConfigurationError"
 
 
 def test_checkpoint_that_another_key_signed_is_refused(copy):
     note = copy.answers("log", "checkpoint", "Study")["note"]
-    memory = memory_of(copy).read_bytes()
+    known = memory_of(copy).log_head(copy.workspace_id)
     forged = sign_checkpoint(verify_checkpoint(note, log_key(copy), workspace_id=copy.workspace_id), SigningKey.generate())
     sql(copy.cast.home, "UPDATE logs SET checkpoint = ? WHERE workspace_id = ?", forged, copy.workspace_id)
     copy.cast.services.context.settings.log_key_path.unlink()
     assert "not signed" in refused(copy.call("log", "checkpoint", "Study"), 8)["message"]
-    assert memory_of(copy).read_bytes() == memory
+    assert memory_of(copy).log_head(copy.workspace_id) == known
 
 
 def log_key(copy) -> VerifyKey:

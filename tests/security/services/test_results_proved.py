@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 from consortium import copy_consortium
-from own_files import write_own_files, write_public_part
+from own_files import forget, write_own_files, write_public_part
 from simulated_agent import SimulatedAgent
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.main import build_app
+from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.own_organisation import pin_organisation, pinned_organisation
 from opaque_jobs.cli.resealing import open_content, reseal, vouching
 from opaque_jobs.cli.signed_list import known_beforehand
@@ -187,8 +188,8 @@ def test_result_whose_receipt_does_not_hold_is_named_and_not_sealed_anew(two, no
 
 
 def test_result_is_not_sealed_anew_where_no_member_of_the_organisation_is(two, nothing_anew):
-    for each in two.settings.keys_dir.glob("*.trust.json"):
-        each.unlink()
+    for name in ("anna", "ben", "lea"):
+        forget(two.settings, name)
     assert set(reseal_all(two)[1].unproved) == {two.run.id, two.other.id}
 
 
@@ -248,7 +249,7 @@ def test_run_before_a_member_joined_is_proved_by_the_list_that_they_signed(two):
 
 
 def test_member_without_a_key_file_or_a_pin_proves_nothing(two):
-    for path in (two.settings.keys_dir / "anna.trust.json", two.settings.keys_dir / "anna.member.json"):
+    for path in (memory_path(two.settings, "anna"), two.settings.keys_dir / "anna.member.json"):
         path.unlink()
         with pytest.raises(NotFoundError):
             two.verified()
