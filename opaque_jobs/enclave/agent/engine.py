@@ -74,6 +74,7 @@ _CONF: Final = {
     "spark.connect.session.planCompression.threshold": "-1",
     "spark.connect.session.manager.defaultSessionTimeout": "30d",
     "spark.connect.execute.manager.detachedTimeout": "30d",
+    "spark.sql.extensions": "opaquejobs.PlanWall$Extension",
     "spark.sql.runSQLOnFiles": "false",
     "spark.sql.artifact.isolation.enabled": "false",
     "spark.sql.variable.substitute": "false",  # else ${...} in SQL text reads settings, environment and system properties
@@ -312,7 +313,7 @@ class Engine:
         Raises:
             EngineError: Computing or writing it failed.
         """
-        self._try(lambda: frame.write().mode("errorifexists").parquet(str(folder)))
+        self._try(lambda: self._calls.write(frame, str(folder)))
 
     def exit(self) -> None:
         """Let the JVM end in an orderly way, so that it can write its archive of classes."""

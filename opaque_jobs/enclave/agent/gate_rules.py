@@ -14,6 +14,7 @@ from pyspark.sql.connect.proto import base_pb2, commands_pb2, expressions_pb2, r
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF
 from opaque_jobs.enclave.agent.functions import INTERNAL_FUNCTIONS
 from opaque_jobs.enclave.agent.schema_rules import Argument, check_schema_argument, plain_schema
+from opaque_jobs.enclave.agent.sql_parameters import write_parameters
 from opaque_jobs.enclave.agent.sql_rules import NAME, Names, RefusedError, check_outline, created_view
 
 __all__ = ["Rules"]
@@ -122,8 +123,9 @@ class Rules:
         self._checks: dict[str, Callable[[Any], object]] = {
             "Read.NamedTable": self._named_table,
             "Read": self._read,
-            "SQL": lambda message: self._statement(message.query),
-            "SqlCommand": lambda message: self._statement(message.sql) if message.sql else None,
+            "SQL": self._sql,
+            "SqlCommand": self._sql,
+            "WithRelations": self._references,
             "Expression.ExpressionString": lambda message: self._expression(message.expression),
             "Expression.UnresolvedFunction": self._function,
             "Expression.UnresolvedAttribute": self._attribute,
@@ -172,8 +174,20 @@ class Rules:
     def _is_type(name: str) -> bool:
         return (name == "DataType" or name.startswith("DataType.")) and name != "DataType.UDT"
 
-    def _statement(self, text: str) -> None:
-        check_outline(self._outline(text, True), self._names, statement=True)
+    def _sql(self, message: relations_pb2.SQL | commands_pb2.SqlCommand) -> None:
+        """Judge the very text that the engine will parse: values are written into it here, and none are left beside it."""
+        write_parameters(message)
+        text = message.query if isinstance(message, relations_pb2.SQL) else message.sql
+        if text or isinstance(message, relations_pb2.SQL):
+            check_outline(self._outline(text, True), self._names, statement=True)
+
+    def _references(self, message: relations_pb2.WithRelations) -> None:
+        """Judge the frames that a SQL text may name: for its time the engine makes each a view, and drops it afterwards."""
+        if message.root.WhichOneof("rel_type") != "sql":
+            return
+        for reference in message.references:
+            self._names.check_new(reference.subquery_alias.alias)
+            self._names.add_view(reference.subquery_alias.alias)
 
     def _expression(self, text: str) -> None:
         check_outline(self._outline(text, False), self._names, statement=False)

@@ -23,8 +23,8 @@ _PLANS: Final = """
 """
 _EXPRESSIONS: Final = """
     UnresolvedAttribute UnresolvedStar UnresolvedStarExceptOrReplace UnresolvedStarExcept UnresolvedRegex UnresolvedAlias Alias
-    MultiAlias UnresolvedOrdinal UnresolvedExtractValue UnresolvedNamedLambdaVariable LambdaFunction NamedParameter
-    PosParameter Literal And Or Not EqualTo EqualNullSafe LessThan LessThanOrEqual GreaterThan GreaterThanOrEqual IsNull
+    MultiAlias UnresolvedOrdinal UnresolvedExtractValue UnresolvedNamedLambdaVariable LambdaFunction
+    Literal And Or Not EqualTo EqualNullSafe LessThan LessThanOrEqual GreaterThan GreaterThanOrEqual IsNull
     IsNotNull IsTrue IsFalse In InSubquery ListQuery Exists ScalarSubquery UnresolvedWindowExpression WindowExpression
     WindowSpecDefinition WindowSpecReference SpecifiedWindowFrame UnspecifiedFrame$ RowFrame$ RangeFrame$ CurrentRow$
     UnboundedPreceding$ UnboundedFollowing$ SortOrder Ascending$ Descending$ NullsFirst$ NullsLast$ CaseWhen If Cast Like
@@ -56,6 +56,8 @@ _WORDS: Final = {
     "CreateFunctionCommand": "functions in Java are not allowed in a job; use a Python UDF",
     "PlanWithUnresolvedIdentifier": "IDENTIFIER() is not allowed in a job; write the name itself",
     "ExpressionWithUnresolvedIdentifier": "IDENTIFIER() is not allowed in a job; write the name itself",
+    "NamedParameter": "a parameter of the SQL text has no value",
+    "PosParameter": "a parameter of the SQL text has no value",
     "ExplainCommand": "EXPLAIN is not allowed in a job",
 }
 

@@ -15,6 +15,7 @@ import org.apache.spark.sql.catalyst.analysis.FunctionRegistryBase;
 import org.apache.spark.sql.catalyst.analysis.TableFunctionRegistry$;
 import org.apache.spark.sql.catalyst.parser.ParseException;
 import org.apache.spark.sql.catalyst.parser.ParserInterface;
+import org.apache.spark.sql.classic.Dataset;
 import org.apache.spark.sql.classic.SparkSession;
 import org.apache.spark.sql.classic.SparkSession$;
 import org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter;
@@ -43,6 +44,16 @@ public final class EngineCalls {
       return schema.json();
     } finally {
       reader.close();
+    }
+  }
+
+  /** Write a frame as Parquet; `FileCrypto` encrypts it, and lets it go nowhere but into the result folder. */
+  public static void write(Dataset frame, String folder) {
+    PlanWall.setWriting(true);
+    try {
+      frame.write().mode("errorifexists").parquet(folder);
+    } finally {
+      PlanWall.setWriting(false);
     }
   }
 
