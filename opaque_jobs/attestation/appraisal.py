@@ -10,20 +10,22 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from opaque_jobs.attestation.claims import HardwareClaims, NitroClaims, QuoteClaims, SgxClaims, SnpClaims, TdxClaims
+from opaque_jobs.attestation.policy_gaps import HardwarePolicy, gaps
 from opaque_jobs.domain.tee_policy import (
     NitroPolicy,
     QuoteTerms,
     SgxPolicy,
+    SnpPlatform,
     SnpPolicy,
+    SnpSigner,
+    SnpTcb,
     TcbStatus,
     TdxMeasurement,
     TdxPolicy,
     TeePolicies,
 )
 
-__all__ = ["Finding", "HardwarePolicy", "Outcome", "appraise", "appraise_for", "codes"]
-
-HardwarePolicy = SnpPolicy | TdxPolicy | SgxPolicy | NitroPolicy
+__all__ = ["Finding", "Outcome", "appraise", "appraise_for", "codes"]
 
 
 class Outcome(StrEnum):
@@ -88,7 +90,11 @@ def appraise(claims: HardwareClaims, policy: HardwarePolicy | None, *, now: date
             rest = _nitro(claims, policy)
         case _:
             rest = iter([_finding("tee-kind-not-approved", "the policy is for this kind of evidence", "another kind", False)])
-    return (debug, *rest)
+    left_open = (
+        Finding(code=gap.code, demand=f"the policy demands {gap.open}", seen="not demanded", outcome=Outcome.WARNING)
+        for gap in gaps(policy)
+    )
+    return (debug, *rest, *left_open)
 
 
 def codes(findings: Iterable[Finding], outcome: Outcome) -> tuple[str, ...]:
@@ -100,10 +106,7 @@ def _finding(code: str, demand: str, seen: object, holds: bool, *, otherwise: Ou
     return Finding(code=code, demand=demand, seen=str(seen), outcome=Outcome.HOLDS if holds else otherwise)
 
 
-def _age(code: str, what: str, issued: datetime | None, most: int | None, now: datetime) -> Finding:
-    """Judge an age: without a limit nothing has to be there, but then nobody looked."""
-    if most is None:
-        return _finding(code, f"{what} is demanded", "not demanded", False, otherwise=Outcome.WARNING)
+def _age(code: str, what: str, issued: datetime | None, most: int, now: datetime) -> Finding:
     young = issued is not None and now - issued <= timedelta(days=most)
     return _finding(code, f"{what} is at most {most} days old", issued.isoformat() if issued else "none", young)
 
@@ -115,6 +118,11 @@ def _allowed(code: str, what: str, seen: bool | None, allowed: bool) -> Finding:
     return _finding(code, demand, words[seen], allowed or seen is False)
 
 
+def _tolerated(code: str, demand: str, seen: str, holds: bool, allowed: bool) -> Finding:
+    """Judge what should not be: where the policy allows it, it is a warning still."""
+    return _finding(code, demand, seen, holds, otherwise=Outcome.WARNING if allowed else Outcome.FAILS)
+
+
 def _snp(claims: SnpClaims, policy: SnpPolicy, now: datetime) -> Iterator[Finding]:
     yield _finding(
         "measurement-not-approved", "the launch measurement is accepted", claims.measurement.hex(),
@@ -123,13 +131,9 @@ def _snp(claims: SnpClaims, policy: SnpPolicy, now: datetime) -> Iterator[Findin
     platform = next((each for each in policy.platforms if each.line is claims.line), None)
     yield _finding("platform-not-approved", "the product line is accepted", claims.line, platform is not None)
     if platform is not None:
-        seen = ", ".join(f"{name} {part}" for name, part in zip(_SNP_PARTS, claims.reported_tcb.parts, strict=True))
-        enough = claims.reported_tcb.covers(platform.minimum_tcb)
-        yield _finding("tcb-too-old", f"patch levels are at least {platform.minimum_tcb.parts}", seen, enough)
-        current = claims.reported_tcb.covers(platform.up_to_date_tcb)
-        demand = f"patch levels are up to date, {platform.up_to_date_tcb.parts}"
-        yield _finding("tcb-out-of-date", demand, seen, current, otherwise=Outcome.WARNING)
+        yield from _patch_levels(claims, platform)
     yield _finding("signer-not-approved", "the kind of signing key is accepted", claims.signer, claims.signer in policy.signers)
+    yield from _pinned_signer(claims, policy)
     yield _finding(
         "vmpl-too-high", f"the privilege level is at most {policy.max_vmpl}", claims.vmpl, claims.vmpl <= policy.max_vmpl
     )
@@ -137,13 +141,53 @@ def _snp(claims: SnpClaims, policy: SnpPolicy, now: datetime) -> Iterator[Findin
     yield _allowed("migration-allowed", "a migration agent", claims.migration_agent, policy.allow_migration_agent)
     masked = claims.chip_masked and not claims.csp_id
     yield _allowed("chip-masked", "a masked chip id", masked, policy.allow_masked_chip)
+    checked = "complete" if claims.alias_checked else "not complete"
+    yield _tolerated(
+        "alias-check-incomplete", "the check for memory aliases is complete", checked, claims.alias_checked,
+        policy.allow_incomplete_alias_check,
+    )  # fmt: skip
+    cxl = "on" if claims.cxl_allowed else "off"
+    yield _tolerated("cxl-allowed", "memory on CXL devices is off", cxl, not claims.cxl_allowed, policy.allow_cxl)
+    bits = "set" if claims.reserved_bits else "as they have to be"
+    yield _tolerated(
+        "reserved-bits-set", "reserved bits are as they have to be", bits, not claims.reserved_bits, policy.allow_reserved_bits
+    )
     if policy.host_data is not None:
         same = claims.host_data.hex() == policy.host_data
         yield _finding("host-data-not-approved", "host data is the approved value", claims.host_data.hex(), same)
-    yield _age("collateral-too-old", "AMD's revocation list", claims.crl_issued, policy.max_crl_age_days, now)
+    if policy.max_crl_age_days is not None:
+        yield _age("collateral-too-old", "AMD's revocation list", claims.crl_issued, policy.max_crl_age_days, now)
+
+
+def _patch_levels(claims: SnpClaims, platform: SnpPlatform) -> Iterator[Finding]:
+    """Judge all patch levels that count: the key stands for the reported ones, but older firmware may have made the guest."""
+    for code, what, levels, least in (
+        ("tcb-too-old", "patch levels", claims.reported_tcb, platform.minimum_tcb),
+        ("launch-tcb-too-old", "patch levels at launch", claims.launch_tcb, platform.minimum_launch_tcb),
+        ("committed-tcb-too-old", "committed patch levels", claims.committed_tcb, platform.minimum_committed_tcb),
+    ):
+        yield _finding(code, f"{what} are at least {least.parts}", _levels(levels), levels.covers(least))
+        current = levels.covers(platform.up_to_date_tcb)
+        demand = f"{what} are up to date, {platform.up_to_date_tcb.parts}"
+        yield _finding("tcb-out-of-date", demand, _levels(levels), current, otherwise=Outcome.WARNING)
+
+
+def _levels(tcb: SnpTcb) -> str:
+    return ", ".join(f"{name} {part}" for name, part in zip(_SNP_PARTS, tcb.parts, strict=True))
 
 
 _SNP_PARTS = ("fmc", "bootloader", "tee", "snp", "microcode")
+
+
+def _pinned_signer(claims: SnpClaims, policy: SnpPolicy) -> Iterator[Finding]:
+    """Compare whose key signed: the chip by its certificate, since a report can hide it, or the cloud provider."""
+    if claims.signer not in policy.signers:
+        return
+    if claims.signer is SnpSigner.VCEK and policy.chip_ids is not None:
+        chip = claims.signing_chip.hex()
+        yield _finding("chip-not-approved", "the signing chip is accepted", chip, chip in policy.chip_ids)
+    if claims.signer is SnpSigner.VLEK and policy.csp_ids is not None:
+        yield _finding("provider-not-approved", "the cloud provider is accepted", claims.csp_id, claims.csp_id in policy.csp_ids)
 
 
 def _quote(claims: QuoteClaims, terms: QuoteTerms, now: datetime) -> Iterator[Finding]:
@@ -165,6 +209,12 @@ def _tdx(claims: TdxClaims, policy: TdxPolicy, now: datetime) -> Iterator[Findin
     accepted = any(_booted(claims, each) for each in policy.measurements)
     yield _finding("measurement-not-approved", "firmware and registers are accepted together", claims.mr_td.hex(), accepted)
     yield from _quote(claims, policy.terms, now)
+    for code, what, seen, wanted in (
+        ("td-attributes-not-approved", "the guest's attributes", claims.td_attributes.hex(), policy.td_attributes),
+        ("xfam-not-approved", "XFAM", claims.xfam.hex(), policy.xfam),
+    ):
+        if wanted is not None:
+            yield _finding(code, f"{what}: one of the approved values", seen, seen in wanted)
     yield _allowed("migration-allowed", "migration", claims.migratable, policy.allow_migration)
     if policy.mr_config_id is not None:
         same = claims.mr_config_id.hex() == policy.mr_config_id

@@ -19,16 +19,22 @@ class SnpClaims:
         line: Product line, by the root of the chain.
         signer: Kind of signing key.
         csp_id: Cloud provider that holds the VLEK; empty for a VCEK.
+        signing_chip: Chip whose VCEK it is, 64 bytes, by the key's certificate: a report can hide it; empty for a VLEK.
         vmpl: Privilege level that asked.
         guest_svn: The guest owner's version number.
         debug: The host may read the guest.
         smt_allowed: Multithreading is allowed by the guest's policy.
         migration_agent: A migration agent is allowed by the guest's policy.
+        cxl_allowed: Memory on CXL devices is allowed by the guest's policy.
+        alias_checked: The firmware has checked that no two addresses lead to the same memory.
+        reserved_bits: A bit is set that the specification reserves.
         measurement: Launch measurement, 48 bytes.
         report_data: 64 bytes.
         host_data: 32 bytes.
         chip_id: 64 bytes, all zero if masked.
         reported_tcb: Patch levels that the signing key stands for.
+        launch_tcb: Those at the guest's launch.
+        committed_tcb: Those that the host cannot go back behind.
         crl_issued: When the revocation list was issued that was looked at; None if there was none.
         others: Further fields, for people.
     """
@@ -37,16 +43,22 @@ class SnpClaims:
     line: SnpLine
     signer: SnpSigner
     csp_id: str
+    signing_chip: bytes
     vmpl: int
     guest_svn: int
     debug: bool
     smt_allowed: bool
     migration_agent: bool
+    cxl_allowed: bool
+    alias_checked: bool
+    reserved_bits: bool
     measurement: bytes
     report_data: bytes
     host_data: bytes
     chip_id: bytes
     reported_tcb: SnpTcb
+    launch_tcb: SnpTcb
+    committed_tcb: SnpTcb
     crl_issued: datetime | None
     others: Mapping[str, str]
 
@@ -100,12 +112,16 @@ class TdxClaims(QuoteClaims):
         mr_td: Firmware, 48 bytes.
         rt_mrs: The four registers, 48 bytes each.
         mr_config_id: 48 bytes.
+        td_attributes: 8 bytes, as the quote has them.
+        xfam: 8 bytes, likewise.
         migratable: It may be migrated, or is bound to a service guest.
     """
 
     mr_td: bytes
     rt_mrs: tuple[bytes, ...]
     mr_config_id: bytes
+    td_attributes: bytes
+    xfam: bytes
     migratable: bool
 
     @property
@@ -153,7 +169,7 @@ class NitroClaims:
     @property
     def debug(self) -> bool:
         """A debug enclave has no measurement: the host may read its console."""
-        return not any(self.pcrs[0])
+        return not all(any(self.pcrs[number]) for number in (0, 1, 2) if number in self.pcrs)
 
     @property
     def measured(self) -> str:

@@ -127,13 +127,16 @@ def quote_claims(verified: Mapping[str, Any], issued: datetime) -> TdxClaims | S
         raise InvalidInputError("the quote is of a kind that is not known here", hint="TDX and SGX quotes are known")
     while "base" in body:  # each newer body holds the older one
         body = body["base"] | {key: value for key, value in body.items() if key != "base"}
-    flags = int.from_bytes(bytes.fromhex(body["td_attributes"]), "little")
-    named = ("td_attributes", "xfam", "mr_seam", "mr_owner", "mr_owner_config", "tee_tcb_svn", "td_id", *_SERVICE_GUESTS)
+    td_attributes = bytes.fromhex(body["td_attributes"])
+    flags = int.from_bytes(td_attributes, "little")
+    named = ("mr_seam", "mr_owner", "mr_owner_config", "tee_tcb_svn", "td_id", *_SERVICE_GUESTS)
     return TdxClaims(
         mr_td=bytes.fromhex(body["mr_td"]),
         report_data=bytes.fromhex(body["report_data"]),
         rt_mrs=tuple(bytes.fromhex(body[f"rt_mr{number}"]) for number in range(4)),
         mr_config_id=bytes.fromhex(body["mr_config_id"]),
+        td_attributes=td_attributes,
+        xfam=bytes.fromhex(body["xfam"]),
         debug=bool(flags & _TD_DEBUG),
         migratable=bool(flags & _TD_MIGRATABLE) or any(body.get(name, "").strip("0") for name in _SERVICE_GUESTS),
         others=others | {key: body[key] for key in named if key in body},

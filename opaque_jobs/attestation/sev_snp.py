@@ -83,7 +83,7 @@ def verify_snp(
     # 2. Key and report are of the same chip and patch levels.
     _check_product(report, chain[0], line, steps)
     _check_levels(report, chain[0], line, steps)
-    csp_id = _check_identity(report, chain[0], line, signer, steps)
+    csp_id, signing_chip = _check_identity(report, chain[0], line, signer, steps)
     # 3. The key signed the report.
     signed = is_signed(issuer=chain[0], signature=report.signature, data=report.signed, algorithm=ECDSA_SHA384)
     steps.demand("the report is signed", signed, "the report is not signed by the given key")
@@ -92,16 +92,22 @@ def verify_snp(
         line=line,
         signer=signer,
         csp_id=csp_id,
+        signing_chip=signing_chip,
         vmpl=report.vmpl,
         guest_svn=report.guest_svn,
         debug=report.debug,
         smt_allowed=report.smt_allowed,
         migration_agent=report.migration_agent,
+        cxl_allowed=report.cxl_allowed,
+        alias_checked=report.alias_checked,
+        reserved_bits=report.reserved_bits,
         measurement=report.measurement,
         report_data=report.report_data,
         host_data=report.host_data,
         chip_id=report.chip_id,
         reported_tcb=tcb_of(line, report.reported_tcb),
+        launch_tcb=tcb_of(line, report.launch_tcb),
+        committed_tcb=tcb_of(line, report.committed_tcb),
         crl_issued=crl_issued,
         others=report.others(),
     )
@@ -141,17 +147,17 @@ def _check_levels(report: SnpReport, leaf: Certificate, line: SnpLine, steps: St
     steps.demand("key and report have the same patch levels", levels == report.reported_tcb, problem)
 
 
-def _check_identity(report: SnpReport, leaf: Certificate, line: SnpLine, signer: SnpSigner, steps: Steps) -> str:
-    """Check what the key is bound to: a chip, or a cloud provider. Gives the provider's name."""
+def _check_identity(report: SnpReport, leaf: Certificate, line: SnpLine, signer: SnpSigner, steps: Steps) -> tuple[str, bytes]:
+    """Check what the key is bound to. Returns the cloud provider's name, or the chip's id."""
     if signer is SnpSigner.VLEK:
         steps.demand("the VLEK names its cloud provider", _CSP_ID in leaf.extensions, "the VLEK does not name a cloud provider")
         steps.demand("the VLEK names no chip", _HARDWARE_ID not in leaf.extensions, "the VLEK is bound to a chip too")
-        return text(leaf.extensions[_CSP_ID])
+        return text(leaf.extensions[_CSP_ID]), b""
     steps.demand("the VCEK names no cloud provider", _CSP_ID not in leaf.extensions, "the VCEK is bound to a cloud provider too")
+    chip = octets(_extension(leaf, _HARDWARE_ID), _ID_BYTES[line]).ljust(64, b"\0")
     if any(report.chip_id):
-        chip = octets(_extension(leaf, _HARDWARE_ID), _ID_BYTES[line]).ljust(64, b"\0")
         steps.demand("the key is of the reporting chip", chip == report.chip_id, "the key is of another chip than the report")
-    return ""
+    return "", chip
 
 
 def _extension(leaf: Certificate, oid: str) -> bytes:

@@ -29,6 +29,15 @@ _ORDER: Final = {
     SnpLine.TURIN: ("fmc", "bootloader", "tee", "snp", "", "", "", "microcode"),
 }
 """What each of the eight bytes of a TCB_VERSION is; empty is reserved."""
+_MUST_BE_ONE: Final = 1 << 17
+_POLICY_BITS: Final = (1 << 26) - 1
+"""Defined bits of the guest policy: up to PAGE_SWAP_DISABLE; the one above must be set though it is reserved."""
+_PLATFORM_BITS: Final = (1 << 8) - 1
+"""Defined bits of PLATFORM_INFO: up to TIO_EN."""
+_FLAG_BITS: Final = (1 << 5) - 1
+"""Author key, masked key, and kind of signing key."""
+_RESERVED: Final = ((0x4C, 0x50), (0x18B, 0x1A0), (0x1EB, 0x1EC), (0x1EF, 0x1F0), (0x208, _SIGNED_BYTES))
+"""Reserved bytes of every version; older versions have more, see `reserved_bits`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,30 @@ class SnpReport:
         return bool(self.policy >> 16 & 1)
 
     @property
+    def cxl_allowed(self) -> bool:
+        """CXL_ALLOW, bit 21 of the guest policy."""
+        return bool(self.policy >> 21 & 1)
+
+    @property
+    def alias_checked(self) -> bool:
+        """ALIAS_CHECK_COMPLETE, bit 5 of PLATFORM_INFO."""
+        return bool(self.platform_info >> 5 & 1)
+
+    @property
+    def reserved_bits(self) -> bool:
+        """Whether guest policy, PLATFORM_INFO, flags or report have a reserved bit set, or the one cleared that must be set."""
+        if self.policy & ~_POLICY_BITS or not self.policy & _MUST_BE_ONE:
+            return True
+        if self.platform_info & ~_PLATFORM_BITS or self.flags & ~_FLAG_BITS:
+            return True
+        places = list(_RESERVED)
+        if self.version < _WITH_CPUID:
+            places.append((0x188, 0x18B))
+        if self.version < _WITH_MITIGATIONS:
+            places.append((0x1F8, 0x208))
+        return any(any(self.raw[start:end]) for start, end in places)
+
+    @property
     def key_masked(self) -> bool:
         """MASK_CHIP_KEY: the firmware did not sign."""
         return bool(self.flags >> 1 & 1)
@@ -104,18 +137,27 @@ class SnpReport:
         return self._at(0x180, 8)
 
     @property
+    def committed_tcb(self) -> bytes:
+        """Patch levels that the firmware cannot be rolled back behind."""
+        return self._at(0x1E0, 8)
+
+    @property
+    def launch_tcb(self) -> bytes:
+        """Patch levels when the guest was launched."""
+        return self._at(0x1F0, 8)
+
+    @property
     def chip_id(self) -> bytes:
         """64 bytes; zero if masked."""
         return self._at(0x1A0, 64)
 
     def others(self) -> dict[str, str]:
         """Give what no check looks at, for people."""
-        tcbs = {"current_tcb": 0x38, "committed_tcb": 0x1E0, "launch_tcb": 0x1F0}
         digests = {"id_key_digest": (0xE0, 48), "author_key_digest": (0x110, 48), "report_id": (0x140, 32)}
         ids = {"family_id": (0x10, 16), "image_id": (0x20, 16)}
         shown = {"policy": hex(self.policy), "platform_info": hex(self.platform_info)}
         shown |= {name: self._at(*where).hex() for name, where in (ids | digests).items()}
-        shown |= {name: self._at(start, 8).hex() for name, start in tcbs.items()}
+        shown["current_tcb"] = self._at(0x38, 8).hex()
         shown["firmware"] = ".".join(str(self.raw[at]) for at in (0x1EA, 0x1E9, 0x1E8))
         if self.version >= _WITH_MITIGATIONS:
             shown["current_mitigations"] = self._at(0x200, 8)[::-1].hex()

@@ -10,11 +10,13 @@ from rich.markup import escape
 from opaque_jobs.attestation.appraisal import Finding, Outcome
 from opaque_jobs.attestation.forms import EvidenceKind, ReadEvidence, read_evidence
 from opaque_jobs.attestation.nitro import claimed_time
+from opaque_jobs.attestation.policy_gaps import gaps_by_kind
 from opaque_jobs.attestation.result import EarStatus
 from opaque_jobs.cli.command import Noun, common, load_settings, repeatable
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
-from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
+from opaque_jobs.cli.tee_policy import POLICY_HELP, policy_items, print_gaps, read_policies
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.attesting import believed_keys
 from opaque_jobs.services.inspecting import EvidenceReport, inspect_evidence
@@ -83,6 +85,23 @@ def verify(
         _print(report)
     if not report.holds:
         raise TrustError("the evidence does not hold", hint="do not trust what it vouches for")
+
+
+@app.command("policy")
+def policy_(*, file: Annotated[Path, typer.Argument(help=POLICY_HELP)]) -> None:
+    """Show a TEE policy file as members will sign it: every item, also those left out, and what it does not demand.
+
+    Example: opaque-jobs attest policy policy.json
+    """
+    policies = read_policies(file).policies
+    open_items = gaps_by_kind(policies)
+    if common().json:
+        listed = {kind: [to_json(each) for each in found] for kind, found in open_items.items()}
+        print_json({"items": policy_items(policies), "not_demanded": listed})
+        return
+    for kind, items in policy_items(policies).items():
+        print_record(items, as_json=False, whole=True, title=kind)
+        print_gaps(open_items.get(kind, ()))
 
 
 def _keys(text: str | None) -> list[VerifyKey]:

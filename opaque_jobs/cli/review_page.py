@@ -15,6 +15,7 @@ from typing import Any, Final
 from rich.filesize import decimal
 from rich.markup import escape
 
+from opaque_jobs.attestation.policy_gaps import gaps_by_kind
 from opaque_jobs.cli.documents import moment, review_document, run_document
 from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.output import print_code, print_record, print_rows, stdout, trust_text
@@ -22,12 +23,13 @@ from opaque_jobs.cli.own_policies import kept_policy
 from opaque_jobs.cli.result import result_table
 from opaque_jobs.cli.results import open_test_result
 from opaque_jobs.cli.signed_list import signed_list
-from opaque_jobs.cli.tee_policy import policy_items
+from opaque_jobs.cli.tee_policy import policy_items, print_gaps
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.attested import ATTESTED
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import DatasetManifest
+from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision, demands
@@ -94,9 +96,11 @@ class ReviewPage:
     def to_json(self) -> dict[str, Any]:
         """Give it all, with the whole signed document."""
         names = {entry.id: entry.name for entry in self.roster.members} if self.roster else {}
+        left_open = gaps_by_kind(self.spec.tee_policies)
         return {
             **review_document(self.review, names),
             "spec": self.spec.to_json(),
+            "not_demanded": {kind: [to_json(each) for each in found] for kind, found in left_open.items()},
             "attested": {kind.value: ATTESTED[kind] for kind in self.spec.tee_kinds},
             "names_signed": self.roster is not None,
             "datasets": [
@@ -268,6 +272,7 @@ def print_page(page: ReviewPage) -> None:
     for kind, demanded in policy_items(spec.tee_policies).items():
         _section(f"what is demanded of {kind} before it gets keys; debug modes never do")
         print_record(demanded, as_json=False, whole=True)
+        print_gaps(gaps_by_kind(spec.tee_policies).get(kind, ()))
     _section("votes")
     print_rows(_votes(page), ["member", "vote", "comment", "voted_at"], as_json=False)
     if review.approval_rule is ApprovalRule.GROUPS:

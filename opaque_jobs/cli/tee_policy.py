@@ -3,17 +3,19 @@
 What is left out gets the strictest value that ordinary cloud hosts meet; `review show` and the signed job show every item.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from opaque_jobs.attestation.policy_gaps import Gap
+from opaque_jobs.cli.output import stdout
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.document import from_json, to_json
 from opaque_jobs.domain.tee_policy import SgxPolicy, TeePolicies
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 
-__all__ = ["POLICY_HELP", "PolicyFile", "policy_items", "read_policies"]
+__all__ = ["POLICY_HELP", "PolicyFile", "policy_items", "print_gaps", "read_policies"]
 
 POLICY_HELP: Final = (
     'JSON file: {"sev-snp": {...}, "tdx": {...}, "nitro": {...}}, one policy for each kind of hardware. '
@@ -22,15 +24,18 @@ POLICY_HELP: Final = (
 _WHAT: Final = "TEE policy file"
 _MAX_BYTES: Final = 1 << 20
 _TCB: Final = {"fmc": 0}
+_LEVELS: Final = ("minimum_launch_tcb", "minimum_committed_tcb", "up_to_date_tcb")
+"""What is left out of a platform is its `minimum_tcb`."""
 _SNP: Final = {
-    "signers": ["vcek"], "max_vmpl": 0, "allow_smt": True, "allow_migration_agent": False, "allow_masked_chip": False,
-    "host_data": None, "max_crl_age_days": None,
+    "signers": ["vcek"], "chip_ids": [], "csp_ids": [], "max_vmpl": 0, "allow_smt": True, "allow_migration_agent": False,
+    "allow_masked_chip": False, "allow_incomplete_alias_check": False, "allow_cxl": False, "allow_reserved_bits": False,
+    "host_data": None, "max_crl_age_days": 30,
 }  # fmt: skip
 _TERMS: Final = {
     "statuses": ["UpToDate"], "rejected_advisories": [], "min_tcb_evaluation": 0, "max_collateral_age_days": 30,
     "allow_smt": True, "allow_dynamic_platform": True, "allow_cached_keys": True,
 }  # fmt: skip
-_TDX: Final = {"terms": {}, "allow_migration": False, "mr_config_id": None}
+_TDX: Final = {"terms": {}, "allow_migration": False, "mr_config_id": None, "td_attributes": None, "xfam": None}
 _TDX_MEASUREMENT: Final = {"rt_mr0": None, "rt_mr3": None}
 _KINDS: Final = frozenset({"sev_snp", "tdx", "nitro", "sgx"})
 
@@ -82,6 +87,12 @@ def policy_items(policies: TeePolicies) -> dict[str, dict[str, Any]]:
     return {kind.replace("_", "-"): dict(_flat("", policy)) for kind, policy in document.items() if policy is not None}
 
 
+def print_gaps(found: Sequence[Gap]) -> None:
+    """Print what a policy leaves open, as warnings for people."""
+    for gap in found:
+        stdout().print(f"[bold yellow]warning:[/] nobody demands {gap.open} [dim]({gap.code})[/]")
+
+
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, item in value.items():
@@ -113,7 +124,8 @@ def _snp(policy: Any) -> dict[str, Any]:
 def _platform(platform: Any) -> dict[str, Any]:
     given = _object(platform)
     minimum = {**_TCB, **_object(given.get("minimum_tcb"))}
-    return {**given, "minimum_tcb": minimum, "up_to_date_tcb": {**_TCB, **_object(given.get("up_to_date_tcb", minimum))}}
+    levels = {name: {**_TCB, **_object(given.get(name, minimum))} for name in _LEVELS}
+    return {**given, **levels, "minimum_tcb": minimum}
 
 
 def _with_terms(policy: Any) -> dict[str, Any]:

@@ -5,14 +5,15 @@ these. A kind without a policy cannot be listed in a job, and nothing here has a
 Debug modes are not an item, because no policy can allow them.
 """
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.domain.policy_checks import check_days, check_hex, demand
+from opaque_jobs.domain.snp_policy import SnpLine, SnpPlatform, SnpPolicy, SnpSigner, SnpTcb
 
 __all__ = [
+    "NITRO_IMAGE",
     "NO_HARDWARE",
     "NitroPolicy",
     "QuoteTerms",
@@ -28,41 +29,6 @@ __all__ = [
     "TeePolicies",
 ]
 
-_HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
-_MAX_DAYS: Final = 3650
-
-
-def _demand(holds: bool, problem: str, hint: str) -> None:
-    if not holds:
-        raise InvalidInputError(f"a TEE policy {problem}", hint=hint)
-
-
-def _check_hex(text: str, size: int, what: str) -> None:
-    _demand(
-        len(text) == 2 * size and bool(_HEX.fullmatch(text)),
-        f"has a {what} of another form",
-        f"write the {size} bytes as {2 * size} lower-case hexadecimal digits",
-    )
-
-
-def _check_days(days: int | None) -> None:
-    _demand(days is None or 0 < days <= _MAX_DAYS, "has an age that is out of range", f"1 to {_MAX_DAYS} days")
-
-
-class SnpLine(StrEnum):
-    """AMD's product lines that have SEV-SNP; each has a root of its own and patch levels of its own."""
-
-    MILAN = "Milan"
-    GENOA = "Genoa"
-    TURIN = "Turin"
-
-
-class SnpSigner(StrEnum):
-    """Key that signs reports: the chip's own, or one that AMD lends to a cloud provider for all its chips."""
-
-    VCEK = "vcek"
-    VLEK = "vlek"
-
 
 class TcbStatus(StrEnum):
     """Intel's word on a platform's patch level, without `Revoked`, which nothing allows."""
@@ -73,97 +39,6 @@ class TcbStatus(StrEnum):
     CONFIGURATION_AND_SW_HARDENING_NEEDED = "ConfigurationAndSWHardeningNeeded"
     OUT_OF_DATE = "OutOfDate"
     OUT_OF_DATE_CONFIGURATION_NEEDED = "OutOfDateConfigurationNeeded"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnpTcb:
-    """Patch levels of an AMD platform. Every part counts for itself: a newer one does not outweigh an older one.
-
-    Args:
-        fmc: Turin and later; 0 on older lines.
-        bootloader: Of the secure processor.
-        tee: Of its operating system.
-        snp: Of the SNP firmware.
-        microcode: Lowest patch level of the cores.
-    """
-
-    fmc: int
-    bootloader: int
-    tee: int
-    snp: int
-    microcode: int
-
-    @property
-    def parts(self) -> tuple[int, ...]:
-        """All levels, in one order."""
-        return (self.fmc, self.bootloader, self.tee, self.snp, self.microcode)
-
-    def __post_init__(self) -> None:
-        _demand(all(0 <= part < 256 for part in self.parts), "has a patch level that is out of range", "0 to 255")
-
-    def covers(self, wanted: "SnpTcb") -> bool:
-        """Tell whether each part is at least the wanted one."""
-        return all(mine >= least for mine, least in zip(self.parts, wanted.parts, strict=True))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnpPlatform:
-    """An accepted product line.
-
-    Args:
-        line: The line.
-        minimum_tcb: Below it evidence is refused.
-        up_to_date_tcb: Below it evidence is taken with a warning.
-    """
-
-    line: SnpLine
-    minimum_tcb: SnpTcb
-    up_to_date_tcb: SnpTcb
-
-    def __post_init__(self) -> None:
-        _demand(
-            self.up_to_date_tcb.covers(self.minimum_tcb),
-            "calls a patch level up to date that it refuses",
-            "raise 'up_to_date_tcb' or lower 'minimum_tcb'",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnpPolicy:
-    """What is demanded of AMD SEV-SNP.
-
-    Args:
-        measurements: Accepted launch measurements, 48 bytes as hexadecimal.
-        platforms: Accepted product lines.
-        signers: Accepted kinds of signing key.
-        max_vmpl: Highest privilege level number that may have asked for the report; 0 is the most privileged.
-        allow_smt: Whether the guest may run with simultaneous multithreading on.
-        allow_migration_agent: Whether the guest may have one.
-        allow_masked_chip: Whether a VCEK report may hide its chip.
-        host_data: HOST_DATA, 32 bytes as hexadecimal; None compares nothing.
-        max_crl_age_days: Age of the revocation list that has to come with the report; None needs none, and is a warning.
-    """
-
-    measurements: tuple[str, ...]
-    platforms: tuple[SnpPlatform, ...]
-    signers: tuple[SnpSigner, ...]
-    max_vmpl: int
-    allow_smt: bool
-    allow_migration_agent: bool
-    allow_masked_chip: bool
-    host_data: str | None
-    max_crl_age_days: int | None
-
-    def __post_init__(self) -> None:
-        for text in self.measurements:
-            _check_hex(text, 48, "launch measurement")
-        if self.host_data is not None:
-            _check_hex(self.host_data, 32, "host data")
-        lines = [platform.line for platform in self.platforms]
-        _demand(bool(self.measurements and self.signers), "accepts no measurement or no signing key", "list at least one")
-        _demand(bool(lines) and len(set(lines)) == len(lines), "names no product line, or one twice", "list each once")
-        _demand(0 <= self.max_vmpl <= 3, "has a privilege level that is out of range", "0 to 3")
-        _check_days(self.max_crl_age_days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,9 +64,9 @@ class QuoteTerms:
     allow_cached_keys: bool
 
     def __post_init__(self) -> None:
-        _demand(bool(self.statuses), "accepts no patch state", "list at least 'UpToDate'")
-        _demand(self.min_tcb_evaluation >= 0, "has a negative evaluation number", "0 or more")
-        _check_days(self.max_collateral_age_days)
+        demand(bool(self.statuses), "accepts no patch state", "list at least 'UpToDate'")
+        demand(self.min_tcb_evaluation >= 0, "has a negative evaluation number", "0 or more")
+        check_days(self.max_collateral_age_days)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +75,7 @@ class TdxMeasurement:
 
     Args:
         mr_td: Firmware.
-        rt_mr0: Hardware set-up, which the size of the machine changes; None compares nothing.
+        rt_mr0: Hardware set-up, which the size of the machine changes; None compares nothing, and is a warning.
         rt_mr1: Kernel.
         rt_mr2: Its command line and initial file system.
         rt_mr3: What the running guest extended; None compares nothing.
@@ -215,7 +90,7 @@ class TdxMeasurement:
     def __post_init__(self) -> None:
         for text in (self.mr_td, self.rt_mr0, self.rt_mr1, self.rt_mr2, self.rt_mr3):
             if text is not None:
-                _check_hex(text, 48, "measurement register")
+                check_hex(text, 48, "measurement register")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +99,9 @@ class TdxPolicy:
 
     Args:
         measurements: Accepted guests.
+        td_attributes: Accepted TD_ATTRIBUTES, 8 bytes as hexadecimal, as the quote has them; None looks at debug and migration
+            alone, and is a warning.
+        xfam: Accepted XFAM, the processor's features that the guest has, likewise; None compares nothing, and is a warning.
         terms: Of the platform.
         allow_migration: Whether the guest may be migratable, or bound to a service guest; the quote library of this version
             refuses both in any case.
@@ -231,14 +109,21 @@ class TdxPolicy:
     """
 
     measurements: tuple[TdxMeasurement, ...]
+    td_attributes: tuple[str, ...] | None
+    xfam: tuple[str, ...] | None
     terms: QuoteTerms
     allow_migration: bool
     mr_config_id: str | None
 
     def __post_init__(self) -> None:
-        _demand(bool(self.measurements), "accepts no measurement", "list at least one")
+        demand(bool(self.measurements), "accepts no measurement", "list at least one")
+        demand(
+            () not in {self.td_attributes, self.xfam}, "accepts no TD attributes or XFAM", "list at least one, or null for any"
+        )
+        for text in (*(self.td_attributes or ()), *(self.xfam or ())):
+            check_hex(text, 8, "value of TD attributes or XFAM")
         if self.mr_config_id is not None:
-            _check_hex(self.mr_config_id, 48, "MRCONFIGID")
+            check_hex(self.mr_config_id, 48, "MRCONFIGID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,9 +139,13 @@ class SgxPolicy:
     terms: QuoteTerms
 
     def __post_init__(self) -> None:
-        _demand(bool(self.mr_enclaves), "accepts no measurement", "list at least one")
+        demand(bool(self.mr_enclaves), "accepts no measurement", "list at least one")
         for text in self.mr_enclaves:
-            _check_hex(text, 32, "measurement")
+            check_hex(text, 32, "measurement")
+
+
+NITRO_IMAGE: Final = ("0", "1", "2")
+"""Registers that measure the image; all zero in a debug enclave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,18 +154,20 @@ class NitroPolicy:
 
     Args:
         pcrs: Number of a platform configuration register -> accepted values, 48 bytes as hexadecimal. `0`, the image, is needed.
+            `1`, kernel and boot, and `2`, the application, are a warning if they are left out: they tell apart what the image
+            puts one after the other.
     """
 
     pcrs: dict[str, tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        _demand(bool(self.pcrs.get("0")), "accepts no image", "give accepted values of PCR '0'")
+        demand(bool(self.pcrs.get("0")), "accepts no image", "give accepted values of PCR '0'")
         for number, values in self.pcrs.items():
             known = number.isascii() and number.isdigit() and number == str(int(number)) and int(number) < 32
-            _demand(known and bool(values), "names a register without values, or that does not exist", "0 to 31")
+            demand(known and bool(values), "names a register without values, or that does not exist", "0 to 31")
             for text in values:
-                _check_hex(text, 48, "register value")
-                _demand(text.strip("0") != "" or number != "0", "accepts a debug enclave", "its PCR 0 is all zero")
+                check_hex(text, 48, "register value")
+                demand(text.strip("0") != "" or number not in NITRO_IMAGE, "accepts a debug enclave", "its PCRs 0 to 2 are zero")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from opaque_jobs.attestation.appraisal import Finding, HardwarePolicy, Outcome, appraise, appraise_for, codes
+from opaque_jobs.attestation.appraisal import Finding, Outcome, appraise, appraise_for, codes
 from opaque_jobs.attestation.claims import HardwareClaims, SgxClaims, shown
 from opaque_jobs.attestation.collateral import parse_pieces
 from opaque_jobs.attestation.dcap import verify_quote
 from opaque_jobs.attestation.forms import EvidenceKind, ReadEvidence
 from opaque_jobs.attestation.hardware import MAKERS, Anchors, verify_claims
+from opaque_jobs.attestation.policy_gaps import HardwarePolicy
 from opaque_jobs.attestation.result import EarStatus, ear_status
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.attestation.steps import Step, Steps

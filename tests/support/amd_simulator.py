@@ -35,6 +35,7 @@ TCB_ORDER = {
     SnpLine.GENOA: (1, 2, 4, 5, 6, 7, 3, 8),
     SnpLine.TURIN: (9, 1, 2, 3, 5, 6, 7, 8),
 }
+TCB_AT = {0x38: "current_tcb", 0x180: "reported_tcb", 0x1E0: "committed_tcb", 0x1F0: "launch_tcb"}
 MEASUREMENT = b"\xab" * 48
 
 
@@ -189,15 +190,15 @@ class AmdMaker:
             "policy": 1 << 17, "vmpl": 0, "algorithm": 1, "flags": 0 if self.signer is SnpSigner.VCEK else 1 << 2,
             "report_data": b"\x11" * 64, "measurement": MEASUREMENT, "host_data": b"\x22" * 32,
             "chip_id": self.chip if self.signer is SnpSigner.VCEK else b"\0" * 64,
-            "tcb": bytes(LEVELS[arc] for arc in TCB_ORDER[self.line]),
+            "tcb": bytes(LEVELS[arc] for arc in TCB_ORDER[self.line]), "platform_info": 0x25,
         } | over  # fmt: skip
         raw = bytearray(REPORT_BYTES)
         struct.pack_into("<IIQ", raw, 0, version, 3, given["policy"])
         struct.pack_into("<II", raw, 0x30, given["vmpl"], given["algorithm"])
-        struct.pack_into("<QI", raw, 0x40, 0x25, given["flags"])
+        struct.pack_into("<QI", raw, 0x40, given["platform_info"], given["flags"])
         raw[0x50:0x90], raw[0x90:0xC0], raw[0xC0:0xE0] = given["report_data"], given["measurement"], given["host_data"]
         for start in (0x38, 0x180, 0x1E0, 0x1F0):
-            raw[start : start + 8] = given["tcb"]
+            raw[start : start + 8] = given.get(TCB_AT[start], given["tcb"])
         if version >= 3:
             raw[0x188:0x18B] = bytes(CPU[self.line])
         raw[0x1A0:0x1E0] = given["chip_id"]

@@ -20,18 +20,31 @@ from opaque_jobs.domain.tee_policy import (
 )
 
 MEASURED = "ab" * 48
+MINIMA = ("minimum_tcb", "minimum_launch_tcb", "minimum_committed_tcb")
 ZERO_TCB = SnpTcb(fmc=0, bootloader=0, tee=0, snp=0, microcode=0)
+
+
+def make_platform(**over: Any) -> SnpPlatform:
+    """Give a product line; launch and committed levels have the minimum of the reported ones unless it is given."""
+    minimum = over.get("minimum_tcb", ZERO_TCB)
+    given = {"line": SnpLine.MILAN, "up_to_date_tcb": minimum}
+    return SnpPlatform(**(given | dict.fromkeys(MINIMA, minimum) | over))
 
 
 def make_snp_policy(**over: Any) -> SnpPolicy:
     given: dict[str, Any] = {
         "measurements": (MEASURED,),
-        "platforms": tuple(SnpPlatform(line=line, minimum_tcb=ZERO_TCB, up_to_date_tcb=ZERO_TCB) for line in SnpLine),
+        "platforms": tuple(make_platform(line=line) for line in SnpLine),
         "signers": (SnpSigner.VCEK, SnpSigner.VLEK),
+        "chip_ids": None,
+        "csp_ids": None,
         "max_vmpl": 3,
         "allow_smt": True,
         "allow_migration_agent": True,
         "allow_masked_chip": True,
+        "allow_incomplete_alias_check": True,
+        "allow_cxl": True,
+        "allow_reserved_bits": True,
         "host_data": None,
         "max_crl_age_days": None,
     }
@@ -54,7 +67,8 @@ def make_terms(**over: Any) -> QuoteTerms:
 def make_tdx_policy(**over: Any) -> TdxPolicy:
     measured = TdxMeasurement(mr_td=MEASURED, rt_mr0=None, rt_mr1=MEASURED, rt_mr2=MEASURED, rt_mr3=None)
     given: dict[str, Any] = {
-        "measurements": (measured,), "terms": make_terms(), "allow_migration": True, "mr_config_id": None,
+        "measurements": (measured,), "td_attributes": None, "xfam": None, "terms": make_terms(), "allow_migration": True,
+        "mr_config_id": None,
     }  # fmt: skip
     return TdxPolicy(**(given | over))
 

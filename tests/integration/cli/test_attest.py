@@ -62,7 +62,17 @@ POLICY = {
     "sev-snp": {
         "measurements": ["a1f3930413247bb38cfc171579ea3c12d5fe4901f0c792f63fd75d98f1ef827c23500644e0e692e6be917f9050d3d38c"],
         "platforms": [{"line": "Milan", "minimum_tcb": {"bootloader": 3, "tee": 0, "snp": 8, "microcode": 115}}],
+        "chip_ids": None,
+        "allow_incomplete_alias_check": True,
+        "max_crl_age_days": None,
     },
+}
+WHOLE_IMAGE = {
+    "pcrs": POLICY["nitro"]["pcrs"]
+    | {
+        "1": ["bcdf05fefccaa8e55bf2c8d6dee9e79bbff31e34bf28a99aa19e6b29c37ee80b214a414b7607236edf26fcb78654e63f"],
+        "2": ["d8f114da658de5481f8d9ec73907feb553560787522f705c92d7d96beed8e15e2aa611984e098c576832c292e8dc469a"],
+    }
 }
 
 
@@ -70,7 +80,8 @@ POLICY = {
 @pytest.mark.parametrize(
     ("arguments", "change", "code", "status"),
     [
-        ([str(FOLDER / NITRO), "--at", "2022-10-13T10:00:00Z"], {}, 0, "affirming"),
+        ([str(FOLDER / NITRO), "--at", "2022-10-13T10:00:00Z"], {}, 0, "warning"),
+        ([str(FOLDER / NITRO), "--at", "2022-10-13T10:00:00Z"], {"nitro": WHOLE_IMAGE}, 0, "affirming"),
         ([str(FOLDER / NITRO), "--at", "2022-10-13T10:00:00Z"], {"nitro": {"pcrs": {"0": ["ab" * 48]}}}, 8, "contraindicated"),
         ([str(FOLDER / SNP), *options(VCEK), "--at", "2025-06-01"], {}, 0, "warning"),
         (
@@ -86,6 +97,22 @@ def test_attest_verify_compares_with_a_policy_file(empty, tmp_path, arguments, c
     done = empty("attest", "verify", *arguments, "--policy", str(tmp_path / "policy.json"), "--json")
     report = json.loads(done.stdout)
     assert (done.exit_code, report["status"], report["policy"]["given"]) == (code, status, True)
+
+
+def test_attest_policy_shows_every_item_and_what_is_not_demanded(empty, tmp_path):
+    (tmp_path / "policy.json").write_text(json.dumps(POLICY))
+    done = empty("attest", "policy", str(tmp_path / "policy.json"))
+    assert done.exit_code == 0, done.stderr
+    for words in (
+        "allow cxl",
+        "minimum launch tcb snp",
+        "nobody demands the application of the image (PCR 2)",
+        "chip-not-demanded",
+    ):
+        assert words in done.stdout
+    shown = json.loads(empty("attest", "policy", str(tmp_path / "policy.json"), "--json").stdout)
+    assert shown["items"]["sev-snp"]["allow_reserved_bits"] is False
+    assert [each["code"] for each in shown["not_demanded"]["nitro"]] == ["pcr1-not-demanded", "pcr2-not-demanded"]
 
 
 @needs_vectors

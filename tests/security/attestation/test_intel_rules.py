@@ -228,7 +228,10 @@ ACCOUNT = {
         "tcb_level": {"tcbDate": "2025-11-13T00:00:00Z"},
     },
 }
-TD = dict.fromkeys(("mr_td", "rt_mr0", "rt_mr1", "rt_mr2", "rt_mr3", "mr_config_id"), "11" * 48) | {"report_data": "00" * 64}
+TD = dict.fromkeys(("mr_td", "rt_mr0", "rt_mr1", "rt_mr2", "rt_mr3", "mr_config_id"), "11" * 48) | {
+    "report_data": "00" * 64,
+    "xfam": "00" * 8,
+}
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,18 @@ from opaque_jobs.broker.statements import Statements, accept_deposit, accept_sta
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
-from opaque_jobs.domain.tee_policy import SnpLine, SnpPlatform, SnpTcb
-from tests.support.amd_simulator import DAY, NOW, AmdAttester, make_crl, rsa_key
-from tests.support.tee_policies import ZERO_TCB, make_snp_policy, make_tdx_policy, on_hardware
+from opaque_jobs.domain.tee_policy import SnpSigner, SnpTcb
+from tests.support.amd_simulator import CHIP, DAY, NOW, AmdAttester, make_crl, rsa_key
+from tests.support.tee_policies import make_platform, make_snp_policy, make_tdx_policy, on_hardware
 from tests.world import Enclave, World
 
 DER = Encoding.DER
 TCB = SnpTcb(fmc=0, bootloader=4, tee=0, snp=24, microcode=219)
-MILAN = SnpPlatform(line=SnpLine.MILAN, minimum_tcb=TCB, up_to_date_tcb=TCB)
-STRICT = make_snp_policy(platforms=(MILAN,), max_vmpl=0, allow_masked_chip=False, max_crl_age_days=5)
+MILAN = make_platform(minimum_tcb=TCB)
+STRICT = make_snp_policy(
+    platforms=(MILAN,), signers=(SnpSigner.VCEK,), chip_ids=(CHIP.hex(),), csp_ids=(), max_vmpl=0, allow_masked_chip=False,
+    max_crl_age_days=5,
+)  # fmt: skip
 
 
 class Guest(Enclave):
@@ -97,8 +100,8 @@ def test_guest_that_meets_the_policy_gets_keys_and_an_affirming_result(stage):
 
 def test_guest_whose_patch_level_is_allowed_but_old_gets_a_warning(tmp_path):
     newer = replace(TCB, microcode=220)
-    platform = SnpPlatform(line=SnpLine.MILAN, minimum_tcb=ZERO_TCB, up_to_date_tcb=newer)
-    stage = Stage(tmp_path / "broker", make_snp_policy(platforms=(platform,), max_crl_age_days=5))
+    platform = make_platform(up_to_date_tcb=newer)
+    stage = Stage(tmp_path / "broker", replace(STRICT, platforms=(platform,)))
     result = result_of(stage, stage.attest(stage.guest())[1])
     assert (result.status, result.warnings) == (EarStatus.WARNING, ("tcb-out-of-date",))
 

@@ -16,6 +16,9 @@ from opaque_jobs.services.receipts import inspect_receipt
 from tests.support.amd_simulator import AmdAttester
 from tests.support.tee_policies import make_snp_policy, on_hardware
 
+OPEN = ("chip-not-demanded", "provider-not-demanded", "revocations-not-demanded")
+"""What the policies of tests leave open."""
+
 
 @pytest.fixture
 def ready(study):
@@ -33,7 +36,7 @@ def receipt_of(cast, hardware, policy=None, **knobs):
         found["spec_bytes"] = base64.b64decode(request.start.job_spec)
         found["bundle_bytes"] = base64.b64decode(request.start.bundle)
 
-    agent = SimulatedAgent(cast, before_end=collect, hardware=hardware, **({"warnings": ("collateral-too-old",)} | knobs))
+    agent = SimulatedAgent(cast, before_end=collect, hardware=hardware, **({"warnings": OPEN} | knobs))
     outcome = execute(cast.services, cast.open_run(job.id).id, cores=1, memory_bytes=1 << 31, session=agent)
     assert outcome.reason == "receipt-refused"
     trust = ReceiptTrust(v=1, workspace_genesis=None, log_key=None, brokers={}, simulated_keys=(cast.anchor.text,))

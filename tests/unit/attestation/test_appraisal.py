@@ -13,7 +13,6 @@ from opaque_jobs.attestation.steps import Step
 from opaque_jobs.domain.tee_policy import (
     NO_HARDWARE,
     SnpLine,
-    SnpPlatform,
     SnpSigner,
     SnpTcb,
     TcbStatus,
@@ -22,8 +21,10 @@ from opaque_jobs.domain.tee_policy import (
 from opaque_jobs.services.inspecting import EvidenceReport
 from tests.support.tee_policies import (
     MEASURED,
+    MINIMA,
     ZERO_TCB,
     make_nitro_policy,
+    make_platform,
     make_sgx_policy,
     make_snp_policy,
     make_tdx_policy,
@@ -35,19 +36,29 @@ NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 OTHER = "cd" * 48
 TCB = SnpTcb(fmc=1, bootloader=4, tee=0, snp=24, microcode=219)
 SNP = SnpClaims(
-    version=3, line=SnpLine.MILAN, signer=SnpSigner.VCEK, csp_id="", vmpl=0, guest_svn=0, debug=False, smt_allowed=True,
-    migration_agent=False, measurement=bytes.fromhex(MEASURED), report_data=b"\0" * 64, host_data=b"\1" * 32,
-    chip_id=b"\2" * 64, reported_tcb=TCB, crl_issued=NOW - timedelta(days=10), others={"policy": "0x30000"},
+    version=3, line=SnpLine.MILAN, signer=SnpSigner.VCEK, csp_id="", signing_chip=b"\2" * 64, vmpl=0, guest_svn=0, debug=False,
+    smt_allowed=True, migration_agent=False, cxl_allowed=False, alias_checked=True, reserved_bits=False,
+    measurement=bytes.fromhex(MEASURED), report_data=b"\0" * 64, host_data=b"\1" * 32,
+    chip_id=b"\2" * 64, reported_tcb=TCB, launch_tcb=TCB, committed_tcb=TCB,
+    crl_issued=NOW - timedelta(days=10), others={"policy": "0x30000"},
 )  # fmt: skip
 QUOTE = {
     "version": 4, "debug": False, "report_data": b"\0" * 64, "status": "UpToDate", "advisories": (), "tcb_evaluation": 17,
     "collateral_issued": NOW - timedelta(days=10), "smt": True, "dynamic_platform": True, "cached_keys": True, "others": {},
 }  # fmt: skip
 REGISTER = bytes.fromhex(MEASURED)
-TDX = TdxClaims(mr_td=REGISTER, rt_mrs=(REGISTER,) * 4, mr_config_id=b"\1" * 48, migratable=False, **QUOTE)
+TDX = TdxClaims(
+    mr_td=REGISTER,
+    rt_mrs=(REGISTER,) * 4,
+    mr_config_id=b"\1" * 48,
+    td_attributes=b"\3" * 8,
+    xfam=b"\4" * 8,
+    migratable=False,
+    **QUOTE,
+)
 SGX = SgxClaims(mr_enclave=bytes.fromhex("ab" * 32), **QUOTE)
 NITRO = NitroClaims(
-    module_id="i-1", issued_at=NOW, pcrs={0: REGISTER, 8: REGISTER}, user_data=b"\0" * 48, nonce=b"", public_key=b""
+    module_id="i-1", issued_at=NOW, pcrs=dict.fromkeys((0, 1, 2, 8), REGISTER), user_data=b"\0" * 48, nonce=b"", public_key=b""
 )
 
 
@@ -57,6 +68,10 @@ KINDS = {
     SgxClaims: EvidenceKind.SGX,
     NitroClaims: EvidenceKind.NITRO,
 }
+
+
+WHOLE = TdxMeasurement(mr_td=MEASURED, rt_mr0=MEASURED, rt_mr1=MEASURED, rt_mr2=MEASURED, rt_mr3=MEASURED)
+NO_GAPS = {"measurements": (WHOLE,), "td_attributes": ("03" * 8,), "xfam": ("04" * 8,)}
 
 
 def failed(claims, policy):
@@ -81,8 +96,7 @@ def status(claims, policy):
 
 
 def one_line(**over):
-    given = {"line": SnpLine.MILAN, "minimum_tcb": ZERO_TCB, "up_to_date_tcb": TCB}
-    return make_snp_policy(platforms=(SnpPlatform(**(given | over)),))
+    return make_snp_policy(platforms=(make_platform(**({"up_to_date_tcb": TCB} | over)),))
 
 
 def raised(part):
@@ -91,27 +105,41 @@ def raised(part):
 
 def test_claims_that_meet_their_policy_hold_without_a_warning():
     strict = make_snp_policy(
-        max_vmpl=0, allow_migration_agent=False, allow_masked_chip=False, signers=(SnpSigner.VCEK,),
+        max_vmpl=0, allow_migration_agent=False, allow_masked_chip=False, signers=(SnpSigner.VCEK,), chip_ids=("02" * 64,),
+        csp_ids=(), allow_incomplete_alias_check=False, allow_cxl=False, allow_reserved_bits=False,
         host_data="01" * 32, max_crl_age_days=10, platforms=one_line(minimum_tcb=TCB).platforms,
     )  # fmt: skip
     terms = make_terms(statuses=(TcbStatus.UP_TO_DATE,), max_collateral_age_days=10, min_tcb_evaluation=17)
     measured = TdxMeasurement(mr_td=MEASURED, rt_mr0=MEASURED, rt_mr1=MEASURED, rt_mr2=MEASURED, rt_mr3=MEASURED)
-    tdx = make_tdx_policy(terms=terms, allow_migration=False, mr_config_id="01" * 48, measurements=(measured,))
-    nitro = make_nitro_policy(pcrs={"0": (OTHER, MEASURED), "8": (MEASURED,)})
+    tdx = make_tdx_policy(
+        terms=terms, allow_migration=False, mr_config_id="01" * 48, measurements=(measured,), td_attributes=("03" * 8,),
+        xfam=("00" * 8, "04" * 8),
+    )  # fmt: skip
+    nitro = make_nitro_policy(pcrs=dict.fromkeys("128", (MEASURED,)) | {"0": (OTHER, MEASURED)})
     for claims, policy in ((SNP, strict), (TDX, tdx), (SGX, make_sgx_policy(terms=terms)), (NITRO, nitro)):
         assert {finding.outcome for finding in appraise(claims, policy, now=NOW)} == {Outcome.HOLDS}
         assert (status(claims, policy), status(claims, None)) == (EarStatus.AFFIRMING, EarStatus.NONE)
 
 
+LOW = dict.fromkeys(MINIMA, ZERO_TCB)
 SNP_CASES = {
     "debug": (replace(SNP, debug=True), make_snp_policy(), "debug-enabled"),
     "measurement": (SNP, make_snp_policy(measurements=(OTHER,)), "measurement-not-approved"),
     "line": (SNP, one_line(line=SnpLine.GENOA), "platform-not-approved"),
     **{
-        f"minimum {part}": (SNP, one_line(minimum_tcb=raised(part), up_to_date_tcb=raised(part)), "tcb-too-old")
+        f"minimum {part}": (SNP, one_line(**(LOW | {"minimum_tcb": raised(part), "up_to_date_tcb": raised(part)})), "tcb-too-old")
         for part in ("fmc", "bootloader", "tee", "snp", "microcode")
     },
-    "signer": (SNP, make_snp_policy(signers=(SnpSigner.VLEK,)), "signer-not-approved"),
+    **{
+        f"{which} {part}": (
+            SNP,
+            one_line(**{f"minimum_{which}_tcb": raised(part), "up_to_date_tcb": raised(part)}),
+            f"{which}-tcb-too-old",
+        )
+        for part in ("fmc", "bootloader", "tee", "snp", "microcode")
+        for which in ("launch", "committed")
+    },
+    "signer": (SNP, make_snp_policy(signers=(SnpSigner.VLEK,), chip_ids=()), "signer-not-approved"),
     "vmpl": (replace(SNP, vmpl=1), make_snp_policy(max_vmpl=0), "vmpl-too-high"),
     "host asked for the report": (replace(SNP, vmpl=0xFFFFFFFF), make_snp_policy(), "vmpl-too-high"),
     "smt": (SNP, make_snp_policy(allow_smt=False), "smt-allowed"),
@@ -205,18 +233,18 @@ def test_debug_is_refused_whatever_the_policy_and_without_one():
 
 def test_out_of_date_but_allowed_and_unlooked_for_revocations_are_warnings():
     old = one_line(up_to_date_tcb=raised("microcode"))
-    assert (failed(SNP, old), warned(SNP, old)) == ((), ("collateral-too-old", "tcb-out-of-date"))
+    open_items = ("chip-not-demanded", "provider-not-demanded", "revocations-not-demanded")
+    assert (failed(SNP, old), warned(SNP, old)) == ((), (*open_items, "tcb-out-of-date"))
     assert status(SNP, old) is EarStatus.WARNING
     for word in (each.value for each in TcbStatus):
         expected = EarStatus.AFFIRMING if word == "UpToDate" else EarStatus.WARNING
         every = make_terms(statuses=tuple(TcbStatus), max_collateral_age_days=10)
-        assert status(replace(TDX, status=word), make_tdx_policy(terms=every)) is expected
+        assert status(replace(TDX, status=word), make_tdx_policy(terms=every, **NO_GAPS)) is expected
         assert status(replace(SGX, status=word), make_sgx_policy(terms=every)) is expected
     allowed = make_tdx_policy()
-    assert (failed(replace(TDX, status="OutOfDate"), allowed), warned(replace(TDX, status="OutOfDate"), allowed)) == (
-        (),
-        ("tcb-out-of-date",),
-    )
+    late = replace(TDX, status="OutOfDate")
+    open_items = ("rt-mr0-not-demanded", "tcb-out-of-date", "td-attributes-not-demanded", "xfam-not-demanded")
+    assert (failed(late, allowed), warned(late, allowed)) == ((), open_items)
 
 
 def test_simulated_evidence_never_affirms_whatever_is_demanded():

@@ -41,6 +41,7 @@ KEYS = {
     "job_id",
     "names_signed",
     "no_test_reason",
+    "not_demanded",
     "recipients",
     "revision",
     "spec",
@@ -113,7 +114,10 @@ def test_review_of_a_job_on_hardware_says_what_is_attested_and_what_is_not(study
     assert f"{page(study, job.id).spec.measurement} (stated by the host; on hardware nobody measures it)" in text
     assert "experimental hardware  yes" in text
     assert text.count(ATTESTED[TeeKind.SEV_SNP]) == 1
+    assert "warning: nobody demands AMD's revocation list" in text
     document = page(study, job.id).to_json()
+    codes = [each["code"] for each in document["not_demanded"]["sev-snp"]]
+    assert codes == ["chip-not-demanded", "provider-not-demanded", "revocations-not-demanded"]
     assert document["attested"] == {"sev-snp": ATTESTED[TeeKind.SEV_SNP]}
     assert document["spec"]["experimental_hardware"] is True
 
