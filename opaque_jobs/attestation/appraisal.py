@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from opaque_jobs.attestation.claims import HardwareClaims, NitroClaims, QuoteClaims, SgxClaims, SnpClaims, TdxClaims
-from opaque_jobs.attestation.policy_gaps import HardwarePolicy, gaps
+from opaque_jobs.attestation.policy_gaps import NOT_MEASURED, HardwarePolicy, gaps
 from opaque_jobs.domain.tee_policy import (
     NitroPolicy,
     QuoteTerms,
@@ -25,7 +25,7 @@ from opaque_jobs.domain.tee_policy import (
     TeePolicies,
 )
 
-__all__ = ["Finding", "Outcome", "appraise", "appraise_for", "codes"]
+__all__ = ["Finding", "Outcome", "appraise", "appraise_enclave", "appraise_for", "codes"]
 
 
 class Outcome(StrEnum):
@@ -66,6 +66,13 @@ def appraise_for(claims: HardwareClaims, policies: TeePolicies, *, now: datetime
     if policy is None:
         return (_finding("tee-kind-not-approved", "the job has a policy for this kind of evidence", "none", False),)
     return appraise(claims, policy, now=now)
+
+
+def appraise_enclave(claims: HardwareClaims, policies: TeePolicies, *, now: datetime) -> tuple[Finding, ...]:
+    """Appraise the guest that a job's enclave runs in; with a warning, since nobody measures the enclave's runtime there."""
+    seen = "the guest that it runs in"
+    runtime = Finding(code=NOT_MEASURED.code, demand=NOT_MEASURED.open, seen=seen, outcome=Outcome.WARNING)
+    return (*appraise_for(claims, policies, now=now), runtime)
 
 
 def appraise(claims: HardwareClaims, policy: HardwarePolicy | None, *, now: datetime) -> tuple[Finding, ...]:

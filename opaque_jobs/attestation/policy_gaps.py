@@ -5,6 +5,7 @@ Pure, and without evidence: reviewers see before they sign what `appraisal` will
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from opaque_jobs.domain.tee_policy import (
     NITRO_IMAGE,
@@ -16,7 +17,7 @@ from opaque_jobs.domain.tee_policy import (
     TeePolicies,
 )
 
-__all__ = ["Gap", "HardwarePolicy", "gaps", "gaps_by_kind"]
+__all__ = ["NOT_MEASURED", "Gap", "HardwarePolicy", "gaps", "gaps_by_kind"]
 
 HardwarePolicy = SnpPolicy | TdxPolicy | SgxPolicy | NitroPolicy
 
@@ -32,6 +33,10 @@ class Gap:
 
     code: str
     open: str
+
+
+NOT_MEASURED: Final = Gap(code="runtime-not-measured", open="the enclave's own runtime is measured")
+"""What no policy can demand while the enclave is a part of an attested guest."""
 
 
 def gaps(policy: HardwarePolicy) -> tuple[Gap, ...]:

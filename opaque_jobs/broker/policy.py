@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
-from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
+from opaque_jobs.attestation.appraisal import Outcome, appraise_enclave, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import Evidence, unbound
 from opaque_jobs.broker.rosters import Circle, roster_reasons
@@ -211,7 +211,7 @@ def _runtime_reasons(case: Case, now: datetime) -> list[str]:
     if evidence.kind not in spec.tee_kinds:
         reasons.append("tee-kind-not-approved")
     if evidence.claims is not None:
-        reasons += codes(appraise_for(evidence.claims, spec.tee_policies, now=now), Outcome.FAILS)
+        reasons += codes(appraise_enclave(evidence.claims, spec.tee_policies, now=now), Outcome.FAILS)
     elif evidence.kind is not TeeKind.SIMULATED or evidence.measurement != spec.measurement:
         reasons.append("measurement-not-approved")
     return reasons

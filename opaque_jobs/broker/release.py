@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from opaque_jobs.attestation.appraisal import Outcome, appraise_for, codes
+from opaque_jobs.attestation.appraisal import Outcome, appraise_enclave, codes
 from opaque_jobs.attestation.claims import shown
 from opaque_jobs.attestation.evidence import Evidence, EvidenceVerifier
 from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
@@ -249,7 +249,7 @@ class Broker:
 
     def _result(self, case: Case, granted: Granted, now: datetime) -> AttestationResult:
         claims = case.evidence.claims
-        findings = appraise_for(claims, case.spec.tee_policies, now=now) if claims else ()
+        findings = appraise_enclave(claims, case.spec.tee_policies, now=now) if claims else ()
         return AttestationResult(
             verifier=self.config.organisation_id,
             kind=case.evidence.kind,

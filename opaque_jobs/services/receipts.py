@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from opaque_jobs.attestation.appraisal import Finding, Outcome, appraise_for, codes
+from opaque_jobs.attestation.appraisal import Finding, Outcome, appraise_enclave, codes
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import EvidenceVerifier, unbound
 from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
@@ -317,7 +317,7 @@ class _Case:
             verifier = self._verifiers[said.trust_label]
             found = verifier.verify(decode_base64(record.evidence, what="evidence"), now=finished)
             _demand(found.kind is said.trust_label, "the evidence is of another kind")
-            findings = appraise_for(found.claims, self._spec.tee_policies, now=finished) if found.claims else ()
+            findings = appraise_enclave(found.claims, self._spec.tee_policies, now=finished) if found.claims else ()
             failed = codes(findings, Outcome.FAILS)
             _demand(not failed, f"the hardware is not what the job demands: {', '.join(failed)}")
             if found.claims is None:

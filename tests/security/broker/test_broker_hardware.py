@@ -89,10 +89,11 @@ def result_of(stage, answer):
     return verify_result(answer.text, stage.world.hospital.broker.signing.public, now=NOW)
 
 
-def test_guest_that_meets_the_policy_gets_keys_and_an_affirming_result(stage):
+def test_guest_that_meets_the_policy_gets_keys_and_a_result_that_affirms_nothing_of_the_runtime(stage):
     session, answer = stage.attest(stage.guest())
     result = result_of(stage, answer)
-    assert (result.status, result.kind, result.measurement) == (EarStatus.AFFIRMING, TeeKind.SEV_SNP, stage.attester.measured)
+    assert (result.status, result.warnings) == (EarStatus.WARNING, ("runtime-not-measured",))
+    assert (result.kind, result.measurement) == (TeeKind.SEV_SNP, stage.attester.measured)
     assert (result.claims["vmpl"], result.claims["line"]) == ("0", "Milan")
     released = stage.world.released(stage.broker, session, workspace_id="ws-1", dataset_id="ds-org-hospital", version=1)
     assert isinstance(released, Sealed)
@@ -103,7 +104,7 @@ def test_guest_whose_patch_level_is_allowed_but_old_gets_a_warning(tmp_path):
     platform = make_platform(up_to_date_tcb=newer)
     stage = Stage(tmp_path / "broker", replace(STRICT, platforms=(platform,)))
     result = result_of(stage, stage.attest(stage.guest())[1])
-    assert (result.status, result.warnings) == (EarStatus.WARNING, ("tcb-out-of-date",))
+    assert (result.status, result.warnings) == (EarStatus.WARNING, ("runtime-not-measured", "tcb-out-of-date"))
 
 
 POLICY_CASES = {
