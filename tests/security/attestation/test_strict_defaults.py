@@ -150,6 +150,12 @@ def test_snp_vector_is_refused_by_default_for_one_reason_and_its_relaxing_item_l
     assert taken[1] == (() if vector == "revocation list of 31 days" else WARNS[code])
 
 
+def test_chip_that_hides_from_the_report_is_told_by_its_key(written):
+    hidden = snp_claims(chip_id=bytes(64))
+    assert judged(hidden, written(**{"sev-snp": SNP})) == (("chip-masked",), ())
+    assert judged(hidden, written(**{"sev-snp": SNP | {"allow_masked_chip": True}})) == ((), ())
+
+
 @pytest.mark.parametrize("at", ["launch_tcb", "committed_tcb"])
 def test_snp_report_whose_older_patch_levels_have_a_reserved_byte_set_does_not_parse(at):
     with pytest.raises(InvalidInputError, match="reserved byte"):
