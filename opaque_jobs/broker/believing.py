@@ -6,7 +6,6 @@ came after it. A broker that stayed at the list before would hold its people to 
 
 from opaque_jobs.broker.rosters import Circle, roster_reasons
 from opaque_jobs.broker.store import Transaction
-from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.domain.workspace import Roster
 
 __all__ = ["believe_roster", "newest_roster"]
@@ -18,7 +17,12 @@ def believe_roster(circle: Circle, memory: Transaction, roster: Roster) -> list[
     Returns:
         The reasons why it is not to be believed.
     """
-    reasons = roster_refusals(roster, memory.acceptances(roster))
+    if not memory.accepted_by_all(roster):
+        return ["roster-not-accepted-by-all"]
+    # Strangers can make as many lists as they like, each after the other; none is looked at further that none of ours signed.
+    if not roster.key_ids & {member.key_id for member in circle.members}:
+        return ["own-members-not-pinned"]
+    reasons: list[str] = []
     # Whoever of our own took it back need not fear that the others complete it behind their back.
     reasons += ["held-by-owner"] if roster.digest in memory.held() else []
     reasons += roster_reasons(roster, circle, memory.roster(roster.workspace_id), memory.accepted_list)
@@ -30,7 +34,8 @@ def believe_roster(circle: Circle, memory: Transaction, roster: Roster) -> list[
 def newest_roster(circle: Circle, memory: Transaction, workspace_id: str) -> Roster | None:
     """Give the newest list of a workspace that is to be believed now, of all that are kept; None if none ever was."""
     known = memory.roster(workspace_id)
-    for roster in memory.lists_after(workspace_id, 0 if known is None else known.epoch):
+    own = {member.key_id for member in circle.members}  # a list of our workspaces has some of ours in it, and they signed it
+    for roster in memory.lists_after(workspace_id, 0 if known is None else known.epoch, accepted_by=own):
         if not believe_roster(circle, memory, roster):
             return roster
     return known

@@ -15,7 +15,7 @@ from opaque_jobs.attestation.binding import TeePublicKeys, init_data
 from opaque_jobs.attestation.evidence import Evidence, unbound
 from opaque_jobs.broker.rosters import Circle, roster_reasons
 from opaque_jobs.crypto.checkpoints import Checkpoint
-from opaque_jobs.crypto.consent import consent_in, verify_withdrawal
+from opaque_jobs.crypto.consent import Consent, consent_in, verify_withdrawal
 from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
 from opaque_jobs.domain.canonical import digest
@@ -36,8 +36,8 @@ __all__ = [
     "Holding",
     "Knowledge",
     "Refused",
+    "Shown",
     "decide",
-    "uses_shown",
 ]
 
 NONCE_LIFETIME_S: Final = 120
@@ -76,6 +76,40 @@ class Case:
     def bundle_digest(self) -> str:
         """The bundle's digest, made once likewise."""
         return self.bundle.digest
+
+    @cached_property
+    def shows(self) -> "Shown":
+        """What can be verified of the case without knowing anything else, once, however often it is decided about."""
+        return _verified(self)
+
+    @cached_property
+    def _withdrawals(self) -> dict[bytes, bool]:
+        return {}
+
+    def withdrawn_by(self, envelope: bytes) -> bool:
+        """Tell whether this truly withdraws consent to the job; verified once for each."""
+        if envelope not in self._withdrawals:
+            self._withdrawals[envelope] = _withdraws(self, envelope)
+        return self._withdrawals[envelope]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a case shows by itself. All signatures in it are verified for this, before the broker's memory is asked.
+
+    Args:
+        consent: What the bundle proves.
+        roster: Its member list; None if it does not parse.
+        uses: The data sets with the versions that the run reads; None if one is not covered by the approval, or not proved.
+        checkpoint: The state of the log that it names; None if the log did not sign it.
+        faults: Why evidence, values and log do not belong to this run; not looked at without consent.
+    """
+
+    consent: Consent
+    roster: Roster | None
+    uses: tuple[DatasetUse, ...] | None
+    checkpoint: Checkpoint | None
+    faults: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,16 +176,15 @@ class Refused:
 def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refused:
     """Decide about a case.
 
-    Trust: the evidence's own signature was verified before. Everything else is verified here, from bytes.
+    Trust: the evidence's own signature was verified before. All else is verified from bytes: by `Case.shows`, or here.
     """
-    spec = case.spec
+    spec, shown = case.spec, case.shows
     if knowledge.lost:
         return Refused(reasons=("broker-memory-lost",))
     # 1. Every member consents to exactly this job, at this epoch, nobody took it back, and the owner holds nothing of it.
-    consent = consent_in(case.bundle, spec)
-    reasons = [*consent.refusals, *_veto_reasons(case, knowledge)]
+    reasons = [*shown.consent.refusals, *_veto_reasons(case, knowledge)]
     # 2. The member list is the workspace's, as this broker knows it, and names its own people and keys truly.
-    roster = _parsed_roster(case.bundle)
+    roster, uses = shown.roster, shown.uses
     if roster is None:
         return Refused(reasons=_unique([*reasons, "roster-invalid"]))
     reasons += roster_reasons(roster, knowledge, knowledge.roster, knowledge.earlier)
@@ -164,13 +197,12 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
         reasons.append("roster-not-the-jobs")
     # 3. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run; and the versions
     #    that it reads are the approved ones, or newer ones that the approval covers.
-    uses = uses_shown(case)
     reasons += _runtime_reasons(case, now)
     if uses is None:
         reasons.append("version-not-covered")
     # 4. All of it stands in the one log that this broker has seen grow, and so does every reviewer's view of it.
     if not reasons:
-        reasons = [*_binding_reasons(case, uses or spec.datasets), *_log_reasons(case, consent.votes, knowledge)]
+        reasons = [*shown.faults, *_log_reasons(case, shown, knowledge)]
     # 5. The lease has a run left, now, and this run has not had its keys in another enclave.
     reasons += lease_refusals(spec.rerun_terms, now=now, releases=knowledge.releases)
     if knowledge.released_to not in {None, case.keys.key_id}:
@@ -190,11 +222,21 @@ def _granted(roster: Roster, columns: Mapping[tuple[str, int], tuple[str, ...]],
     return Granted(roster=roster, columns=columns, policies=policies)
 
 
-def uses_shown(case: Case) -> tuple[DatasetUse, ...] | None:
-    """Give the data sets with the versions that the run reads; None if one is not covered by the approval, or not proved."""
+def _verified(case: Case) -> Shown:
+    consent, roster = consent_in(case.bundle, case.spec), _parsed_roster(case.bundle)
+    uses = _uses(case, roster)
+    try:
+        checkpoint = bundle_checkpoint(case.bundle)
+    except OpaqueJobsError:
+        checkpoint = None
+    looked_at = not consent.refusals and uses is not None
+    faults = _faults(case, uses or (), checkpoint) if looked_at else []
+    return Shown(consent=consent, roster=roster, uses=uses, checkpoint=checkpoint, faults=tuple(faults))
+
+
+def _uses(case: Case, roster: Roster | None) -> tuple[DatasetUse, ...] | None:
     if not case.refreshed:
         return case.spec.datasets
-    roster = _parsed_roster(case.bundle)
     try:
         return None if roster is None else uses_of_run(case.spec, case.refreshed, roster.members)
     except OpaqueJobsError:
@@ -217,7 +259,7 @@ def _runtime_reasons(case: Case, now: datetime) -> list[str]:
     return reasons
 
 
-def _binding_reasons(case: Case, uses: Sequence[DatasetUse]) -> list[str]:
+def _faults(case: Case, uses: Sequence[DatasetUse], checkpoint: Checkpoint | None) -> list[str]:
     spec, evidence = case.spec, case.evidence
     try:
         effective = effective_inputs(spec.inputs, case.inputs, aliases=spec.aliases)
@@ -227,9 +269,7 @@ def _binding_reasons(case: Case, uses: Sequence[DatasetUse]) -> list[str]:
         spec.inputs, {name: case.inputs.get(name) for name in spec.rerun_terms.variable_inputs}, aliases=spec.aliases
     )
     reasons = [] if effective == fixed else ["input-not-variable"]
-    try:
-        checkpoint = bundle_checkpoint(case.bundle).seen
-    except OpaqueJobsError:
+    if checkpoint is None:
         return [*reasons, "log-checkpoint-invalid"]
     bound = init_data(
         job_digest=case.job_digest,
@@ -237,14 +277,16 @@ def _binding_reasons(case: Case, uses: Sequence[DatasetUse]) -> list[str]:
         bundle_digest=case.bundle_digest,
         inputs=effective,
         manifests={use.alias: use.manifest_digest for use in uses},
-        log_checkpoint=checkpoint,
+        log_checkpoint=checkpoint.seen,
     )
-    return [*reasons, *unbound(evidence, nonce=case.nonce, keys=case.keys, run=bound)]
+    reasons += unbound(evidence, nonce=case.nonce, keys=case.keys, run=bound)
+    values = inputs_digest(effective)
+    return [*reasons, *log_refusals(case.bundle, run_id=case.run_id, job_digest=case.job_digest, inputs_digest=values)]
 
 
 def _veto_reasons(case: Case, knowledge: Knowledge) -> list[str]:
     spec, reasons = case.spec, []
-    if knowledge.withdrawals is None or _withdrawn(case, knowledge.withdrawals):
+    if knowledge.withdrawals is None or any(map(case.withdrawn_by, knowledge.withdrawals)):
         reasons.append("consent-withdrawn")
     stoppable = {
         knowledge.organisation_id,
@@ -258,32 +300,27 @@ def _veto_reasons(case: Case, knowledge: Knowledge) -> list[str]:
     return reasons
 
 
-def _withdrawn(case: Case, withdrawals: Sequence[bytes]) -> bool:
-    """Tell whether one of these is truly by a member of the job's own member list, whenever and by whatever way it came."""
-    roster = _parsed_roster(case.bundle)
+def _withdraws(case: Case, envelope: bytes) -> bool:
+    """Tell whether this is truly by a member of the job's own member list, whenever and by whatever way it came."""
+    roster = case.shows.roster
     if roster is None:
         return False  # a reason of step 2
-    for envelope in withdrawals:
-        try:
-            verify_withdrawal(envelope, job_digest=case.job_digest, roster=roster)
-        except OpaqueJobsError:
-            continue
-        return True
-    return False
-
-
-def _log_reasons(case: Case, votes: Sequence[Approval], knowledge: Knowledge) -> list[str]:
     try:
-        shown = bundle_checkpoint(case.bundle)
-        values = effective_inputs(case.spec.inputs, case.inputs, aliases=case.spec.aliases)
+        verify_withdrawal(envelope, job_digest=case.job_digest, roster=roster)
     except OpaqueJobsError:
-        return []  # each of them is a reason of the binding
-    reasons = log_refusals(case.bundle, run_id=case.run_id, job_digest=case.job_digest, inputs_digest=inputs_digest(values))
+        return False
+    return True
+
+
+def _log_reasons(case: Case, shown: Shown, knowledge: Knowledge) -> list[str]:
+    if shown.checkpoint is None:
+        return ["log-checkpoint-invalid"]
+    reasons = []
     # The proof's checkpoint is one that this broker has followed to: it knows every entry up to there, and that none was changed.
-    if knowledge.log_root(shown.size) != shown.root:
+    if knowledge.log_root(shown.checkpoint.size) != shown.checkpoint.root:
         reasons.append("log-not-followed")
     # Who reviewed saw the same log: a keeper who shows different logs to different people is caught here.
-    if any(each is None or knowledge.log_root(each.size) != each.root for each in _seen_by_reviewers(case, votes)):
+    if any(each is None or knowledge.log_root(each.size) != each.root for each in _seen_by_reviewers(case, shown.consent.votes)):
         reasons.append("log-forked")
     if _late_approvals(case, knowledge):
         reasons.append("approval-too-late")

@@ -15,7 +15,7 @@ from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.broker.believing import newest_roster
 from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
-from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide, uses_shown
+from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide
 from opaque_jobs.broker.rosters import Circle
 from opaque_jobs.broker.sessions import Session, Sessions
 from opaque_jobs.broker.store import Store, Transaction
@@ -107,6 +107,7 @@ class Broker:
         case = self._case(session, request, now)
         if isinstance(case, Refused):
             return case
+        self._verify_ahead(case)
         with self.store.transaction() as memory:
             now = self.clock()
             decision = decide(case, self._knowledge(memory, case), now=now)
@@ -114,6 +115,13 @@ class Broker:
             return decision
         self._sessions.prove(session_id, session, case, now=now)
         return Token(issue_result(self._result(case, decision, now), self.keys.signing))
+
+    def _verify_ahead(self, case: Case) -> None:
+        """Verify whatever can be before the step in which this broker decides: nobody else's decision waits for signatures."""
+        with self.store.transaction() as memory:
+            withdrawals = memory.withdrawals(case.spec.workspace_id, case.job_digest)
+        any(map(case.withdrawn_by, withdrawals or ()))
+        _ = case.shows
 
     def release(self, session_id: str, *, workspace_id: str, dataset_id: str, version: int) -> Sealed | Unlogged | Refused:
         """Release a dataset's keys to a proven enclave: decide again, record, see it in the log, and only then answer.
@@ -224,7 +232,7 @@ class Broker:
 
     def _holdings(self, memory: Transaction, case: Case) -> dict[tuple[str, int], Holding]:
         holdings = {}
-        for use in uses_shown(case) or ():
+        for use in case.shows.uses or ():
             deposit = memory.deposit(use.dataset_id, use.dataset_version)
             if deposit is not None:
                 _, salted = open_deposit(deposit, self.keys.sealing)

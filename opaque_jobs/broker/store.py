@@ -7,10 +7,11 @@ Each step that writes is counted, and the count is kept in a file beside the dat
 was restored from an older copy, exchanged or emptied is noticed (`anchor`), and nothing is released from it.
 """
 
+import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Final
 
 from opaque_jobs.broker.anchor import Anchor, Mark
-from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.crypto.merkle import EMPTY, Frontier
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.custody import Deposit, Sharing, parse_deposit
@@ -129,6 +129,11 @@ class Store:
         with closing(self._connect()) as connection:
             connection.execute("UPDATE memory SET lost = 0, steps = max(steps, ?) + 1", (self._anchor.steps,))
             self._anchor.keep(_mark(connection))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step is going on, for which others wait."""
+        return self._alone.locked()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
@@ -368,6 +373,7 @@ class Transaction:
             "INSERT OR IGNORE INTO lists VALUES (?, ?, ?, ?)",
             (roster.digest, roster.workspace_id, roster.epoch, roster.to_bytes()),
         )
+        self._lists[roster.digest] = roster
 
     def seen_list(self, digest: str) -> Roster | None:
         """Give a member list that was seen, accepted or not."""
@@ -378,23 +384,36 @@ class Transaction:
             self._lists[digest] = parse_roster(row[0])
         return self._lists[digest]
 
-    def lists_after(self, workspace_id: str, epoch: int) -> list[Roster]:
-        """Give the member lists of a workspace that were seen of later epochs, accepted or not; the latest first."""
+    def lists_after(self, workspace_id: str, epoch: int, *, accepted_by: Collection[str]) -> list[Roster]:
+        """Return the member lists of a workspace of later epochs that one of these keys has accepted; the latest first."""
         rows = self._connection.execute(
-            "SELECT roster FROM lists WHERE workspace_id = ? AND epoch > ? ORDER BY epoch DESC", (workspace_id, epoch)
+            "SELECT roster FROM lists WHERE workspace_id = ? AND epoch > ? AND digest IN "
+            "(SELECT digest FROM acceptances WHERE key_id IN (SELECT value FROM json_each(?))) ORDER BY epoch DESC",
+            (workspace_id, epoch, json.dumps(sorted(accepted_by))),
         )
         return [parse_roster(row[0]) for row in rows]
+
+    def list_text(self, digest: str) -> bytes | None:
+        """Return a member list that was seen, accepted or not, to be parsed by whoever does not hold up others."""
+        row = self._connection.execute("SELECT roster FROM lists WHERE digest = ?", (digest,)).fetchone()
+        return row[0] if row else None
 
     def accepted_list(self, digest: str) -> Roster | None:
         """Give a member list that was seen with the acceptances of all in it."""
         roster = self.seen_list(digest)
-        return None if roster is None or roster_refusals(roster, self.acceptances(roster)) else roster
+        return roster if roster is not None and self.accepted_by_all(roster) else None
 
     def put_acceptance(self, roster: Roster, member: MemberEntry, envelope: bytes) -> None:
         """Keep a member's verified acceptance of a member list; one is enough."""
         self._connection.execute("INSERT OR IGNORE INTO acceptances VALUES (?, ?, ?)", (roster.digest, member.key_id, envelope))
 
-    def acceptances(self, roster: Roster) -> tuple[bytes, ...]:
-        """Give the acceptances of a member list that were seen."""
-        rows = self._connection.execute("SELECT envelope FROM acceptances WHERE digest = ?", (roster.digest,))
-        return tuple(row[0] for row in rows)
+    def accepted_by_all(self, roster: Roster) -> bool:
+        """Tell whether the acceptances of all in a list are kept; asked anew as each comes, so they are counted first."""
+        count = "SELECT count(*) FROM acceptances WHERE digest = ?"
+        (kept,) = self._connection.execute(count, (roster.digest,)).fetchone()
+        return kept == len(roster.members) and self.signers(roster.digest) == roster.key_ids
+
+    def signers(self, digest: str) -> frozenset[str]:
+        """Return the ids of the keys whose acceptances of a member list are kept; each was verified before it was."""
+        rows = self._connection.execute("SELECT key_id FROM acceptances WHERE digest = ?", (digest,))
+        return frozenset(row[0] for row in rows)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Final
 
 from opaque_jobs.domain.approval_rule import ApprovalGroup, ApprovalRule, check_groups
 from opaque_jobs.domain.canonical import digest
@@ -48,6 +49,10 @@ def decode_key(text: str) -> bytes:
 def key_id(raw: bytes) -> str:
     """Give the id of a public key: `sha256:<hex>` over its raw bytes."""
     return "sha256:" + hashlib.sha256(raw).hexdigest()
+
+
+MAX_MEMBERS: Final = 500
+"""In one member list: whoever is shown one verifies as many signatures."""
 
 
 class RunPolicy(StrEnum):
@@ -161,7 +166,7 @@ class Roster:
             and (self.epoch == 1) == (self.previous is None) == (self.genesis is None)
             and self.genesis != ""
             and self.previous != ""
-            and bool(member_ids)
+            and 0 < len(member_ids) <= MAX_MEMBERS
             and member_ids == sorted(set(member_ids))
             and len(self._by_key) == len(member_ids)
             and organisation_ids == sorted(set(organisation_ids))
@@ -174,7 +179,7 @@ class Roster:
         if not sound:
             raise InvalidInputError(
                 "the workspace's member list is not consistent",
-                hint="each member once, each with a key of their own, in order of id; only their organisations",
+                hint=f"at most {MAX_MEMBERS} members, each once with a key of their own, by id; only their organisations",
             )
         check_groups(self.approval_groups, member_ids)
 

@@ -17,7 +17,7 @@ from opaque_jobs.attestation.kbs import (
     resource_path,
 )
 from opaque_jobs.attestation.result import EarStatus, verify_result
-from opaque_jobs.broker.app import create_app
+from opaque_jobs.broker.app import MAX_BODY_BYTES, create_app
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.crypto.custody import open_release, release_info
 from opaque_jobs.crypto.parquet import released_keys
@@ -175,9 +175,20 @@ def test_malformed_attestation_spends_the_nonce(world, client):
     assert parse_reasons(answer.body) == ("session-unknown-or-expired",)
 
 
-def test_body_beyond_the_limit_is_refused(client):
-    answer = client.relay(method="POST", path=ATTEST_PATH, cookie="", body=" " * (16 * 1024 * 1024 + 1))
-    assert answer.status == 400
+@pytest.mark.parametrize("path", MAX_BODY_BYTES)
+def test_body_beyond_the_limit_of_its_route_is_refused(broker, path):
+    titles = []
+    for size in (MAX_BODY_BYTES[path], MAX_BODY_BYTES[path] + 1):
+        with httpx.Client(transport=AppTransport(create_app(broker))) as client:
+            answer = client.post(f"http://127.0.0.1{path}", content=b" " * size, headers={"content-type": "application/json"})
+        assert answer.status_code in {400, 403}
+        titles.append(answer.json()["title"])
+    assert titles[0] != titles[1] == "the request is too long"
+
+
+def test_every_route_that_takes_a_body_has_a_limit(broker):
+    taking = {route.path for route in create_app(broker).routes if "POST" in getattr(route, "methods", ())}
+    assert taking == set(MAX_BODY_BYTES)
 
 
 @pytest.mark.parametrize(
