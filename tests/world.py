@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
@@ -20,6 +21,7 @@ from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, SigningKey
 from opaque_jobs.crypto.parquet import RootKey
+from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePolicy, RowCondition, RowOperator, SaltedPolicy
 from opaque_jobs.domain.document import to_bytes
@@ -27,6 +29,7 @@ from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, Inp
 from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Language, Limits, Recipient, TeeKind
 from opaque_jobs.domain.log import EntryKind, LogProof
 from opaque_jobs.domain.output_policy import OutputPolicy
+from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import ApprovalBundle, Decision
 from opaque_jobs.domain.run import inputs_digest
@@ -148,6 +151,8 @@ class World:
         self.organisations = [self.hospital, self.laboratory]
         self.log = LogKeeper("ws-1", SigningKey.generate())
         self._carrying = threading.Lock()
+        self.unshared: list[str] = []
+        self.holds: list[Hold] = []
 
     @property
     def members(self) -> list[Member]:
@@ -294,10 +299,34 @@ class World:
             "workspace_id": roster.workspace_id,
             "workspace_genesis": roster.genesis_digest,
             "shared": True,
+            "lifts": tuple(self.unshared) if over.get("shared", True) else (),
+            "nonce": token_hex(8),
             "issued_at": self.clock().isoformat(),
         }
         signer = over.pop("signer", organisation.members[0].key)
-        return sign_sharing(Sharing(**(fields | over)), signer)
+        said = Sharing(**(fields | over))
+        if not said.shared:
+            self.unshared.append(said.digest)
+        return sign_sharing(said, signer)
+
+    def hold(self, organisation: Organisation, **over: Any) -> bytes:
+        """Sign a hold on everything, or a lift of what was held by this world before."""
+        fields: dict[str, Any] = {
+            "v": 1,
+            "organisation_id": organisation.id,
+            "scope": HoldScope.ALL,
+            "subject": organisation.id,
+            "held": True,
+            "nonce": token_hex(8),
+            "issued_at": self.clock().isoformat(),
+        }
+        signer = over.pop("signer", organisation.members[0].key)
+        fields |= over
+        stood = tuple(each.digest for each in self.holds if (each.scope, each.subject) == (fields["scope"], fields["subject"]))
+        said = Hold(**({"lifts": () if fields["held"] else stood} | fields))
+        if said.held:
+            self.holds.append(said)
+        return sign_hold(said, signer)
 
     def manifest_envelope(self, organisation: Organisation, **over: Any) -> bytes:
         return sign_manifest(organisation.manifest(**over), organisation.members[0].key)

@@ -26,6 +26,7 @@ class Evidence:
         report_data: The field that carries it, see `binding.carried`.
         init_data: Simulated: 48 bytes, see `binding.init_data`. None for hardware, whose report data covers them.
         claims: All that hardware evidence says; None if simulated.
+        vouched_by: Simulated: the development key (base64) that signed it. None for hardware, whose makers' roots never change.
     """
 
     kind: TeeKind
@@ -33,6 +34,7 @@ class Evidence:
     report_data: bytes
     init_data: bytes | None
     claims: HardwareClaims | None = None
+    vouched_by: str | None = None
 
 
 def unbound(evidence: Evidence, *, nonce: str, keys: TeePublicKeys, run: bytes) -> tuple[str, ...]:

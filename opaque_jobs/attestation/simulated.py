@@ -69,6 +69,7 @@ class SimulatedVerifier:
             measurement=statement.subject_digest,
             report_data=_sha384(claims["report_data"]),
             init_data=_sha384(claims["init_data"]),
+            vouched_by=key.text,
         )
 
 

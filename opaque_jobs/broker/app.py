@@ -22,11 +22,11 @@ from opaque_jobs.attestation.kbs import (
     problem_body,
     unlogged_body,
 )
-from opaque_jobs.broker.client import NONCE_HEADER
+from opaque_jobs.broker.client import NONCE_HEADER, STANDING_PATH, standing_said
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.policy import Refused
 from opaque_jobs.broker.release import Broker, Token, Unlogged
-from opaque_jobs.broker.statements import accept_deposit, accept_statements, parse_statements
+from opaque_jobs.broker.statements import accept_deposit, accept_statements, parse_statements, standing_vetoes
 from opaque_jobs.crypto.acknowledgement import sign_acknowledgement
 from opaque_jobs.errors import (
     ConflictError,
@@ -212,6 +212,19 @@ def _add_owner_side(app: FastAPI, broker: Broker) -> None:
     )
     async def statements(request: Request) -> Response:
         return await accepted(lambda body: accept_statements(broker, parse_statements(body)), request)
+
+    @app.post(
+        STANDING_PATH,
+        summary="Which holds, or takings back of a data set, stand on something",
+        tags=["owner"],
+        openapi_extra=_body("scope, subject, basis: texts"),
+    )
+    async def standing(request: Request) -> Response:
+        body = await _read(request)
+        found = await run_in_threadpool(standing_vetoes, broker, body)
+        nonce = request.headers.get(NONCE_HEADER, "")[:_MAX_NONCE]
+        said = sign_acknowledgement(broker.keys.signing, path=request.url.path, nonce=nonce, body=standing_said(body, found))
+        return JSONResponse({"standing": list(found), "acknowledgement": said.decode()})
 
     @app.get("/opaque/v1/logs/{workspace_id}", summary="How far a workspace's log was followed", tags=["log"])
     async def followed(workspace_id: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def believe_roster(circle: Circle, memory: Transaction, roster: Roster) -> list[
         return ["own-members-not-pinned"]
     reasons: list[str] = []
     # Whoever of our own took it back need not fear that the others complete it behind their back.
-    reasons += ["held-by-owner"] if roster.digest in memory.held() else []
+    reasons += ["held-by-owner"] if roster.digest in memory.vetoes.held() else []
     reasons += roster_reasons(roster, circle, memory.roster(roster.workspace_id), memory.accepted_list)
     if not reasons:
         memory.put_roster(roster)

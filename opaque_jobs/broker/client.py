@@ -28,9 +28,10 @@ from opaque_jobs.errors import (
     TrustError,
 )
 
-__all__ = ["NONCE_HEADER", "BrokerClient", "Relayed"]
+__all__ = ["NONCE_HEADER", "STANDING_PATH", "BrokerClient", "Relayed", "standing_said"]
 
 NONCE_HEADER: Final = "opaque-jobs-nonce"
+STANDING_PATH: Final = "/opaque/v1/standing"
 TIMEOUT_S: Final = 20.0
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _COOKIE_NAME: Final = "kbs-session-id"
@@ -61,6 +62,11 @@ class Relayed:
 
 
 _UNREACHED: Final = Relayed(status=0, cookie="", body="")
+
+
+def standing_said(asked: bytes, standing: Sequence[str]) -> bytes:
+    """Return the bytes that a broker signs when it says which vetoes stand: the question, and its answer."""
+    return canonical_bytes({"asked": asked.decode(), "standing": list(standing)})
 
 
 class BrokerClient:
@@ -167,6 +173,27 @@ class BrokerClient:
             },
         )
 
+    def standing(self, *, key: VerifyKey, scope: str, subject: str, basis: str = "") -> tuple[str, ...]:
+        """Ask which vetoes stand on something: what a lift, or a new sharing, has to name.
+
+        Args:
+            key: What this broker signs with, from trusted context; it must sign its answer.
+            scope: Of a hold, or `vetoes.SHARING`.
+            subject: What is held.
+            basis: Digest of the workspace's first member list, for sharings.
+
+        Raises:
+            ConfigurationError: The broker cannot be reached.
+            TrustError: Who answers is not this broker.
+        """
+        body, nonce = canonical_bytes({"scope": scope, "subject": subject, "basis": basis}), os.urandom(16).hex()
+        answer = self._answered("POST", STANDING_PATH, body, nonce=nonce)
+        named = answer.get("standing")
+        standing = tuple(str(each) for each in named) if isinstance(named, list) else ()
+        said = standing_said(body, standing)
+        self._check_said(answer.get("acknowledgement"), key, path=STANDING_PATH, nonce=nonce, body=said)
+        return standing
+
     def followed_to(self, workspace_id: str) -> int:
         """Ask how many entries of a workspace's log the broker has followed.
 
@@ -199,6 +226,9 @@ class BrokerClient:
     def _post(self, path: str, key: VerifyKey, document: dict[str, Any]) -> None:
         body, nonce = canonical_bytes(document), os.urandom(16).hex()
         said = self._answered("POST", path, body, nonce=nonce).get("acknowledgement")
+        self._check_said(said, key, path=path, nonce=nonce, body=body)
+
+    def _check_said(self, said: object, key: VerifyKey, *, path: str, nonce: str, body: bytes) -> None:
         try:
             verify_acknowledgement(str(said).encode(), key, path=path, nonce=nonce, body=body)
         except OpaqueJobsError:

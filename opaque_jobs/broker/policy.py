@@ -136,6 +136,7 @@ class Knowledge(Circle):
         shared: Ids of the datasets shared into this workspace (with this first roster) now.
         releases: When keys were released for other runs of this job.
         released_to: Id of the enclave keys that this run's keys went to; None if they went nowhere.
+        simulated_keys: Development keys (base64) that are believed now.
     """
 
     roster: Roster | None
@@ -149,6 +150,7 @@ class Knowledge(Circle):
     shared: frozenset[str]
     releases: tuple[datetime, ...]
     released_to: str | None
+    simulated_keys: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +199,7 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
         reasons.append("roster-not-the-jobs")
     # 3. The evidence is of an approved kind and runtime, over these keys, this nonce and exactly this run; and the versions
     #    that it reads are the approved ones, or newer ones that the approval covers.
-    reasons += _runtime_reasons(case, now)
+    reasons += _runtime_reasons(case, knowledge, now)
     if uses is None:
         reasons.append("version-not-covered")
     # 4. All of it stands in the one log that this broker has seen grow, and so does every reviewer's view of it.
@@ -247,9 +249,12 @@ def _unique(reasons: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reasons))
 
 
-def _runtime_reasons(case: Case, now: datetime) -> list[str]:
+def _runtime_reasons(case: Case, knowledge: Knowledge, now: datetime) -> list[str]:
     spec, evidence = case.spec, case.evidence
     reasons = []
+    # The owner may have forgotten, since the evidence was verified, the key that vouches for it.
+    if evidence.vouched_by is not None and evidence.vouched_by not in knowledge.simulated_keys:
+        reasons.append("tee-kind-not-accepted")
     if evidence.kind not in spec.tee_kinds:
         reasons.append("tee-kind-not-approved")
     if evidence.claims is not None:

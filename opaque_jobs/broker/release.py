@@ -135,8 +135,6 @@ class Broker:
             case = self._sessions.proven(session_id, now=now)
             if case is None:
                 return _NO_SESSION
-            if case.evidence.kind not in self._verifiers():
-                return Refused(reasons=("tee-kind-not-accepted",))
             spec = case.spec
             decision = decide(case, self._knowledge(memory, case), now=now)
             if isinstance(decision, Refused):
@@ -220,14 +218,15 @@ class Broker:
             roster=newest_roster(circle, memory, spec.workspace_id),
             earlier=memory.accepted_list,
             withdrawals=memory.withdrawals(spec.workspace_id, case.job_digest),
-            held=memory.held(),
+            held=memory.vetoes.held(),
             lost=memory.lost,
             log_root=lambda size: memory.root(spec.workspace_id, size),
             log_seen=lambda size: memory.seen_at(spec.workspace_id, size),
             holdings=self._holdings(memory, case),
-            shared=memory.shared(spec.workspace_id, spec.workspace_genesis),
+            shared=memory.vetoes.shared(spec.workspace_id, spec.workspace_genesis),
             releases=memory.releases(case.job_digest, but_run=case.run_id),
             released_to=memory.released_to(case.job_digest, case.run_id),
+            simulated_keys=frozenset(self.config.simulated_keys),
         )
 
     def _holdings(self, memory: Transaction, case: Case) -> dict[tuple[str, int], Holding]:

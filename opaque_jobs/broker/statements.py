@@ -3,9 +3,9 @@
 Everything is verified before it is kept, and only what is signed by the right people changes anything; so these need no log-in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.taking import (
@@ -22,14 +22,16 @@ from opaque_jobs.crypto.custody import check_policy, open_deposit, verify_deposi
 from opaque_jobs.crypto.release import verify_hold
 from opaque_jobs.crypto.signing import claimed_key_id, claimed_subject
 from opaque_jobs.domain.canonical import parse_json, require_fields
+from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.document import from_json
 from opaque_jobs.domain.inputs import parse_datetime
-from opaque_jobs.domain.release import HoldScope
+from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.workspace import Roster, parse_roster
-from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 
-__all__ = ["EarlierList", "Statements", "accept_deposit", "accept_statements", "parse_statements"]
+__all__ = ["EarlierList", "Statements", "accept_deposit", "accept_statements", "parse_statements", "standing_vetoes"]
 
+T = TypeVar("T")
 _MOST: Final = 4096
 """Of each kind in one request: more withdrawals than of a whole workspace are kept are never sent."""
 
@@ -81,17 +83,32 @@ def parse_statements(body: bytes) -> Statements:
 
 
 def accept_statements(broker: Broker, statements: Statements) -> None:
-    """Verify and remember; all or nothing, but for withdrawals and holds, which are kept even if the rest is not believed.
+    """Verify and remember; all or nothing, but for vetoes: each that is good is kept, whatever else comes with it.
 
     Raises:
         InvalidInputError: Something does not parse.
         TrustError: Something does not hold, is by a stranger, or is older than what is known.
     """
-    roster = None if statements.roster is None else parse_roster(statements.roster.encode())
-    known = _keep_holds(broker, statements, roster)
-    line = [] if roster is None else _verified_line(broker, roster, statements, known)
-    _keep_withdrawals(broker, statements, line)
-    sharings = [verified_sharing(broker, text.encode()) for text in statements.sharings]
+    config, problems = broker.config, list[OpaqueJobsError]()
+
+    def own_hold(text: str) -> Hold:
+        return verify_hold(text.encode(), config.member_keys, organisation_id=config.organisation_id)
+
+    # 1. What own members stop, of which each counts by itself.
+    holds = _each(own_hold, statements.holds, problems)
+    sharings = _each(lambda text: verified_sharing(broker, text.encode()), statements.sharings, problems)
+    rosters = _each(lambda text: parse_roster(text.encode()), [statements.roster] if statements.roster else [], problems)
+    known = _keep_vetoes(broker, holds, [each for each in sharings if not each.shared], rosters, problems)
+    # 2. What members of the workspace stop, who are those of its list.
+    line: list[SignedList] = []
+    try:
+        line = [each for roster in rosters for each in _verified_line(broker, roster, statements, known)]
+        _keep_withdrawals(broker, statements, line, problems)
+    except OpaqueJobsError as error:
+        problems.append(error)
+    if problems:
+        raise problems[0]
+    # 3. The rest.
     circle = broker.circle
     with broker.store.transaction() as memory:
         reasons: list[str] = []
@@ -100,31 +117,65 @@ def accept_statements(broker: Broker, statements: Statements) -> None:
         if reasons:
             raise _unbelieved(reasons)
         for sharing in sharings:
-            take_sharing(memory, sharing)
+            if sharing.shared:
+                take_sharing(memory, sharing)
 
 
-def _keep_holds(broker: Broker, statements: Statements, roster: Roster | None) -> frozenset[str]:
-    """Keep holds by own members; returns whose acceptances of the list that came along are known.
+def _each(parse: Callable[[str], T], texts: Iterable[str], problems: list[OpaqueJobsError]) -> list[T]:
+    """Return what can be parsed and verified; what cannot goes to the problems."""
+    found = []
+    for text in texts:
+        try:
+            found.append(parse(text))
+        except OpaqueJobsError as error:
+            problems.append(error)
+    return found
 
-    Raises:
-        ConflictError: One is on the member list in force, for which it comes too late.
-        InvalidInputError: Something does not parse.
-        TrustError: One is by a stranger, dated in the future, or older than the one known.
+
+def _keep_vetoes(
+    broker: Broker,
+    holds: Sequence[Hold],
+    unsharings: Sequence[Sharing],
+    rosters: Sequence[Roster],
+    problems: list[OpaqueJobsError],
+) -> frozenset[str]:
+    """Keep verified holds, lifts and unsharings; returns whose acceptances of the list that came along are known.
+
+    To the problems goes a hold on the member list in force, for which it comes too late, and what was lifted or lifts too little.
     """
-    config, now = broker.config, broker.clock()
-    holds = [verify_hold(text.encode(), config.member_keys, organisation_id=config.organisation_id) for text in statements.holds]
-    for hold in holds:
-        check_not_from_the_future(hold.issued_at, now)
     with broker.store.transaction() as memory:
         for hold in holds:
             if hold.scope is HoldScope.ROSTER and hold.held and memory.believes(hold.subject):
-                raise ConflictError(
-                    "this member list is in force: all have signed it, and it cannot be taken back",
-                    hint="'opaque-jobs broker hold' stops releases; 'opaque-jobs workspace change' proposes another list",
+                problems.append(
+                    ConflictError(
+                        "this member list is in force: all have signed it, and it cannot be taken back",
+                        hint="'opaque-jobs broker hold' stops releases; 'opaque-jobs workspace change' proposes another list",
+                    )
                 )
-            if not memory.put_hold(hold):
-                raise TrustError("a hold is older than the one known", hint="sign it again")
-        return frozenset() if roster is None else memory.signers(roster.digest)
+            elif not memory.vetoes.put_hold(hold):
+                problems.append(
+                    TrustError(
+                        "a hold is older than the lift that ended it, or a lift than a hold that it does not name",
+                        hint="sign it again",
+                    )
+                )
+        for sharing in unsharings:
+            try:
+                take_sharing(memory, sharing)
+            except TrustError as error:
+                problems.append(error)
+        return memory.signers(rosters[0].digest) if rosters else frozenset()
+
+
+def standing_vetoes(broker: Broker, body: bytes) -> tuple[str, ...]:
+    """Return the digests of the vetoes that stand on something, for whoever lifts them to name.
+
+    Raises:
+        InvalidInputError: The question has another form.
+    """
+    fields = require_fields(parse_json(body, what="question"), ("scope", "subject", "basis"), what="question")
+    with broker.store.transaction() as memory:
+        return memory.vetoes.standing(*(str(fields[name]) for name in ("scope", "subject", "basis")))
 
 
 def _verified_line(broker: Broker, roster: Roster, statements: Statements, known: frozenset[str]) -> list[SignedList]:
@@ -156,21 +207,27 @@ def _verified_line(broker: Broker, roster: Roster, statements: Statements, known
     return line
 
 
-def _keep_withdrawals(broker: Broker, statements: Statements, line: Sequence[SignedList]) -> None:
+def _keep_withdrawals(
+    broker: Broker, statements: Statements, line: Sequence[SignedList], problems: list[OpaqueJobsError]
+) -> None:
     """Keep withdrawals by members of the list that came with them, if all in it accepted it and somebody pinned here is one.
 
     Raises:
         InvalidInputError: Something does not parse, or there is no list.
-        TrustError: One is by a stranger, or the list is not such a one; nothing is kept, and must not seem to be.
+        TrustError: The list is not such a one: nothing is kept, and must not seem to be. To the problems goes one by a stranger.
     """
     if not statements.withdrawals:
         return
     if not line:
         raise InvalidInputError("a withdrawal came without member list", hint="send the workspace's member list with it")
     roster = line[0].roster
-    found = [(claimed_subject(text.encode()), text.encode()) for text in statements.withdrawals]
-    for job_digest, envelope in found:
-        verify_withdrawal(envelope, job_digest=job_digest, roster=roster)
+
+    def verified(text: str) -> tuple[str, bytes]:
+        job_digest = claimed_subject(text.encode())
+        verify_withdrawal(text.encode(), job_digest=job_digest, roster=roster)
+        return job_digest, text.encode()
+
+    found = _each(verified, statements.withdrawals, problems)
     with broker.store.transaction() as memory:
         # Strangers cannot fill this memory: the list has a signature by one of our own people.
         if memory.signers(roster.digest) | {member.key_id for member, _ in line[0].accepted} != roster.key_ids:

@@ -18,13 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from opaque_jobs.broker import vetoes
 from opaque_jobs.broker.anchor import Anchor, Mark
+from opaque_jobs.broker.vetoes import Vetoes
 from opaque_jobs.crypto.merkle import EMPTY, Frontier
 from opaque_jobs.domain.canonical import parse_json
-from opaque_jobs.domain.custody import Deposit, Sharing, parse_deposit
+from opaque_jobs.domain.custody import Deposit, parse_deposit
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
-from opaque_jobs.domain.release import Hold, Release
+from opaque_jobs.domain.release import Release
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConfigurationError
 
@@ -35,17 +37,10 @@ CREATE TABLE IF NOT EXISTS deposits (
   dataset_id TEXT NOT NULL, dataset_version INTEGER NOT NULL, issued_at TEXT NOT NULL, deposit BLOB NOT NULL,
   PRIMARY KEY (dataset_id, dataset_version)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS sharings (
-  dataset_id TEXT NOT NULL, workspace_id TEXT NOT NULL, workspace_genesis TEXT NOT NULL, shared INTEGER NOT NULL,
-  issued_at TEXT NOT NULL, PRIMARY KEY (dataset_id, workspace_id)
-) STRICT;
 CREATE TABLE IF NOT EXISTS rosters (workspace_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, roster BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS withdrawals (
   workspace_id TEXT NOT NULL, job_digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (workspace_id, job_digest, envelope)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS holds (
-  scope TEXT NOT NULL, subject TEXT NOT NULL, held INTEGER NOT NULL, issued_at TEXT NOT NULL, PRIMARY KEY (scope, subject)
-) STRICT;
 CREATE TABLE IF NOT EXISTS releases (
   job_digest TEXT NOT NULL, run_id TEXT NOT NULL, tee_key_id TEXT NOT NULL, released_at TEXT NOT NULL,
   statement BLOB NOT NULL, logged INTEGER NOT NULL, PRIMARY KEY (job_digest, run_id)
@@ -71,7 +66,7 @@ CREATE TABLE IF NOT EXISTS memory (
   id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL
 ) STRICT;
 """
-_VERSION: Final = 4
+_VERSION: Final = 5
 _MAX_WITHDRAWAL_BYTES: Final = 4096
 _MAX_WITHDRAWALS_OF_JOB: Final = 64
 _MAX_WITHDRAWALS: Final = 4096
@@ -106,7 +101,7 @@ class Store:
                         "the broker's database is of another version",
                         hint="use the program that wrote it, or set the broker up anew and deposit again",
                     )
-                connection.executescript(_SCHEMA)
+                connection.executescript(_SCHEMA + vetoes.SCHEMA)
                 if version == 0:
                     connection.execute("INSERT INTO memory VALUES (?, 0, 0)", (secrets.token_hex(16),))
                     self._anchor.keep(_mark(connection))
@@ -202,28 +197,10 @@ class Transaction:
             ),
         )
 
-    def put_sharing(self, sharing: Sharing) -> bool:
-        """Keep a sharing statement unless a later one is known; tells whether it counts now."""
-        issued = utc_text(parse_datetime(sharing.issued_at))
-        changed = self._connection.execute(
-            "INSERT INTO sharings VALUES (?, ?, ?, ?, ?) ON CONFLICT (dataset_id, workspace_id) DO UPDATE SET "
-            "workspace_genesis = excluded.workspace_genesis, shared = excluded.shared, issued_at = excluded.issued_at "
-            "WHERE excluded.issued_at > sharings.issued_at",
-            (sharing.dataset_id, sharing.workspace_id, sharing.workspace_genesis, sharing.shared, issued),
-        ).rowcount
-        same = self._connection.execute(
-            "SELECT 1 FROM sharings WHERE dataset_id = ? AND workspace_id = ? AND issued_at = ? AND shared = ?",
-            (sharing.dataset_id, sharing.workspace_id, issued, sharing.shared),
-        ).fetchone()
-        return bool(changed) or same is not None
-
-    def shared(self, workspace_id: str, genesis: str) -> frozenset[str]:
-        """Give the datasets that are shared into a workspace now."""
-        rows = self._connection.execute(
-            "SELECT dataset_id FROM sharings WHERE workspace_id = ? AND workspace_genesis = ? AND shared = 1",
-            (workspace_id, genesis),
-        )
-        return frozenset(row[0] for row in rows)
+    @property
+    def vetoes(self) -> Vetoes:
+        """Holds and sharings."""
+        return Vetoes(self._connection)
 
     def roster(self, workspace_id: str) -> Roster | None:
         """Give the newest member list of a workspace."""
@@ -262,23 +239,6 @@ class Transaction:
         """Tell whether a member list is the newest one that was believed of its workspace."""
         rows = self._connection.execute("SELECT roster FROM rosters")
         return any(parse_roster(row[0]).digest == digest for row in rows)
-
-    def put_hold(self, hold: Hold) -> bool:
-        """Keep a hold unless a later one is known; tells whether what it says is so now."""
-        issued = utc_text(parse_datetime(hold.issued_at))
-        self._connection.execute(
-            "INSERT INTO holds VALUES (?, ?, ?, ?) ON CONFLICT (scope, subject) DO UPDATE SET "
-            "held = excluded.held, issued_at = excluded.issued_at WHERE excluded.issued_at > holds.issued_at",
-            (hold.scope, hold.subject, hold.held, issued),
-        )
-        (held,) = self._connection.execute(
-            "SELECT held FROM holds WHERE scope = ? AND subject = ?", (hold.scope, hold.subject)
-        ).fetchone()
-        return bool(held) is hold.held
-
-    def held(self) -> frozenset[str]:
-        """Give what is held back now: ids of data sets and jobs, digests of revisions and lists, the organisation's own id."""
-        return frozenset(row[0] for row in self._connection.execute("SELECT subject FROM holds WHERE held = 1"))
 
     def releases(self, job_digest: str, *, but_run: str) -> tuple[datetime, ...]:
         """Give when keys were released for other runs of a job."""

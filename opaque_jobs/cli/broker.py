@@ -178,10 +178,11 @@ def hold_(
     owner = pinned_organisation(settings, actor)
     scope = HoldScope.DATASET if dataset else HoldScope.JOB if job else HoldScope.ROSTER if roster else HoldScope.ALL
     subject = wanted or owner.entry.id
-    said = hold(owner, actor, member_key(settings, actor, passphrase_file), scope=scope, subject=subject, held=not lift)
+    signer = member_key(settings, actor, passphrase_file)
     if roster and lift:
         own_memory(settings, actor).forget_taken_back(roster)
-    elif roster:
+    said = hold(owner, actor, signer, scope=scope, subject=subject, held=not lift)
+    if roster and not lift:
         own_memory(settings, actor).remember_hold(roster, said)
     print_record(
         {"organisation": owner.entry.name, "scope": scope.value, "subject": subject, "held": not lift}, as_json=common().json

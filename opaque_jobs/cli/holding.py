@@ -1,5 +1,6 @@
 """An owner's veto: their own broker is told to hold something back, or to go on; it takes effect at its next decision."""
 
+import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -33,27 +34,48 @@ def hold(owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: 
 
     Raises:
         ConfigurationError: The broker does not answer: nothing is held.
-        ConflictError: A member list is in force, so that nobody can take it back.
+        ConflictError: A member list is in force, so that nobody can take it back; or nothing is held that could be lifted.
         DeniedError: The member is of another organisation.
         TrustError: The broker does not know the member's key, or what answers is not the broker.
     """
-    envelope = signed_hold(owner, member, signer, scope=scope, subject=subject, held=held)
+    lifts: tuple[str, ...] = ()
+    if not held:
+        with BrokerClient(owner.broker_address) as client:
+            lifts = client.standing(key=owner.broker_key, scope=scope, subject=subject)
+        if not lifts:
+            raise ConflictError("no hold stands on this", hint="'opaque-jobs broker hold' without --lift holds it")
+    envelope = signed_hold(owner, member, signer, scope=scope, subject=subject, lifts=lifts)
     _tell(owner, envelope)
     return envelope
 
 
 def signed_hold(
-    owner: OwnOrganisation, member: MemberEntry, signer: Signer, *, scope: HoldScope, subject: str, held: bool
+    owner: OwnOrganisation,
+    member: MemberEntry,
+    signer: Signer,
+    *,
+    scope: HoldScope,
+    subject: str,
+    lifts: tuple[str, ...] = (),
 ) -> bytes:
-    """Sign a hold; nobody is told. Arguments as in `hold`.
+    """Sign a hold, or the lift of those that are named; nobody is told. Other arguments as in `hold`.
 
     Raises:
         DeniedError: The member is of another organisation.
     """
     if member.organisation_id != owner.entry.id:
         raise DeniedError("only its own members can hold a broker", hint="ask a member of that organisation")
-    now = datetime.now(UTC).isoformat()
-    return sign_hold(Hold(v=1, organisation_id=owner.entry.id, scope=scope, subject=subject, held=held, issued_at=now), signer)
+    said = Hold(
+        v=1,
+        organisation_id=owner.entry.id,
+        scope=scope,
+        subject=subject,
+        held=not lifts,
+        lifts=lifts,
+        nonce=secrets.token_hex(16),
+        issued_at=datetime.now(UTC).isoformat(),
+    )
+    return sign_hold(said, signer)
 
 
 def tell_taken_back(settings: Settings, member: MemberEntry, lists: Iterable[TakenBack]) -> None:

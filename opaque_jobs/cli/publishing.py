@@ -3,12 +3,14 @@
 The key exists in this process only, until the broker has it. If a step fails, what was written is removed.
 """
 
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from opaque_jobs.broker.client import BrokerClient
+from opaque_jobs.broker.vetoes import SHARING, sharing_subject
 from opaque_jobs.cli.brokers import check_answers, push
 from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
 from opaque_jobs.cli.own_policies import keep_policy, salted_policy
@@ -213,7 +215,9 @@ def attach_made_test_data(
         raise
 
 
-def _signed_sharing(member: MemberEntry, signer: Signer, *, dataset_id: str, roster: Roster, shared: bool) -> bytes:
+def _signed_sharing(
+    member: MemberEntry, signer: Signer, *, dataset_id: str, roster: Roster, shared: bool, lifts: tuple[str, ...] = ()
+) -> bytes:
     sharing = Sharing(
         v=1,
         dataset_id=dataset_id,
@@ -221,6 +225,8 @@ def _signed_sharing(member: MemberEntry, signer: Signer, *, dataset_id: str, ros
         workspace_id=roster.workspace_id,
         workspace_genesis=roster.genesis_digest,
         shared=shared,
+        lifts=lifts,
+        nonce=secrets.token_hex(16),
         issued_at=datetime.now(UTC).isoformat(),
     )
     return sign_sharing(sharing, signer)
@@ -239,7 +245,14 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
     opened.datasets.check_sharing(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
     known = list_for_brokers(opened, member, workspace_id)
     roster = parse_roster(known.roster)
-    statement = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=True)
+    with BrokerClient(owner.broker_address) as client:
+        lifts = client.standing(
+            key=owner.broker_key,
+            scope=SHARING,
+            subject=sharing_subject(dataset_id, roster.workspace_id),
+            basis=roster.genesis_digest,
+        )
+    statement = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=True, lifts=lifts)
     view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     try:
         push(known, owner, sharings=[statement], only=owner.entry.id)

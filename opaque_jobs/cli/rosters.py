@@ -173,7 +173,7 @@ def take_back_roster(
 
 def _never_believe(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> TakenBack:
     """Sign that a list is never to be believed, and keep that; `tell_taken_back` tells it."""
-    said = signed_hold(own, member, signer, scope=HoldScope.ROSTER, subject=roster.digest, held=True)
+    said = signed_hold(own, member, signer, scope=HoldScope.ROSTER, subject=roster.digest)
     return own_memory(opened.context.settings, member).remember_taken_back(roster, said)
 
 

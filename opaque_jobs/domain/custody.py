@@ -1,10 +1,12 @@
 """What an owner tells their own key broker about a dataset: here is its key, and here is where it may be used.
 
-Both are signed by a member of the owning organisation. The latest by `issued_at` counts, so an old one cannot be replayed.
+Both are signed by a member of the owning organisation. Of deposits the latest by `issued_at` counts; what takes a data set
+back counts until a sharing names it. So an old one cannot be replayed.
 """
 
 from dataclasses import dataclass
 
+from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import SaltedPolicy
 from opaque_jobs.domain.document import from_bytes, from_json, to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
@@ -86,8 +88,10 @@ class Sharing:
         organisation_id: Its owner.
         workspace_id: The workspace.
         workspace_genesis: Digest of its first roster.
-        shared: False takes it back.
-        issued_at: UTC, RFC 3339.
+        shared: False takes it back; that counts when it comes and until a sharing names it.
+        lifts: Digests of the statements that took it back and that a sharing ends; none for one that takes it back.
+        nonce: Random text, so that what is said again is another statement.
+        issued_at: UTC, RFC 3339; for people.
     """
 
     v: int
@@ -96,10 +100,19 @@ class Sharing:
     workspace_id: str
     workspace_genesis: str
     shared: bool
+    lifts: tuple[str, ...]
+    nonce: str
     issued_at: str
 
     def __post_init__(self) -> None:
         _check_version_and_time(self.v, self.issued_at)
+        if self.lifts and not self.shared:
+            raise InvalidInputError("what takes a data set back lifts nothing", hint="sign it again")
+
+    @property
+    def digest(self) -> str:
+        """What a later sharing names it by."""
+        return digest(to_bytes(self))
 
 
 def parse_deposit_secret(data: bytes) -> DepositSecret:

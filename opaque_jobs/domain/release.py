@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from opaque_jobs.domain.document import from_json
+from opaque_jobs.domain.canonical import digest
+from opaque_jobs.domain.document import from_json, to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.errors import InvalidInputError
 
@@ -47,7 +48,9 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Predicate by which an owner stops their broker, or lets it go on; the latest by `issued_at` counts.
+    """Predicate by which an owner stops their broker, or lets it go on.
+
+    A hold counts when it comes and until a lift names it, so neither clocks nor the order of arrival decide anything.
 
     Args:
         v: Format version, 1.
@@ -56,7 +59,9 @@ class Hold:
         subject: Id of the data set, id of the job or digest of one revision, digest of the list, or the organisation's id for
             everything.
         held: False lets it go on.
-        issued_at: UTC, RFC 3339.
+        lifts: Digests of the holds on this subject that a lift ends; none for a hold.
+        nonce: Random text, so that a hold said again is another one.
+        issued_at: UTC, RFC 3339; for people.
     """
 
     v: int
@@ -64,12 +69,21 @@ class Hold:
     scope: HoldScope
     subject: str
     held: bool
+    lifts: tuple[str, ...]
+    nonce: str
     issued_at: str
 
     def __post_init__(self) -> None:
         _check(self.v, self.issued_at)
         if (self.scope is HoldScope.ALL) != (self.subject == self.organisation_id):
             raise InvalidInputError("a hold does not say what is held", hint="name a data set, a job, or nothing for all")
+        if self.held is bool(self.lifts):
+            raise InvalidInputError("a hold lifts nothing, and a lift names the holds that it lifts", hint="sign it again")
+
+    @property
+    def digest(self) -> str:
+        """What a lift names it by."""
+        return digest(to_bytes(self))
 
 
 def _check(v: int, moment: str) -> None:

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from opaque_jobs.crypto.checkpoints import verify_checkpoint
@@ -11,6 +12,7 @@ from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote
 from opaque_jobs.crypto.custody import sign_sharing
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
 from opaque_jobs.crypto.keys import SealingKey, SigningKey, VerifyKey
+from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, Source, TestDataKind
@@ -18,6 +20,7 @@ from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import Code, JobKind, JobSpec, Language, TeeKind, parse_job_spec
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.lifecycle import RunEvent
+from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, RunPolicy
@@ -114,6 +117,8 @@ class Consortium:
     workspace_id: str = ""
     dataset_ids: dict[str, str] = field(default_factory=dict)
     counter: int = 0
+    unshared: list[str] = field(default_factory=list)
+    holds: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -252,9 +257,32 @@ class Consortium:
             "workspace_id": where,
             "workspace_genesis": roster.genesis_digest if roster else digest(b""),
             "shared": True,
+            "lifts": tuple(self.unshared) if over.get("shared", True) else (),
+            "nonce": token_hex(8),
             "issued_at": self.clock().isoformat(),
         }
-        return sign_sharing(Sharing(**(given | over)), self.people[name].key)
+        said = Sharing(**(given | over))
+        if not said.shared:
+            self.unshared.append(said.digest)
+        return sign_sharing(said, self.people[name].key)
+
+    def hold(self, name: str, *, held: bool) -> bytes:
+        """Sign a hold on everything of a person's organisation, or a lift of all that this cast signed before."""
+        organisation = self.people[name].entry.organisation_id
+        before = self.holds.setdefault(organisation, [])
+        said = Hold(
+            v=1,
+            organisation_id=organisation,
+            scope=HoldScope.ALL,
+            subject=organisation,
+            held=held,
+            lifts=() if held else tuple(before),
+            nonce=token_hex(8),
+            issued_at=self.clock().isoformat(),
+        )
+        if held:
+            before.append(said.digest)
+        return sign_hold(said, self.people[name].key)
 
     def settle_in(self) -> None:
         """Make the workspace of anna, ben and lea, with one data set of each side."""

@@ -35,6 +35,9 @@ class Attempt:
         return self.world.make_spec(self.roster or self.world.make_roster(), **self.spec_over)
 
     def decide(self):
+        return decide(self.case(), self.knowledge(), now=self.now)
+
+    def case(self) -> Case:
         world, spec = self.world, self.spec()
         roster = self.roster or world.make_roster()
         bundle = world.make_bundle(spec, roster, inputs=self.inputs, **self.bundle_over)
@@ -52,7 +55,7 @@ class Attempt:
             nonce="bm9uY2U=",
             evidence=replace(verified, **self.evidence_over),
         )
-        return decide(replace(case, **self.case_over), self.knowledge(), now=self.now)
+        return replace(case, **self.case_over)
 
     def knowledge(self) -> Knowledge:
         home = self.world.hospital
@@ -74,6 +77,7 @@ class Attempt:
                 shared=frozenset({home.dataset_id}),
                 releases=(),
                 released_to=None,
+                simulated_keys=frozenset({self.world.development_key.public.text}),
             ),
             **self.known_over,
         )

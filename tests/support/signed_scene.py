@@ -16,13 +16,13 @@ from opaque_jobs.crypto.acknowledgement import verify_acknowledgement
 from opaque_jobs.crypto.checkpoints import verify_checkpoint
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change, verify_member_change
 from opaque_jobs.crypto.keys import SealingKey, SigningKey, VerifyKey
-from opaque_jobs.crypto.release import sign_hold, sign_release, verify_release
+from opaque_jobs.crypto.release import sign_release, verify_release
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.log import EntryKind
-from opaque_jobs.domain.release import Hold, HoldScope, Release
+from opaque_jobs.domain.release import HoldScope, Release
 from opaque_jobs.errors import TrustError
 from tests.world import MEASUREMENT, NOW, World
 
@@ -88,15 +88,10 @@ def make_vote(s: Scene) -> bytes:
 
 
 def make_hold(s: Scene, *, held: bool = False) -> bytes:
-    said = Hold(
-        v=1,
-        organisation_id=s.home.id,
-        scope=HoldScope.JOB,
-        subject=s.spec.digest,
-        held=held,
-        issued_at=s.world.clock().isoformat(),
-    )
-    return sign_hold(said, s.world.anna.key)
+    about = {"scope": HoldScope.JOB, "subject": s.spec.digest}
+    if not held:
+        s.world.hold(s.home, **about)  # for the lift to name
+    return s.world.hold(s.home, held=held, **about)
 
 
 def make_release(s: Scene, **over: Any) -> bytes:
@@ -201,19 +196,11 @@ def older_checkpoint(s: Scene, note: bytes) -> None:
 
 
 def only_this_job_is_let_go(s: Scene, envelope: bytes) -> None:
-    other = Hold(
-        v=1,
-        organisation_id=s.home.id,
-        scope=HoldScope.JOB,
-        subject=s.other_spec.digest,
-        held=True,
-        issued_at=NOW.isoformat(),
-    )
-    s.tell(holds=(sign_hold(other, s.world.anna.key),))
+    s.tell(holds=(s.world.hold(s.home, scope=HoldScope.JOB, subject=s.other_spec.digest),))
     s.later()
     s.tell(holds=(envelope,))
     with s.broker.store.transaction() as memory:
-        must(*memory.held())
+        must(*memory.vetoes.held())
 
 
 def hold_after_a_later_one(s: Scene, envelope: bytes) -> None:
@@ -231,7 +218,7 @@ def sharing_after_a_later_one(s: Scene, envelope: bytes) -> None:
 def shared_elsewhere(s: Scene, envelope: bytes, workspace_id: str, genesis: str) -> None:
     s.tell(sharings=(envelope,))
     with s.broker.store.transaction() as memory:
-        if not memory.shared(workspace_id, genesis):
+        if not memory.vetoes.shared(workspace_id, genesis):
             must("dataset-not-shared")
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from opaque_jobs.broker.release import Sealed
+from opaque_jobs.broker.config import believe_simulated, disbelieve_simulated, unpin_member
+from opaque_jobs.broker.release import Sealed, Token
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.log import EntryKind
@@ -26,7 +27,7 @@ def test_unsharing_stops_a_proven_enclave_and_an_old_sharing_brings_nothing_back
 
 
 def test_sharing_into_another_beginning_of_the_workspace_does_not_count(stage):
-    stage.world.clock.forward(1)
+    stage.share(shared=False)
     stage.share(workspace_genesis="sha256:" + "99" * 32)
     assert stage.run(stage.enclave()).reasons == ("dataset-not-shared",)
 
@@ -72,21 +73,51 @@ def test_sharing_for_another_organisation_is_refused(stage):
         stage.share(organisation_id="org-laboratory")
 
 
-def test_sharing_from_the_future_is_refused(stage):
-    stage.world.clock.forward(3600)
-    ahead = stage.world.sharing(stage.world.hospital, shared=False)
-    stage.world.clock.forward(-3600)
-    with pytest.raises(TrustError, match="future"):
-        stage.tell(sharings=[ahead])
+@pytest.mark.parametrize("issued_at", ["2016-01-01T00:00:00+00:00", "2125-01-01T00:00:00+00:00"])
+def test_data_set_is_taken_back_when_that_comes_whatever_its_date_says(stage, issued_at):
+    stage.share(shared=False, issued_at=issued_at)
+    assert stage.run(stage.enclave()).reasons == ("dataset-not-shared",)
 
 
-def test_sharing_from_the_future_in_the_log_moves_nothing(stage):
+def test_sharing_dated_ahead_in_the_log_does_not_outlive_its_taking_back(stage):
     ahead = stage.world.sharing(stage.world.hospital, issued_at="2125-01-01T00:00:00+00:00")
     stage.world.log.append(EntryKind.SHARING, "ds-org-hospital", ahead)
     stage.world.follow(stage.broker)
-    stage.world.clock.forward(1)
     stage.share(shared=False)
+    stage.world.log.append(EntryKind.SHARING, "ds-org-hospital", ahead)
+    stage.world.follow(stage.broker)
     assert stage.run(stage.enclave()).reasons == ("dataset-not-shared",)
+
+
+def test_taking_back_that_a_sharing_named_is_not_brought_back_by_repeating_it(stage):
+    back = stage.world.sharing(stage.world.hospital, shared=False)
+    stage.tell(sharings=[back])
+    stage.share()
+    with pytest.raises(TrustError, match="older"):
+        stage.tell(sharings=[back])
+    assert isinstance(stage.run(stage.enclave()), Sealed)
+
+
+def test_data_set_is_taken_back_though_what_comes_with_it_is_not_believed(stage):
+    back = stage.world.sharing(stage.world.hospital, shared=False)
+    with pytest.raises(TrustError, match="does not believe"):
+        stage.tell(sharings=[back], roster=stage.world.next_roster(stage.world.make_roster()), acceptances=[])
+    assert stage.run(stage.enclave()).reasons == ("dataset-not-shared",)
+
+
+def test_key_of_a_simulator_that_is_forgotten_ends_what_it_has_proven(stage):
+    other = SigningKey.generate().public
+    believe_simulated(stage.folder, other)
+    session, answer = stage.attest(stage.enclave())
+    assert isinstance(answer, Token)
+    disbelieve_simulated(stage.folder, stage.world.development_key.public)
+    assert stage.release(session).reasons == ("tee-kind-not-accepted",)
+
+
+def test_member_let_go_ends_what_was_proven_with_their_approval(stage):
+    session, _ = stage.attest(stage.enclave())
+    unpin_member(stage.folder, stage.world.ben.id)
+    assert stage.release(session).reasons == ("own-members-not-pinned",)
 
 
 def test_statements_are_kept_all_or_none(stage):

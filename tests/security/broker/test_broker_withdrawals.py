@@ -23,6 +23,14 @@ def test_withdrawal_by_anyone_stops_a_proven_enclave(stage, member):
     assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
 
 
+def test_withdrawal_is_kept_though_a_strangers_comes_with_it(stage):
+    eve = Member("member-eve", "org-hospital")
+    both = [stage.world.withdrawal(stage.spec, each) for each in (eve, stage.world.carl)]
+    with pytest.raises(TrustError, match="not a member"):
+        stage.tell(withdrawals=both)
+    assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
+
+
 class NextEpoch:
     """Eve joins the laboratory, and ben may go; the votes of all stand in the log."""
 

@@ -79,6 +79,7 @@ def deciding(members: int) -> int:
         shared=frozenset({home.dataset_id}),
         releases=(),
         released_to=None,
+        simulated_keys=frozenset({world.development_key.public.text}),
     )
     decided = []
     counted = calls(lambda: decided.append(decide(case, knowledge, now=NOW)))

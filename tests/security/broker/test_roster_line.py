@@ -13,11 +13,10 @@ from opaque_jobs.broker.release import Broker, Token
 from opaque_jobs.broker.statements import EarlierList, Statements, accept_deposit, accept_statements
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import SigningKey
-from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.log import EntryKind
-from opaque_jobs.domain.release import Hold, HoldScope
+from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import TrustError
 from tests.world import Enclave, Member, Organisation, World
@@ -84,15 +83,8 @@ class Line:
     def hold(self, roster: Roster, *, held: bool = True) -> None:
         """One of the broker's own people takes a list back, or lets it be."""
         self.world.clock.forward(1)
-        said = Hold(
-            v=1,
-            organisation_id=self.world.hospital.id,
-            scope=HoldScope.ROSTER,
-            subject=roster.digest,
-            held=held,
-            issued_at=self.world.clock().isoformat(),
-        )
-        holds = (sign_hold(said, self.world.anna.key).decode(),)
+        said = self.world.hold(self.world.hospital, scope=HoldScope.ROSTER, subject=roster.digest, held=held)
+        holds = (said.decode(),)
         told = Statements(roster=None, acceptances=(), earlier=(), withdrawals=(), sharings=(), holds=holds)
         accept_statements(self.broker, told)
 

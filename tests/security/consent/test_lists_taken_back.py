@@ -8,7 +8,7 @@ from own_files import forget
 
 from opaque_jobs.cli import withdrawing
 from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import hold, signed_hold
+from opaque_jobs.cli.holding import hold, signed_hold, tell_taken_back
 from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
@@ -68,7 +68,7 @@ def take_back(desk, who: str = "lea") -> str | None:
 
 def held(desk, organisation: str = "laboratory") -> frozenset[str]:
     with desk.house.brokers[organisation].store.transaction() as memory:
-        return memory.held()
+        return memory.vetoes.held()
 
 
 def believed(desk, organisation: str) -> str | None:
@@ -208,10 +208,13 @@ def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk)
     desk.pin()
     assert kept(desk) == [each.digest for each in lists]
     hold(own, lea, key, scope=HoldScope.ROSTER, subject=lists[0].digest, held=True)
+    tell_taken_back(
+        settings, lea, [each for each in own_memory(settings, lea).lists_taken_back() if each.digest == lists[1].digest]
+    )
     hold(own, lea, key, scope=HoldScope.ROSTER, subject=lists[1].digest, held=False)
     last = propose(desk)
     accept(desk, "lea", "anna", "ben")
-    said = signed_hold(own, lea, key, scope=HoldScope.ROSTER, subject=last.digest, held=True)
+    said = signed_hold(own, lea, key, scope=HoldScope.ROSTER, subject=last.digest)
     own_memory(settings, lea).remember_taken_back(last, said)
     job = desk.cast.make_job().id
     desk.cast.submit(job)

@@ -22,8 +22,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from opaque_jobs.broker.config import pin_member, unpin_member
 from opaque_jobs.crypto.keys import SigningKey
-from opaque_jobs.crypto.release import sign_hold
-from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import RunPolicy
@@ -242,16 +240,8 @@ class ReleaseMachine(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(sorted(OWNERS)))
     def hold_or_let_go(self, owner):
         self.cast.clock.forward(seconds=1)
-        organisation = f"org-{owner}"
-        hold = Hold(
-            v=1,
-            organisation_id=organisation,
-            scope=HoldScope.ALL,
-            subject=organisation,
-            held=owner not in self.held,
-            issued_at=self.cast.clock().isoformat(),
-        )
-        self.told.append(NOTHING | {"holds": (sign_hold(hold, self.cast.people[OWNERS[owner]].key),)})
+        hold = self.cast.hold(OWNERS[owner], held=owner not in self.held)
+        self.told.append(NOTHING | {"holds": (hold,)})
         assert self.house.tell(owner, self.cast, self.told[-1])
         self.held ^= {owner}
         self.try_any()

@@ -52,7 +52,7 @@ class Lying(Desk):
     def shared(self) -> set[str]:
         genesis = self.first.genesis_digest
         with self.house.brokers["hospital"].store.transaction() as memory:
-            return memory.shared(self.cast.workspace_id, genesis)
+            return memory.vetoes.shared(self.cast.workspace_id, genesis)
 
     def share(self) -> None:
         opened, anna, _ = self.who("anna")

@@ -45,7 +45,13 @@ def test_colleague_of_the_owner_may_act_for_it(study):
 
 
 @pytest.mark.parametrize(
-    "over", [{"shared": False}, {"dataset_id": "ds-findings"}, {"workspace_id": "ws-other"}, {"workspace_genesis": digest(b"x")}]
+    "over",
+    [
+        {"shared": False, "lifts": ()},
+        {"dataset_id": "ds-findings"},
+        {"workspace_id": "ws-other"},
+        {"workspace_genesis": digest(b"x")},
+    ],
 )
 def test_sharing_statement_about_something_else_changes_nothing(study, over):
     study.share("ds-patients", "anna", back=True)
