@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator
 
-from opaque_jobs.orchestration.dags import DagFacts
+from opaque_jobs.airflow.dags import DagFacts
 
 __all__ = ["NotifyingTemplate"]
 

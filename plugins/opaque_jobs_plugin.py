@@ -4,6 +4,6 @@
 Airflow imports it by its bare file name; called `opaque_jobs.py` it would take the place of the package.
 """
 
-from opaque_jobs.orchestration.plugin import OpaqueJobsPlugin
+from opaque_jobs.airflow.plugin import OpaqueJobsPlugin
 
 __all__ = ["OpaqueJobsPlugin"]

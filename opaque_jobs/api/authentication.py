@@ -106,7 +106,7 @@ class KeyAuthenticator:
                 raise TrustError("the login is signed with another key than the member's", hint="was the key changed?")
             login = verify_login(envelope, key, now=now)
             if login.member_id != member_id or login.coordinator not in self._origins:
-                raise TrustError("the login is for another coordinator or member", hint="log in again with 'opaque-jobs login'")
+                raise TrustError("the login is for another coordinator or member", hint="log in again")
             self._tokens.check_challenge(login.challenge, signed_at=login.issued_at)
             session = Session(member_id=member_id, key=VerifyKey.parse(login.session_key))
             self._prove(request, session, "", now)
@@ -136,6 +136,6 @@ def first_of(authenticators: Iterable[Authenticator]) -> Callable[[Request], Act
             found = authenticator(request)
             if found is not None:
                 return found
-        raise UnauthenticatedError("nobody is logged in", hint="log in with 'opaque-jobs login'")
+        raise UnauthenticatedError("nobody is logged in", hint="log in")
 
     return actor

@@ -56,7 +56,7 @@ class Tokens:
         """
         asked = self._read(text, _CHALLENGE).get("iat")
         if type(asked) is not int or not -CHALLENGE_S <= asked - signed_at.timestamp() <= CHALLENGE_S:
-            raise TrustError("the challenge was not given for this login", hint="log in again with 'opaque-jobs login'")
+            raise TrustError("the challenge was not given for this login", hint="log in again")
 
     def issue(self, session: Session, *, now: datetime, until: datetime) -> tuple[str, datetime]:
         """Give an access token for a session that ends `until`, and when the token ends."""
@@ -73,11 +73,11 @@ class Tokens:
         claims = self._read(token, _ACCESS)
         expires, member_id = claims.get("exp"), claims.get("sub")
         if type(expires) is not int or now.timestamp() >= expires or not isinstance(member_id, str):
-            raise TrustError("the access token is over", hint="log in again with 'opaque-jobs login'")
+            raise TrustError("the access token is over", hint="log in again")
         try:
             return Session(member_id=member_id, key=VerifyKey.parse(claims.get("key")))
         except InvalidInputError:
-            raise TrustError("the access token is over", hint="log in again with 'opaque-jobs login'") from None
+            raise TrustError("the access token is over", hint="log in again") from None
 
     def _read(self, text: str, header: dict[str, str]) -> dict[str, Any]:
         try:
@@ -85,5 +85,5 @@ class Tokens:
         except (JoseError, ValueError, TypeError, RecursionError):
             decoded = None
         if decoded is None or decoded.header != header:
-            raise TrustError("this was not given by this coordinator", hint="log in again with 'opaque-jobs login'")
+            raise TrustError("this was not given by this coordinator", hint="log in again")
         return dict(decoded.claims)

@@ -1,13 +1,13 @@
 """`opaque-jobs airflow`: the embedded Airflow of this home: where it answers, who may log in, housekeeping by hand."""
 
+from opaque_jobs.airflow.logins import read_logins
+from opaque_jobs.airflow.reconcile import Housekeeping
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.session import services
 from opaque_jobs.errors import ConfigurationError
-from opaque_jobs.orchestration.launcher import running_address
-from opaque_jobs.orchestration.logins import read_logins
-from opaque_jobs.orchestration.reconcile import Housekeeping
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.launcher import running_address
 
 __all__ = ["app"]
 

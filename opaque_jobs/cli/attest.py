@@ -19,7 +19,7 @@ from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services.attesting import believed_keys
-from opaque_jobs.services.inspecting import EvidenceReport, inspect_evidence
+from opaque_jobs.verify.evidence_report import EvidenceReport, inspect_evidence
 
 __all__ = ["app"]
 

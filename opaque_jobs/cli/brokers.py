@@ -6,15 +6,15 @@ from typing import Final
 
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import config_path, load_config
-from opaque_jobs.cli.child import Child
 from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.workspace import parse_roster
 from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.views import BrokerPush, OrganisationView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import BrokerPush, OrganisationView
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.child import Child
 
 __all__ = ["BrokerProcess", "check_answers", "local_brokers", "push"]
 

@@ -17,10 +17,10 @@ from opaque_jobs.cli.progress import counting
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
 from opaque_jobs.cli.signed_names import named_dataset, named_workspace
+from opaque_jobs.data.dataset_files import verify_files
 from opaque_jobs.domain.dataset import RowCondition, RowOperator, TestDataKind
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import InvalidInputError
-from opaque_jobs.services.dataset_files import verify_files
 
 __all__ = ["app"]
 

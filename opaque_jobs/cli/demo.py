@@ -19,8 +19,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from opaque_jobs.airflow.logins import ADMIN_LOGIN, ensure_logins
 from opaque_jobs.cli import demo_steps as steps
-from opaque_jobs.cli.child import Child
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.demo_jobs import SQL_INPUT, demo_jobs
 from opaque_jobs.cli.output import print_json, stderr, trust_text
@@ -29,10 +29,10 @@ from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.enclave.runtime import ensure_runtime
 from opaque_jobs.errors import ConfigurationError, ConflictError, TrustError
-from opaque_jobs.orchestration.logins import ADMIN_LOGIN, ensure_logins
+from opaque_jobs.protocol.views import RunView
 from opaque_jobs.services import open_services
-from opaque_jobs.services.views import RunView
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.child import Child
 
 __all__ = ["register"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from opaque_jobs.cli.brokers import check_answers
-from opaque_jobs.cli.child import Child
 from opaque_jobs.cli.demo_jobs import DIAGNOSES, MEASUREMENTS, SIMULATED, DemoJob
 from opaque_jobs.cli.drafting import Wanted, build_draft
 from opaque_jobs.cli.export import plain_value
@@ -26,16 +25,17 @@ from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, Signer
+from opaque_jobs.data.demo import write_demo_sources
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, OpaqueJobsError, TrustError
-from opaque_jobs.orchestration.launcher import running_address
+from opaque_jobs.protocol.views import DatasetView, JobView, OrganisationView, RunView
 from opaque_jobs.services import Services
-from opaque_jobs.services.demo_data import write_demo_sources
-from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
-from opaque_jobs.services.views import DatasetView, JobView, OrganisationView, RunView
+from opaque_jobs.standalone.child import Child
+from opaque_jobs.standalone.launcher import running_address
+from opaque_jobs.verify.receipts import ReceiptReport, inspect_receipt
 
 __all__ = [
     "Cast",

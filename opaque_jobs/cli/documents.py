@@ -9,7 +9,7 @@ from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.lifecycle import RUN
 from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, decode_key, key_id
-from opaque_jobs.services.views import (
+from opaque_jobs.protocol.views import (
     DatasetView,
     JobView,
     OrganisationView,

@@ -15,8 +15,8 @@ from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.tee_policy import TeePolicies
 from opaque_jobs.errors import InvalidInputError, NotFoundError
+from opaque_jobs.protocol.views import DatasetView
 from opaque_jobs.services import DraftDataset, JobDraft
-from opaque_jobs.services.views import DatasetView
 from opaque_jobs.templates.rendering import render
 
 __all__ = ["Wanted", "build_draft", "parse_use", "read_code", "read_parameters"]

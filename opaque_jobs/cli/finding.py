@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from opaque_jobs.cli.output import visible
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError, NotFoundError
+from opaque_jobs.protocol.views import DatasetView, JobView, OrganisationView, WorkspaceView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import DatasetView, JobView, OrganisationView, WorkspaceView
 
 __all__ = ["find_dataset", "find_job", "find_member", "find_organisation", "find_workspace", "nearest", "offering"]
 

@@ -34,8 +34,8 @@ from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import OrganisationEntry
 from opaque_jobs.errors import ConflictError, NotFoundError
+from opaque_jobs.protocol.views import OrganisationView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import OrganisationView
 from opaque_jobs.settings import Settings
 
 __all__ = ["app", "create_organisation"]

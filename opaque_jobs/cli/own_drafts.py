@@ -10,9 +10,9 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.workspace import MemberEntry
+from opaque_jobs.protocol.drafts import DraftDataset
+from opaque_jobs.protocol.views import JobView
 from opaque_jobs.services import JobDraft
-from opaque_jobs.services.drafts import DraftDataset
-from opaque_jobs.services.views import JobView
 from opaque_jobs.settings import Settings
 
 __all__ = ["is_own_draft", "remember_draft"]

@@ -18,16 +18,16 @@ from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.data.dataset_files import encrypt_file
+from opaque_jobs.data.sources import Progress, column_names, open_source
+from opaque_jobs.data.test_data import mock, synthetic, write_test_data
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import Column, ReleasePolicy, RowCondition, SaltedPolicy, Source, TestDataKind
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.protocol.views import DatasetView
 from opaque_jobs.services import Services
-from opaque_jobs.services.dataset_files import encrypt_file
-from opaque_jobs.services.sources import Progress, column_names, open_source
-from opaque_jobs.services.test_data import mock, synthetic, write_test_data
-from opaque_jobs.services.views import DatasetView
 
 __all__ = ["attach_made_test_data", "publish_dataset", "share_dataset", "unshare_dataset"]
 

@@ -13,7 +13,7 @@ from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.output import print_json, print_record, print_rows, stdout
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.errors import InvalidInputError
-from opaque_jobs.services.views import PinnedQueryView
+from opaque_jobs.protocol.views import PinnedQueryView
 
 __all__ = ["app"]
 

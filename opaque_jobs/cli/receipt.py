@@ -21,9 +21,9 @@ from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, re
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.receipt_trust import parse_trust
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.protocol.views import ReceiptContext
 from opaque_jobs.services.attesting import believed_keys, own_trust
-from opaque_jobs.services.receipts import ReceiptReport, inspect_receipt
-from opaque_jobs.services.views import ReceiptContext
+from opaque_jobs.verify.receipts import ReceiptReport, inspect_receipt
 
 __all__ = ["app", "print_report"]
 

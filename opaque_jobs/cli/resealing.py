@@ -23,8 +23,8 @@ from opaque_jobs.crypto.own_seal import open_own, own_sealed_by, seal_own
 from opaque_jobs.domain.canonical import canonical_bytes, parse_canonical, parse_json
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.enclave.agent.result_files import KEY_FILE, LOG_FILE, PREVIEW_FILE, Content, open_file, seal_info
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, PREVIEW_FILE, Content, open_file, seal_info
 from opaque_jobs.services import Services
 from opaque_jobs.services.key_changes import SealedResult
 from opaque_jobs.settings import Settings

@@ -25,8 +25,8 @@ from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, TrustError
+from opaque_jobs.protocol.views import RunView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import RunView
 
 __all__ = ["app", "open_result", "result_table"]
 

@@ -17,9 +17,9 @@ from opaque_jobs.cli.resealing import open_content
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.crypto.parquet_read import read_result, result_schema
 from opaque_jobs.domain.run import RunKind
-from opaque_jobs.enclave.agent.result_files import RESULT_FOLDER, TEST_LOG_FILE, Content, seal_info
 from opaque_jobs.errors import ConflictError, NotFoundError
-from opaque_jobs.services.views import RunView
+from opaque_jobs.protocol.result_files import RESULT_FOLDER, TEST_LOG_FILE, Content, seal_info
+from opaque_jobs.protocol.views import RunView
 
 __all__ = ["OpenedResult", "open_log", "open_real_result", "open_test_result", "read_test_log"]
 

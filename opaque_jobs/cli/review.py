@@ -16,8 +16,8 @@ from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.cli.signed_names import named_job
 from opaque_jobs.domain.review import Decision
+from opaque_jobs.protocol.views import ReviewView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import ReviewView
 
 __all__ = ["app"]
 

@@ -35,8 +35,8 @@ from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision, demands
 from opaque_jobs.domain.workspace import MemberEntry, Roster
 from opaque_jobs.errors import ConflictError, NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.views import NeededApprovals, ReviewView, RevisionDiff, RunView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import NeededApprovals, ReviewView, RevisionDiff, RunView
 
 __all__ = ["ReviewPage", "draft_page", "print_page", "read_page"]
 

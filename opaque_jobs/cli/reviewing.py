@@ -19,8 +19,8 @@ from opaque_jobs.domain.lifecycle import JobEvent, JobStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, OpaqueJobsError
+from opaque_jobs.protocol.views import JobView, ReviewView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import JobView, ReviewView
 
 __all__ = ["accepted_revisions", "cancel_review", "cast_vote", "check_meant", "revise_job", "submit_job"]
 

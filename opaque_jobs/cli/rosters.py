@@ -18,8 +18,8 @@ from opaque_jobs.domain.key_change import NamedChange
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.views import WorkspaceView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import WorkspaceView
 
 __all__ = ["accept_roster", "changed_keys", "in_force", "take_back_roster", "waiting"]
 

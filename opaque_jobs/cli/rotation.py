@@ -35,8 +35,8 @@ from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster
 from opaque_jobs.errors import InvalidInputError, TrustError
+from opaque_jobs.protocol.views import OrganisationView, WorkspaceView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import OrganisationView, WorkspaceView
 
 __all__ = ["Again", "Making", "Rotated", "new_key_path", "print_next_steps", "rotate_member_key", "rotate_sealing_key"]
 

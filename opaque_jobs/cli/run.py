@@ -16,7 +16,7 @@ from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import ConflictError
-from opaque_jobs.services.views import JobView
+from opaque_jobs.protocol.views import JobView
 
 __all__ = ["app"]
 

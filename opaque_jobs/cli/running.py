@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from opaque_jobs.airflow.rest import AirflowRest
 from opaque_jobs.domain.lifecycle import RUN, RunState
 from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.enclave.agent.result_files import LOG_FILE, TEST_LOG_FILE
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, SandboxError
-from opaque_jobs.orchestration.launcher import running_address
-from opaque_jobs.orchestration.rest import AirflowRest
+from opaque_jobs.protocol.result_files import LOG_FILE, TEST_LOG_FILE
+from opaque_jobs.protocol.views import RunView
+from opaque_jobs.runner.execution import execute_test
 from opaque_jobs.services import Services
-from opaque_jobs.services.execution import execute_test
-from opaque_jobs.services.views import RunView
+from opaque_jobs.standalone.launcher import running_address
 from opaque_jobs.store.words import CloseReason
 
 __all__ = [

@@ -17,9 +17,9 @@ from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.views import BrokerPush, BrokerTarget, ReceiptContext
 from opaque_jobs.services import Services
 from opaque_jobs.services.attesting import believed_keys
-from opaque_jobs.services.views import BrokerPush, BrokerTarget, ReceiptContext
 from opaque_jobs.settings import Settings
 
 __all__ = [

@@ -18,8 +18,8 @@ from opaque_jobs.cli.signed_list import learn_lists
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.views import DatasetView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import DatasetView
 
 __all__ = ["checked_digest", "held_job", "is_id", "named_dataset", "named_job", "named_workspace", "waiting_workspace"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from rich.markup import escape
 
 from opaque_jobs.cli.output import stdout
-from opaque_jobs.services.receipts import Step
+from opaque_jobs.verify.receipts import Step
 
 __all__ = ["print_steps"]
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from opaque_jobs.airflow.logins import ADMIN_LOGIN, ensure_logins
+from opaque_jobs.airflow.reconcile import Housekeeping
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.brokers import BrokerProcess, local_brokers, push
 from opaque_jobs.cli.command import Noun, common, load_settings
@@ -21,11 +23,9 @@ from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.enclave.runtime import ensure_runtime
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError, TrustError
-from opaque_jobs.orchestration.airflow_home import AirflowHome
-from opaque_jobs.orchestration.launcher import AirflowStack
-from opaque_jobs.orchestration.logins import ADMIN_LOGIN, ensure_logins
-from opaque_jobs.orchestration.reconcile import Housekeeping
 from opaque_jobs.services import Services, open_services
+from opaque_jobs.standalone.airflow_home import AirflowHome
+from opaque_jobs.standalone.launcher import AirflowStack
 
 __all__ = ["register"]
 

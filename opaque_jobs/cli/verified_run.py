@@ -17,9 +17,9 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.run import Receipt
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import NotFoundError, TrustError
+from opaque_jobs.protocol.views import RunView
 from opaque_jobs.services import Services
-from opaque_jobs.services.receipts import inspect_receipt
-from opaque_jobs.services.views import RunView
+from opaque_jobs.verify.receipts import inspect_receipt
 
 __all__ = ["VerifiedRun", "verified_run"]
 

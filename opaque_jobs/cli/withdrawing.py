@@ -22,8 +22,8 @@ from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.views import BrokerPush, ReviewView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import BrokerPush, ReviewView
 from opaque_jobs.settings import Settings
 
 __all__ = ["shown_revisions", "taken_back", "tell_withdrawals", "to_take_back", "withdraw_consent"]

@@ -17,8 +17,8 @@ from opaque_jobs.cli.withdrawing import tell_withdrawals
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import RunPolicy
 from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.protocol.views import WorkspaceView
 from opaque_jobs.services import Services
-from opaque_jobs.services.views import WorkspaceView
 
 __all__ = ["app"]
 

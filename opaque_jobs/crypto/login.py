@@ -54,7 +54,7 @@ class Login:
 
     def __post_init__(self) -> None:
         if self.v != 1 or not timedelta(0) < self.expires_at - self.issued_at <= LONGEST:
-            raise InvalidInputError("a login is not valid", hint="log in again with 'opaque-jobs login'")
+            raise InvalidInputError("a login is not valid", hint="log in again")
         VerifyKey.parse(self.session_key)
 
 
@@ -80,9 +80,9 @@ def verify_login(envelope: bytes, key: VerifyKey, *, now: datetime) -> Login:
     login = from_json(Login, statement.predicate, what="login")
     about = (statement.subject_name, statement.subject_digest)
     if about != (login.coordinator, digest(login.challenge.encode())):
-        raise TrustError("a login does not say what it is for", hint="log in again with 'opaque-jobs login'")
+        raise TrustError("a login does not say what it is for", hint="log in again")
     if not login.issued_at - timedelta(seconds=PROOF_S) <= now < login.expires_at:
-        raise TrustError("the login is over", hint="log in again with 'opaque-jobs login'")
+        raise TrustError("the login is over", hint="log in again")
     return login
 
 
@@ -114,7 +114,7 @@ def verify_proof(text: str, key: VerifyKey, *, method: str, target: str, token: 
     Raises:
         TrustError: It is not by this key, for another request or token, or not of now.
     """
-    refused = TrustError("the request is not proven by the session's key", hint="log in again with 'opaque-jobs login'")
+    refused = TrustError("the request is not proven by the session's key", hint="log in again")
     try:
         decoded = jwt.decode(text, public_jwk(key), algorithms=["Ed25519"])
     except (JoseError, ValueError, TypeError, RecursionError):

@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Final
 
 from opaque_jobs.attestation.evidence import Attester
-from opaque_jobs.enclave.protocol import (
+from opaque_jobs.enclave.runtime import Runtime
+from opaque_jobs.enclave.sandbox import (
+    BubblewrapSandbox,
+    Ending,
+    Limits,
+    Mount,
+    RunningSandbox,
+    Sandbox,
+    SandboxSpec,
+)
+from opaque_jobs.errors import InvalidInputError, SandboxError, TrustError
+from opaque_jobs.protocol.enclave import (
     LEASE_S,
     BrokerRequest,
     BrokerResponse,
@@ -32,17 +43,6 @@ from opaque_jobs.enclave.protocol import (
     Status,
     StatusWord,
 )
-from opaque_jobs.enclave.runtime import Runtime
-from opaque_jobs.enclave.sandbox import (
-    BubblewrapSandbox,
-    Ending,
-    Limits,
-    Mount,
-    RunningSandbox,
-    Sandbox,
-    SandboxSpec,
-)
-from opaque_jobs.errors import InvalidInputError, SandboxError, TrustError
 
 __all__ = ["AGENT_ARGV", "SessionOutcome", "SessionRequest", "run_session"]
 

@@ -10,10 +10,10 @@ from datetime import datetime
 
 from opaque_jobs.enclave.runtime import Runtime, find_runtime
 from opaque_jobs.errors import ConfigurationError
+from opaque_jobs.protocol.drafts import DEFAULT_LIMITS, DEFAULT_OUTPUT_POLICY, SINGLE_RUN, DraftDataset, JobDraft
 from opaque_jobs.services.context import Context, utc_now
 from opaque_jobs.services.datasets import Datasets
 from opaque_jobs.services.deployments import Deployments
-from opaque_jobs.services.drafts import DEFAULT_LIMITS, DEFAULT_OUTPUT_POLICY, SINGLE_RUN, DraftDataset, JobDraft
 from opaque_jobs.services.jobs import Jobs
 from opaque_jobs.services.key_changes import KeyChanges
 from opaque_jobs.services.log import Logs

@@ -8,7 +8,7 @@ from opaque_jobs.domain.lifecycle import WorkspaceStatus
 from opaque_jobs.domain.roles import Action, Role, may, role_of
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, DeniedError, NotFoundError
-from opaque_jobs.services.views import OrganisationView
+from opaque_jobs.protocol.views import OrganisationView
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import people
 from opaque_jobs.store import workspaces as workspace_rows

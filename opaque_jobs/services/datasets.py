@@ -17,11 +17,11 @@ from opaque_jobs.domain.lifecycle import RunEvent
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.protocol.views import DatasetVersionView, DatasetView
 from opaque_jobs.services import log_book
 from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force
 from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.views import DatasetVersionView, DatasetView
 from opaque_jobs.store import datasets as rows
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows

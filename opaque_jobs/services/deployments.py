@@ -9,9 +9,9 @@ from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.domain.job import parse_job_spec
 from opaque_jobs.domain.lifecycle import JobStatus
+from opaque_jobs.protocol.views import DagFacts, DeployableRevision
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.refreshes import due_refreshes
-from opaque_jobs.services.views import DagFacts, DeployableRevision
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store.gate import gate_query, words_of
 

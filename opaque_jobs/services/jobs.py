@@ -15,12 +15,12 @@ from opaque_jobs.domain.lifecycle import JOB, RUN, JobEvent, JobStatus
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.protocol.drafts import JobDraft
+from opaque_jobs.protocol.views import JobView, RevisionDiff, RevisionView
 from opaque_jobs.services.access import JobAccess, access_to_job, check_active, member_workspace
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.drafts import JobDraft
 from opaque_jobs.services.schedules import parse_schedule
 from opaque_jobs.services.specs import build_spec
-from opaque_jobs.services.views import JobView, RevisionDiff, RevisionView
 from opaque_jobs.store import events
 from opaque_jobs.store import jobs as rows
 from opaque_jobs.store import runs as run_rows

@@ -15,9 +15,9 @@ from opaque_jobs.domain.key_change import KeyChange
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError
+from opaque_jobs.protocol.views import OrganisationView
 from opaque_jobs.services.access import member_entry, organisation_view
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.views import OrganisationView
 from opaque_jobs.store import events, people
 from opaque_jobs.store import runs as run_rows
 from opaque_jobs.store.records import KeyChangeRecord

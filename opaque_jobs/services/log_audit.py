@@ -25,7 +25,7 @@ from opaque_jobs.domain.review import Approval
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import OpaqueJobsError, TrustError
 from opaque_jobs.services.log import KeptEntry
-from opaque_jobs.services.receipts import Step
+from opaque_jobs.verify.receipts import Step
 
 __all__ = ["LogReport", "Witness", "audit_log"]
 

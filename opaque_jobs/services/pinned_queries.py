@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 from opaque_jobs.domain.ids import check_name, check_text
 from opaque_jobs.domain.job import Code
 from opaque_jobs.errors import ConflictError
+from opaque_jobs.protocol.views import PinnedQueryView
 from opaque_jobs.services.access import member_workspace
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.views import PinnedQueryView
 from opaque_jobs.store import events
 from opaque_jobs.store import pinned_queries as rows
 from opaque_jobs.store.records import PinnedQueryRecord

@@ -10,10 +10,10 @@ from typing import Final
 
 from opaque_jobs.domain.lifecycle import RunEvent, RunState
 from opaque_jobs.domain.run import RunKind
+from opaque_jobs.protocol.views import ClosedRun
 from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.context import Context
-from opaque_jobs.services.publishing import discard
-from opaque_jobs.services.views import ClosedRun
+from opaque_jobs.storage.publishing import discard
 from opaque_jobs.store import runs as rows
 from opaque_jobs.store.records import RunRecord
 from opaque_jobs.store.words import CloseReason

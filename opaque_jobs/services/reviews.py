@@ -16,12 +16,12 @@ from opaque_jobs.domain.review import ApprovalBundle, Decision, demands
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import ConflictError, InvalidInputError, TrustError
+from opaque_jobs.protocol.views import NeededApprovals, ReviewView, VoteView
 from opaque_jobs.services.access import access_to_job, roster_in_force
 from opaque_jobs.services.consent_rules import bundle_of, roster_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.review_log import keep_vote, keep_withdrawal, log_submission
-from opaque_jobs.services.views import NeededApprovals, ReviewView, VoteView
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import reviews as rows
 from opaque_jobs.store import runs as run_rows

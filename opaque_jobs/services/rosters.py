@@ -11,8 +11,8 @@ from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.lifecycle import JOB, JobEvent, JobStatus, WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.workspace import Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import OpaqueJobsError
+from opaque_jobs.protocol.views import BrokerPush, BrokerTarget, RosterProposal, WorkspaceView
 from opaque_jobs.services.access import member_entry, organisation_view, roster_in_force
-from opaque_jobs.services.views import BrokerPush, BrokerTarget, RosterProposal, WorkspaceView
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows

@@ -18,6 +18,7 @@ from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind, Trigger, inputs_digest
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
+from opaque_jobs.protocol.views import ClosedRun, ReceiptContext, RunView
 from opaque_jobs.services import log_book
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
 from opaque_jobs.services.closing import close_run
@@ -28,7 +29,6 @@ from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.reconciling import close_abandoned
 from opaque_jobs.services.refreshes import check_news, newer_versions, refreshed_envelopes, version_read
 from opaque_jobs.services.run_rules import check_lease, check_runner, checked_inputs
-from opaque_jobs.services.views import ClosedRun, ReceiptContext, RunView
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store import runs as rows

@@ -10,7 +10,7 @@ from opaque_jobs.domain.job import Code, DatasetUse, JobSpec, Recipient, Templat
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import ConflictError, InvalidInputError
-from opaque_jobs.services.drafts import DraftDataset, JobDraft
+from opaque_jobs.protocol.drafts import DraftDataset, JobDraft
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store.records import JobRecord
 

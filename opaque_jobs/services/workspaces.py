@@ -13,6 +13,7 @@ from opaque_jobs.domain.lifecycle import WorkspaceEvent, WorkspaceStatus
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy, parse_roster
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
+from opaque_jobs.protocol.views import BrokerPush, OrganisationView, RosterProposal, WorkspaceView
 from opaque_jobs.services import log_book
 from opaque_jobs.services.access import (
     check_active,
@@ -32,7 +33,6 @@ from opaque_jobs.services.rosters import (
     standing_withdrawals,
     workspace_view,
 )
-from opaque_jobs.services.views import BrokerPush, OrganisationView, RosterProposal, WorkspaceView
 from opaque_jobs.store import events, people
 from opaque_jobs.store import log as log_rows
 from opaque_jobs.store import workspaces as rows

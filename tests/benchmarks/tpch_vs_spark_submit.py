@@ -28,9 +28,9 @@ from opaque_jobs.domain.job import Language  # noqa: E402 - found by the line ab
 from opaque_jobs.domain.lifecycle import RunState  # noqa: E402 - found by the line above
 from opaque_jobs.enclave.runtime import Runtime, ensure_runtime  # noqa: E402 - found by the line above
 from opaque_jobs.enclave.session import run_session  # noqa: E402 - found by the line above
+from opaque_jobs.protocol.views import JobView  # noqa: E402 - found by the line above
+from opaque_jobs.runner.execution import execute  # noqa: E402 - found by the line above
 from opaque_jobs.services import DEFAULT_LIMITS  # noqa: E402 - found by the line above
-from opaque_jobs.services.execution import execute  # noqa: E402 - found by the line above
-from opaque_jobs.services.views import JobView  # noqa: E402 - found by the line above
 from opaque_jobs.settings import Settings  # noqa: E402 - found by the line above
 from tests.support.installation import Installation  # noqa: E402 - found by the line above
 from tests.tpch.answers import columns_of  # noqa: E402 - found by the line above

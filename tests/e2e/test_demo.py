@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from opaque_jobs.services.demo_data import write_demo_sources
+from opaque_jobs.data.demo import write_demo_sources
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark]
 

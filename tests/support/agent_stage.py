@@ -16,7 +16,7 @@ from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.domain.dataset import SaltedPolicy
 from opaque_jobs.enclave.agent.admission import admit
 from opaque_jobs.enclave.agent.attestation import Brokers
-from opaque_jobs.enclave.protocol import BrokerRequest, BrokerResponse, Mode, Start
+from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, Mode, Start
 from tests.support.log_relay import carry
 from tests.support.sealed_run import AppTransport
 from tests.world import MEASUREMENT, NOW, Organisation, World

@@ -33,10 +33,10 @@ from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.enclave.agent.admission import Admission, AdmissionError, admit
 from opaque_jobs.enclave.agent.attestation import Brokers
-from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
 from opaque_jobs.errors import TrustError
-from opaque_jobs.services.execution import RunOutcome, execute
+from opaque_jobs.protocol.enclave import BrokerRequest, FailureWord
+from opaque_jobs.runner.execution import RunOutcome, execute
 from opaque_jobs.services.log_book import page_after
 from tests.world import salted
 

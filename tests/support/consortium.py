@@ -26,10 +26,10 @@ from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, RunPolicy
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.errors import ConflictError
+from opaque_jobs.protocol.views import JobView, ReviewView, RosterProposal, RunView, WorkspaceView
 from opaque_jobs.services import DraftDataset, JobDraft, Services, open_services
 from opaque_jobs.services.access import roster_in_force
 from opaque_jobs.services.closing import close_run
-from opaque_jobs.services.views import JobView, ReviewView, RosterProposal, RunView, WorkspaceView
 from opaque_jobs.settings import Settings
 from opaque_jobs.store import runs as run_rows
 from tests.world import everything

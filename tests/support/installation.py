@@ -39,8 +39,8 @@ from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.enclave.runtime import Runtime
+from opaque_jobs.protocol.views import DatasetView, JobView, OrganisationView, RunView
 from opaque_jobs.services import Services, open_services
-from opaque_jobs.services.views import DatasetView, JobView, OrganisationView, RunView
 from opaque_jobs.settings import Settings
 
 WORKER = Path(__file__).with_name("run_worker.py")

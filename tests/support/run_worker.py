@@ -13,8 +13,8 @@ from pathlib import Path
 
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox.limits import descendants_of
+from opaque_jobs.runner.execution import execute
 from opaque_jobs.services import open_services
-from opaque_jobs.services.execution import execute
 from opaque_jobs.settings import Settings
 
 home, root, measurement, run_id = sys.argv[1:5]

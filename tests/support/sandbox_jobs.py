@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from opaque_jobs.crypto.keys import SealingKey
+from opaque_jobs.data.test_data import write_test_data
 from opaque_jobs.domain.inputs import InputVariable
 from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Limits, Recipient, TeeKind
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.enclave import sandbox
-from opaque_jobs.enclave.protocol import FailureWord, Mode, Start
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.session import SessionRequest, run_session
-from opaque_jobs.services.test_data import write_test_data
+from opaque_jobs.protocol.enclave import FailureWord, Mode, Start
 
 MEMORY_BYTES = 3 << 30
 HEAP_BYTES = 1200 << 20

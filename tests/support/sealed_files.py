@@ -18,17 +18,17 @@ from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.parquet_read import read_result
+from opaque_jobs.data.dataset_files import encrypt_file
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.job import Code, DatasetUse, JobSpec
 from opaque_jobs.domain.job import Limits as JobLimits
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.rerun_terms import RerunTerms
-from opaque_jobs.enclave.agent.result_files import KEY_FILE, LOG_FILE, Content, open_file, seal_info
-from opaque_jobs.enclave.protocol import BrokerRequest, BrokerResponse, Mode, Start
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionRequest, run_session
-from opaque_jobs.services.dataset_files import encrypt_file
+from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, Mode, Start
+from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, Content, open_file, seal_info
 from tests.support.log_relay import carry
 from tests.support.sealed_run import AppTransport
 from tests.world import NOW, Organisation, World, everything

@@ -20,11 +20,11 @@ from opaque_jobs.crypto.parquet_schema import manifest_columns, storable_schema
 from opaque_jobs.crypto.parquet_write import write_dataset
 from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy
 from opaque_jobs.domain.job import Code, DatasetUse, JobSpec, Language
-from opaque_jobs.enclave.agent.result_files import KEY_FILE, LOG_FILE, PREVIEW_FILE, Content, open_file, seal_info
-from opaque_jobs.enclave.protocol import BrokerRequest, BrokerResponse, FailureWord, Mode, Start
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest, run_session
+from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, FailureWord, Mode, Start
+from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, PREVIEW_FILE, Content, open_file, seal_info
 from tests.support.log_relay import carry
 from tests.world import NOW, Organisation, World, salted
 

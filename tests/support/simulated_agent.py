@@ -21,8 +21,8 @@ from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
-from opaque_jobs.enclave.protocol import BrokerRequest, FailureWord, Mode, StatusWord
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
+from opaque_jobs.protocol.enclave import BrokerRequest, FailureWord, Mode, StatusWord
 from opaque_jobs.services.datasets import claimed_manifest
 from tests.support.amd_simulator import AmdAttester
 

@@ -19,8 +19,8 @@ from opaque_jobs.domain.refresh import use_with
 from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.domain.workspace import Roster
-from opaque_jobs.enclave.protocol import FailureWord, Mode, Start
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
+from opaque_jobs.protocol.enclave import FailureWord, Mode, Start
 
 __all__ = ["Admission", "AdmissionError", "admit"]
 

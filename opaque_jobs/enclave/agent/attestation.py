@@ -27,8 +27,8 @@ from opaque_jobs.domain.job import DatasetUse, TeeKind
 from opaque_jobs.domain.run import EvidenceRecord
 from opaque_jobs.enclave.agent.admission import Admission, AdmissionError
 from opaque_jobs.enclave.agent.wire import Wire
-from opaque_jobs.enclave.protocol import BrokerResponse, FailureWord, StatusWord
 from opaque_jobs.errors import OpaqueJobsError
+from opaque_jobs.protocol.enclave import BrokerResponse, FailureWord, StatusWord
 
 __all__ = ["Attested", "Brokers"]
 

@@ -19,8 +19,8 @@ from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.run import OutputFile
 from opaque_jobs.enclave.agent.engine import Engine
 from opaque_jobs.enclave.agent.places import OUT
-from opaque_jobs.enclave.agent.result_files import RESULT_FOLDER
 from opaque_jobs.errors import DeniedError
+from opaque_jobs.protocol.result_files import RESULT_FOLDER
 
 __all__ = ["WrittenResult", "output_files", "write_result"]
 

@@ -22,7 +22,13 @@ from opaque_jobs.enclave.agent.output import output_files, write_result
 from opaque_jobs.enclave.agent.parts import check_parts
 from opaque_jobs.enclave.agent.places import DATA, OUT
 from opaque_jobs.enclave.agent.receipt import signed_receipt
-from opaque_jobs.enclave.agent.result_files import (
+from opaque_jobs.enclave.agent.run_log import RunLog
+from opaque_jobs.enclave.agent.sql_job import SqlFailedError, literal, run_sql
+from opaque_jobs.enclave.agent.sql_rules import Names, RefusedError
+from opaque_jobs.enclave.agent.wire import Wire, clear_output
+from opaque_jobs.errors import DeniedError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.enclave import FailureWord, Mode, Start, StatusWord
+from opaque_jobs.protocol.result_files import (
     KEY_FILE,
     LOG_FILE,
     PREVIEW_FILE,
@@ -34,12 +40,6 @@ from opaque_jobs.enclave.agent.result_files import (
     seal_info,
     sealed_file,
 )
-from opaque_jobs.enclave.agent.run_log import RunLog
-from opaque_jobs.enclave.agent.sql_job import SqlFailedError, literal, run_sql
-from opaque_jobs.enclave.agent.sql_rules import Names, RefusedError
-from opaque_jobs.enclave.agent.wire import Wire, clear_output
-from opaque_jobs.enclave.protocol import FailureWord, Mode, Start, StatusWord
-from opaque_jobs.errors import DeniedError, OpaqueJobsError, TrustError
 
 __all__ = ["Run"]
 

@@ -14,7 +14,8 @@ from typing import Final, NoReturn
 
 from opaque_jobs.crypto.keys import decode_base64
 from opaque_jobs.enclave.agent.places import OUT
-from opaque_jobs.enclave.protocol import (
+from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, SandboxError
+from opaque_jobs.protocol.enclave import (
     CONTROL_FD,
     LEASE_S,
     BrokerRequest,
@@ -31,7 +32,6 @@ from opaque_jobs.enclave.protocol import (
     Status,
     StatusWord,
 )
-from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, SandboxError
 
 __all__ = ["Wire", "clear_output"]
 

@@ -51,7 +51,9 @@ AGENT_SOURCES: Final = (
     "attestation/binding.py",
     "attestation/kbs.py",
     "enclave/__init__.py",
-    "enclave/protocol.py",
+    "protocol/__init__.py",
+    "protocol/enclave.py",
+    "protocol/result_files.py",
     "enclave/agent",
 )
 """All that goes into `/opt/agent/opaque_jobs`: what an auditor of the enclave must read."""

@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from consortium import open_consortium
 
+from opaque_jobs.airflow.logins import ensure_logins
+from opaque_jobs.airflow.rest import AirflowRest
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.inputs import InputType
 from opaque_jobs.domain.rerun_terms import RerunTerms
-from opaque_jobs.orchestration.airflow_home import AirflowHome
-from opaque_jobs.orchestration.launcher import AirflowStack
-from opaque_jobs.orchestration.logins import ensure_logins
-from opaque_jobs.orchestration.rest import AirflowRest
+from opaque_jobs.standalone.airflow_home import AirflowHome
+from opaque_jobs.standalone.launcher import AirflowStack
 
 TERMS = RerunTerms(
     max_runs=50,

@@ -10,19 +10,19 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
+from opaque_jobs.airflow.access import services, use_services
+from opaque_jobs.airflow.ids import RUN_TASK
+from opaque_jobs.airflow.operator import EnclaveSparkOperator
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import BubblewrapSandbox
 from opaque_jobs.enclave.session import run_session
-from opaque_jobs.orchestration.access import services, use_services
-from opaque_jobs.orchestration.ids import RUN_TASK
-from opaque_jobs.orchestration.operator import EnclaveSparkOperator
+from opaque_jobs.runner.execution import execute
 from opaque_jobs.services import open_services
-from opaque_jobs.services.execution import execute
 from opaque_jobs.settings import Settings
 
 STUBBORN = """
 import signal, socket, time
-from opaque_jobs.enclave.protocol import CONTROL_FD, Channel, Status
+from opaque_jobs.protocol.enclave import CONTROL_FD, Channel, Status
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 channel = Channel(socket.socket(fileno=CONTROL_FD))
 channel.receive()

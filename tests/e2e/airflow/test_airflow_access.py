@@ -8,9 +8,9 @@ import sys
 import httpx
 import pytest
 
-from opaque_jobs.orchestration.ids import GATE_TASK, dag_id_of, job_id_of
-from opaque_jobs.orchestration.logins import ADMIN_LOGIN, HOUSEKEEPING_LOGIN, ensure_logins
-from opaque_jobs.orchestration.rest import AirflowRest
+from opaque_jobs.airflow.ids import GATE_TASK, dag_id_of, job_id_of
+from opaque_jobs.airflow.logins import ADMIN_LOGIN, HOUSEKEEPING_LOGIN, ensure_logins
+from opaque_jobs.airflow.rest import AirflowRest
 
 pytestmark = pytest.mark.airflow
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from opaque_jobs.airflow.ids import GATE_TASK, RUN_TASK
+from opaque_jobs.airflow.reconcile import Housekeeping
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.errors import ConflictError, InvalidInputError
-from opaque_jobs.orchestration.airflow_home import AirflowHome
-from opaque_jobs.orchestration.ids import GATE_TASK, RUN_TASK
-from opaque_jobs.orchestration.launcher import AirflowStack, running_address
-from opaque_jobs.orchestration.reconcile import Housekeeping
+from opaque_jobs.standalone.airflow_home import AirflowHome
+from opaque_jobs.standalone.launcher import AirflowStack, running_address
 
 pytestmark = pytest.mark.airflow
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from opaque_jobs.airflow.reconcile import Housekeeping
 from opaque_jobs.domain.lifecycle import RunState
-from opaque_jobs.orchestration.reconcile import Housekeeping
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark]
 
@@ -137,8 +137,8 @@ def test_supervisor_killed_leaves_a_run_that_housekeeping_ends(cast, long_run):
 LAUNCHER = """
 import sys, time
 from pathlib import Path
-from opaque_jobs.orchestration.airflow_home import AirflowHome
-from opaque_jobs.orchestration.launcher import AirflowStack
+from opaque_jobs.standalone.airflow_home import AirflowHome
+from opaque_jobs.standalone.launcher import AirflowStack
 from opaque_jobs.services import open_services
 from opaque_jobs.settings import Settings
 settings = Settings.load({"OPAQUE_JOBS_HOME": sys.argv[1]})
@@ -151,8 +151,8 @@ time.sleep(600)
 
 
 def test_launcher_killed_leaves_no_process_and_the_home_can_start_again(tmp_path):
-    from opaque_jobs.orchestration.launcher import running_address
     from opaque_jobs.settings import Settings
+    from opaque_jobs.standalone.launcher import running_address
 
     home = tmp_path / "home"
     launcher = subprocess.Popen([sys.executable, "-W", "ignore", "-c", LAUNCHER, str(home)], stdout=subprocess.PIPE)

@@ -7,11 +7,11 @@ import pytest
 from consortium import open_consortium
 from postgresql import running_postgresql, why_not
 
-from opaque_jobs.orchestration.airflow_home import AirflowHome
-from opaque_jobs.orchestration.ids import GATE_TASK
-from opaque_jobs.orchestration.launcher import AirflowStack
-from opaque_jobs.orchestration.logins import ensure_logins
-from opaque_jobs.orchestration.rest import AirflowRest
+from opaque_jobs.airflow.ids import GATE_TASK
+from opaque_jobs.airflow.logins import ensure_logins
+from opaque_jobs.airflow.rest import AirflowRest
+from opaque_jobs.standalone.airflow_home import AirflowHome
+from opaque_jobs.standalone.launcher import AirflowStack
 
 pytestmark = [pytest.mark.airflow, pytest.mark.long]
 

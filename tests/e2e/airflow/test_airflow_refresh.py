@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from opaque_jobs.airflow.logins import ADMIN_LOGIN, HOUSEKEEPING_LOGIN
+from opaque_jobs.airflow.reconcile import Housekeeping
+from opaque_jobs.airflow.rest import AirflowRest
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.domain.run import Trigger
-from opaque_jobs.orchestration.logins import ADMIN_LOGIN, HOUSEKEEPING_LOGIN
-from opaque_jobs.orchestration.reconcile import Housekeeping
-from opaque_jobs.orchestration.rest import AirflowRest
 from tests.e2e.airflow.conftest import TERMS
 
 pytestmark = pytest.mark.airflow

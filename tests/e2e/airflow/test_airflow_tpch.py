@@ -8,14 +8,14 @@ import secrets
 
 import pytest
 
+from opaque_jobs.airflow.ids import GATE_TASK, RUN_TASK
+from opaque_jobs.airflow.logins import ensure_logins
 from opaque_jobs.cli.demo_steps import verify_for
 from opaque_jobs.cli.results import open_log, open_real_result
 from opaque_jobs.cli.running import find_run
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.errors import DeniedError, TrustError
-from opaque_jobs.orchestration.ids import GATE_TASK, RUN_TASK
-from opaque_jobs.orchestration.logins import ensure_logins
 from tests.support.installation import Installation
 from tests.tpch.answers import columns_of, differences, duckdb_answer
 from tests.tpch.conftest import SCALE_FACTOR

@@ -14,7 +14,7 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.run import parse_receipt
-from opaque_jobs.enclave.protocol import FailureWord
+from opaque_jobs.protocol.enclave import FailureWord
 
 pytestmark = pytest.mark.spark
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from opaque_jobs.domain.job import Language
-from opaque_jobs.enclave.protocol import FailureWord
+from opaque_jobs.protocol.enclave import FailureWord
 
 pytestmark = pytest.mark.spark
 

@@ -16,7 +16,7 @@ from opaque_jobs.crypto.own_seal import seal_own
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
-from opaque_jobs.enclave.agent.result_files import Content
+from opaque_jobs.protocol.result_files import Content
 
 pytestmark = pytest.mark.spark
 

@@ -50,7 +50,7 @@ def test_runtime_is_readable_by_all_and_writable_by_none_but_folders_by_the_owne
     "module",
     ["numpy", "pandas", "pyarrow.parquet", "grpc", "cryptography.hazmat.primitives.hpke", "rfc8785", "securesystemslib.dsse",
      "ssl", "sqlite3", "ctypes", "lzma", "zoneinfo", "pyspark.sql.connect.client", "py4j.java_gateway", "zstandard",
-     "opaque_jobs.enclave.protocol"],
+     "opaque_jobs.protocol.enclave"],
 )  # fmt: skip
 def test_runtime_imports(enclave_runtime, module):
     quiet = "import warnings; warnings.simplefilter('ignore')\n" if module.startswith("pyspark") else ""
@@ -76,7 +76,7 @@ def test_runtime_java_starts_and_finds_our_classes(enclave_runtime):
 
 def test_runtime_byte_code_is_used_and_needs_no_source_times(enclave_runtime):
     code = (
-        "import importlib.util, pathlib, opaque_jobs.enclave.protocol as p\n"
+        "import importlib.util, pathlib, opaque_jobs.protocol.enclave as p\n"
         "data = pathlib.Path(importlib.util.cache_from_source(p.__file__)).read_bytes()\n"
         "said = [p.__cached__.endswith('.pyc'), int.from_bytes(data[4:8], 'little')]"
     )

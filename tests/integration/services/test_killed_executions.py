@@ -8,8 +8,8 @@ from simulated_agent import SimulatedAgent
 
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.lifecycle import RunState
+from opaque_jobs.runner.execution import execute, execute_test
 from opaque_jobs.services import open_services
-from opaque_jobs.services.execution import execute, execute_test
 
 
 def _die(*_anything):

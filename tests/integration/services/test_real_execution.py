@@ -22,18 +22,18 @@ from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit
 from opaque_jobs.crypto.keys import BrokerKeys
 from opaque_jobs.crypto.service_keys import create_service_key
+from opaque_jobs.data.dataset_files import encrypt_batches
 from opaque_jobs.domain import dataset as nouns
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import Trigger
+from opaque_jobs.runner.execution import execute, execute_test
 from opaque_jobs.services import open_services
 from opaque_jobs.services.attesting import own_trust
-from opaque_jobs.services.dataset_files import encrypt_batches
-from opaque_jobs.services.execution import execute, execute_test
-from opaque_jobs.services.receipts import verify_receipt
 from opaque_jobs.settings import Settings
+from opaque_jobs.verify.receipts import verify_receipt
 from tests.world import everything
 
 pytestmark = pytest.mark.spark

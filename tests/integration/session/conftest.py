@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from opaque_jobs.enclave.protocol import BrokerResponse, Mode, Start
 from opaque_jobs.enclave.sandbox import BubblewrapSandbox, Limits, Mount
 from opaque_jobs.enclave.session import SessionRequest, run_session
+from opaque_jobs.protocol.enclave import BrokerResponse, Mode, Start
 
 FAKE_AGENT = Path(__file__).with_name("fake_agent.py")
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from opaque_jobs.enclave.protocol import (
+from opaque_jobs.protocol.enclave import (
     BrokerRequest,
     Cancel,
     Channel,

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from opaque_jobs.enclave.protocol import FailureWord, StatusWord
 from opaque_jobs.enclave.sandbox import Ending
 from opaque_jobs.errors import InvalidInputError, SandboxError, TrustError
+from opaque_jobs.protocol.enclave import FailureWord, StatusWord
 
 
 def test_session_of_a_good_agent_carries_everything_and_keeps_its_files(session):

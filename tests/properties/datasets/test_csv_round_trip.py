@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opaque_jobs.services.dataset_files import encrypt_file, read_files
+from opaque_jobs.data.dataset_files import encrypt_file, read_files
 from tests.world import everything
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -8,7 +8,7 @@ import pytest
 from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.output_policy import OutputPolicy
-from opaque_jobs.enclave.protocol import FailureWord
+from opaque_jobs.protocol.enclave import FailureWord
 from tests.support.sealed_run import SealedRuns
 
 pytestmark = pytest.mark.spark

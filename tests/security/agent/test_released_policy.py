@@ -9,7 +9,7 @@ from opaque_jobs.broker.client import Relayed
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
 from opaque_jobs.enclave.agent.admission import AdmissionError
-from opaque_jobs.enclave.protocol import FailureWord
+from opaque_jobs.protocol.enclave import FailureWord
 from tests.support.agent_stage import AgentStage
 from tests.world import salted
 

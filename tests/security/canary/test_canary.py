@@ -28,8 +28,8 @@ from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
-from opaque_jobs.enclave.agent.result_files import KEY_FILE, Content, open_file, seal_info
-from opaque_jobs.services.views import RunView
+from opaque_jobs.protocol.result_files import KEY_FILE, Content, open_file, seal_info
+from opaque_jobs.protocol.views import RunView
 
 pytestmark = pytest.mark.spark
 

@@ -11,12 +11,12 @@ import pytest
 from installation import PEOPLE, Installation
 from leak_search import ProcessWatch, Secrets
 
+from opaque_jobs.airflow.logins import ensure_logins
+from opaque_jobs.airflow.rest import AirflowRest
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
-from opaque_jobs.orchestration.airflow_home import AirflowHome
-from opaque_jobs.orchestration.launcher import AirflowStack
-from opaque_jobs.orchestration.logins import ensure_logins
-from opaque_jobs.orchestration.rest import AirflowRest
+from opaque_jobs.standalone.airflow_home import AirflowHome
+from opaque_jobs.standalone.launcher import AirflowStack
 
 pytestmark = [pytest.mark.airflow, pytest.mark.spark]
 

@@ -13,8 +13,8 @@ from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import Code, JobKind, Language, TemplateUse, parse_job_spec
 from opaque_jobs.errors import ConflictError
+from opaque_jobs.protocol.views import JobView
 from opaque_jobs.services import DraftDataset, JobDraft
-from opaque_jobs.services.views import JobView
 from tests.support.tee_policies import make_nitro_policy, on_hardware
 
 HARMLESS = Code(language=Language.SQL, text="SELECT 1 AS harmless")

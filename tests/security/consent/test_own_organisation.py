@@ -31,8 +31,8 @@ from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConfigurationError, NotFoundError, OpaqueJobsError, TrustError
+from opaque_jobs.protocol.views import BrokerPush, BrokerTarget
 from opaque_jobs.services import open_services
-from opaque_jobs.services.views import BrokerPush, BrokerTarget
 from opaque_jobs.settings import Settings
 
 PASSPHRASE = "correct horse battery"

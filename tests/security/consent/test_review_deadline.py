@@ -14,7 +14,7 @@ from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.errors import ConflictError, OpaqueJobsError, TrustError
-from opaque_jobs.services.relaying import bring_logs_in_time
+from opaque_jobs.runner.relay import bring_logs_in_time
 from opaque_jobs.services.review_log import keep_vote
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store.records import VoteRecord

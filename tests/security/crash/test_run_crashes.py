@@ -13,12 +13,12 @@ from leak_search import Secrets
 from opaque_jobs.cli.results import open_real_result
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
-from opaque_jobs.enclave.protocol import LEASE_S
 from opaque_jobs.errors import ConflictError
+from opaque_jobs.protocol.enclave import LEASE_S
+from opaque_jobs.runner.execution import execute
 from opaque_jobs.services import open_services
 from opaque_jobs.services.attesting import own_trust
-from opaque_jobs.services.execution import execute
-from opaque_jobs.services.receipts import verify_receipt
+from opaque_jobs.verify.receipts import verify_receipt
 
 pytestmark = pytest.mark.spark
 

@@ -24,8 +24,8 @@ from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.release import Release
 from opaque_jobs.domain.review import Decision
+from opaque_jobs.runner.execution import execute
 from opaque_jobs.services import log_book
-from opaque_jobs.services.execution import execute
 
 PASSPHRASE = "correct horse battery"
 

@@ -11,8 +11,8 @@ from opaque_jobs.cli.receipt import print_report
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
-from opaque_jobs.services.execution import execute
-from opaque_jobs.services.receipts import inspect_receipt
+from opaque_jobs.runner.execution import execute
+from opaque_jobs.verify.receipts import inspect_receipt
 from tests.support.amd_simulator import AmdAttester
 from tests.support.tee_policies import make_snp_policy, on_hardware
 

@@ -21,8 +21,8 @@ from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import TeeKind, parse_job_spec
 from opaque_jobs.domain.run import OutputFile, inputs_digest
 from opaque_jobs.errors import TrustError
-from opaque_jobs.services.execution import execute
-from opaque_jobs.services.receipts import inspect_receipt, verify_receipt
+from opaque_jobs.runner.execution import execute
+from opaque_jobs.verify.receipts import inspect_receipt, verify_receipt
 from tests.support.tee_policies import make_tdx_policy, on_hardware
 from tests.support.trust import make_trust
 

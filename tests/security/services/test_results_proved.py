@@ -23,9 +23,9 @@ from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
-from opaque_jobs.enclave.agent.result_files import Content, seal_info, sealed_file
 from opaque_jobs.errors import NotFoundError, TrustError
-from opaque_jobs.services.execution import execute
+from opaque_jobs.protocol.result_files import Content, seal_info, sealed_file
+from opaque_jobs.runner.execution import execute
 
 TWICE = RerunTerms(
     max_runs=2,

@@ -8,7 +8,7 @@ import pytest
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.job import Recipient
 from opaque_jobs.enclave.agent.admission import AdmissionError, admit
-from opaque_jobs.enclave.protocol import FailureWord, Start
+from opaque_jobs.protocol.enclave import FailureWord, Start
 from tests.world import World
 
 

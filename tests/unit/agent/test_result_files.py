@@ -1,8 +1,8 @@
 import pytest
 
 from opaque_jobs.crypto.keys import SealingKey
-from opaque_jobs.enclave.agent.result_files import Content, open_file, seal_info, sealed_file
 from opaque_jobs.errors import TrustError
+from opaque_jobs.protocol.result_files import Content, open_file, seal_info, sealed_file
 
 
 def make_info(**over):

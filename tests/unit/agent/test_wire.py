@@ -7,7 +7,8 @@ import time
 import pytest
 
 from opaque_jobs.enclave.agent.wire import Wire
-from opaque_jobs.enclave.protocol import (
+from opaque_jobs.errors import InvalidInputError, SandboxError
+from opaque_jobs.protocol.enclave import (
     LEASE_S,
     BrokerRequest,
     BrokerResponse,
@@ -20,7 +21,6 @@ from opaque_jobs.enclave.protocol import (
     Status,
     StatusWord,
 )
-from opaque_jobs.errors import InvalidInputError, SandboxError
 
 START = Start(
     mode="test", run_id="r", job_spec="", bundle="", manifests={}, inputs={}, heap_bytes=1, cores=1, sent_at="now", tee=""

@@ -18,7 +18,7 @@ from opaque_jobs.domain.tee_policy import (
     TcbStatus,
     TdxMeasurement,
 )
-from opaque_jobs.services.inspecting import EvidenceReport
+from opaque_jobs.verify.evidence_report import EvidenceReport
 from tests.support.tee_policies import (
     MEASURED,
     MINIMA,

@@ -16,7 +16,7 @@ from opaque_jobs.attestation.quote_layout import split_quote
 from opaque_jobs.attestation.result import EarStatus
 from opaque_jobs.attestation.steps import Steps
 from opaque_jobs.errors import TrustError
-from opaque_jobs.services.inspecting import inspect_evidence
+from opaque_jobs.verify.evidence_report import inspect_evidence
 from tests.support.vectors import (
     FOLDER,
     GOOGLE,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from opaque_jobs.cli.child import Child
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.child import Child
 
 CANARY = "canary-passphrase-5521"
 

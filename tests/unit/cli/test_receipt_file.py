@@ -17,7 +17,7 @@ from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
-from opaque_jobs.services.execution import execute
+from opaque_jobs.runner.execution import execute
 
 TERMS = RerunTerms(
     max_runs=3,

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from opaque_jobs.crypto.parquet import RootKey
+from opaque_jobs.data.dataset_files import EncryptedDataset, encrypt_file, read_files, verify_files
+from opaque_jobs.data.sources import column_names
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
-from opaque_jobs.services.dataset_files import EncryptedDataset, encrypt_file, read_files, verify_files
-from opaque_jobs.services.sources import column_names
 from tests.world import everything
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)

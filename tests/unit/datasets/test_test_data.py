@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from opaque_jobs.data.demo import SHARED_PATIENTS, write_demo_sources
+from opaque_jobs.data.test_data import mock, synthetic, write_test_data
 from opaque_jobs.errors import ConflictError, InvalidInputError
-from opaque_jobs.services.demo_data import SHARED_PATIENTS, write_demo_sources
-from opaque_jobs.services.test_data import mock, synthetic, write_test_data
 
 ROWS = 5000
 

@@ -10,9 +10,9 @@ from simulated_agent import SimulatedAgent
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
-from opaque_jobs.enclave.protocol import FailureWord
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, NotFoundError, SandboxError
-from opaque_jobs.services.execution import execute, execute_test
+from opaque_jobs.protocol.enclave import FailureWord
+from opaque_jobs.runner.execution import execute, execute_test
 from opaque_jobs.store.words import CloseReason
 
 

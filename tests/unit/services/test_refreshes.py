@@ -12,9 +12,9 @@ from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
+from opaque_jobs.runner.execution import execute
 from opaque_jobs.services import DraftDataset
-from opaque_jobs.services.execution import execute
-from opaque_jobs.services.receipts import inspect_receipt
+from opaque_jobs.verify.receipts import inspect_receipt
 from tests.support.trust import make_trust
 
 OTHER_COLUMNS = (Column(name="id", type="string"), Column(name="value", type="double"))

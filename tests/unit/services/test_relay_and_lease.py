@@ -2,10 +2,10 @@
 
 import pytest
 
-from opaque_jobs.enclave.protocol import BrokerRequest
 from opaque_jobs.errors import ConflictError
-from opaque_jobs.services.lease import RunLease
-from opaque_jobs.services.relaying import BrokerRelay
+from opaque_jobs.protocol.enclave import BrokerRequest
+from opaque_jobs.runner.lease import RunLease
+from opaque_jobs.runner.relay import BrokerRelay
 
 
 def make_request(**over):

@@ -4,7 +4,7 @@ import pytest
 
 from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
 from opaque_jobs.errors import ConflictError
-from opaque_jobs.services.views import DeployableRevision
+from opaque_jobs.protocol.views import DeployableRevision
 
 
 def test_path_from_workspace_to_open_gate_holds_until_the_last_vote(study):
