@@ -6,7 +6,7 @@ say nothing about data; they travel through the untrusted relay to the agent and
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 NONCE_LIFETIME_S: Final = 120
+_CLOCK_ERROR: Final = timedelta(seconds=120)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,7 @@ class Knowledge(Circle):
         withdrawals: What was seen that claims to withdraw consent to this job, unverified; None if it was more than is kept.
         held: What the owner holds back: ids of data sets and jobs, digests of revisions and lists, the own id for all.
         lost: The broker's memory is known to be incomplete.
+        latest: The latest time that this broker has seen: a clock that is set back opens no lease and no deadline again.
         log_root: Gives the root that the workspace's log had at a size, as this broker saw it grow; None beyond that.
         log_seen: Gives when this broker first saw the log to have a size, by its own clock; None if it never did.
         holdings: (dataset id, version) -> holding.
@@ -144,6 +146,7 @@ class Knowledge(Circle):
     withdrawals: tuple[bytes, ...] | None
     held: frozenset[str]
     lost: bool
+    latest: datetime
     log_root: Callable[[int], bytes | None]
     log_seen: Callable[[int], datetime | None]
     holdings: Mapping[tuple[str, int], Holding]
@@ -181,8 +184,10 @@ def decide(case: Case, knowledge: Knowledge, *, now: datetime) -> Granted | Refu
     Trust: the evidence's own signature was verified before. All else is verified from bytes: by `Case.shows`, or here.
     """
     spec, shown = case.spec, case.shows
-    if knowledge.lost:
-        return Refused(reasons=("broker-memory-lost",))
+    unfit = _own_reasons(knowledge, now)
+    if unfit:
+        return Refused(reasons=unfit)
+    now = max(now, knowledge.latest)
     # 1. Every member consents to exactly this job, at this epoch, nobody took it back, and the owner holds nothing of it.
     reasons = [*shown.consent.refusals, *_veto_reasons(case, knowledge)]
     # 2. The member list is the workspace's, as this broker knows it, and names its own people and keys truly.
@@ -247,6 +252,13 @@ def _uses(case: Case, roster: Roster | None) -> tuple[DatasetUse, ...] | None:
 
 def _unique(reasons: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(reasons))
+
+
+def _own_reasons(knowledge: Knowledge, now: datetime) -> tuple[str, ...]:
+    """Return why this broker cannot decide about anything."""
+    if knowledge.lost:
+        return ("broker-memory-lost",)
+    return ("clock-set-back",) if knowledge.latest - now > _CLOCK_ERROR else ()
 
 
 def _runtime_reasons(case: Case, knowledge: Knowledge, now: datetime) -> list[str]:

@@ -220,6 +220,7 @@ class Broker:
             withdrawals=memory.withdrawals(spec.workspace_id, case.job_digest),
             held=memory.vetoes.held(),
             lost=memory.lost,
+            latest=memory.observed(self.clock()),
             log_root=lambda size: memory.root(spec.workspace_id, size),
             log_seen=lambda size: memory.seen_at(spec.workspace_id, size),
             holdings=self._holdings(memory, case),

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -63,16 +63,17 @@ CREATE TABLE IF NOT EXISTS acceptances (
   digest TEXT NOT NULL, key_id TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (digest, key_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memory (
-  id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL
+  id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL, latest TEXT
 ) STRICT;
 """
-_VERSION: Final = 5
+_VERSION: Final = 6
 _MAX_WITHDRAWAL_BYTES: Final = 4096
 _MAX_WITHDRAWALS_OF_JOB: Final = 64
 _MAX_WITHDRAWALS: Final = 4096
 _TOO_MANY: Final = b""
 """Kept in place of a withdrawal for which there is no room."""
 _BUSY_S: Final = 15.0
+_TIME_STEP: Final = timedelta(seconds=10)
 
 
 def utc_text(moment: datetime) -> str:
@@ -103,7 +104,7 @@ class Store:
                     )
                 connection.executescript(_SCHEMA + vetoes.SCHEMA)
                 if version == 0:
-                    connection.execute("INSERT INTO memory VALUES (?, 0, 0)", (secrets.token_hex(16),))
+                    connection.execute("INSERT INTO memory VALUES (?, 0, 0, NULL)", (secrets.token_hex(16),))
                     self._anchor.keep(_mark(connection))
                     connection.execute(f"PRAGMA user_version = {_VERSION}")
         except (sqlite3.Error, OSError):
@@ -129,6 +130,14 @@ class Store:
     def busy(self) -> bool:
         """Whether a step is going on, for which others wait."""
         return self._alone.locked()
+
+    def reset_clock(self) -> None:
+        """Forget the latest time seen, after a clock that was once too far ahead.
+
+        Trust: whoever does this vouches that the clock is right now. Deadlines and leases are counted by it alone.
+        """
+        with self.transaction() as memory:
+            memory.forget_time()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
@@ -294,6 +303,18 @@ class Transaction:
     def mark_lost(self) -> None:
         """Remember that this memory is incomplete."""
         self._connection.execute("UPDATE memory SET lost = 1")
+
+    def observed(self, now: datetime) -> datetime:
+        """Return the latest time that this broker has seen, its clock's time among them; kept every few seconds."""
+        text = self._connection.execute("SELECT latest FROM memory").fetchone()[0]
+        latest = now if text is None else parse_datetime(text)
+        if text is None or now - latest >= _TIME_STEP:
+            self._connection.execute("UPDATE memory SET latest = ?", (utc_text(now),))
+        return max(now, latest)
+
+    def forget_time(self) -> None:
+        """Forget the latest time seen."""
+        self._connection.execute("UPDATE memory SET latest = NULL")
 
     def tree(self, workspace_id: str) -> Frontier:
         """Give a workspace's log as far as it was seen."""

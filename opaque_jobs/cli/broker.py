@@ -190,8 +190,19 @@ def hold_(
 
 
 @app.command("recover")
-def recover(*, org: Org) -> None:
-    """Let a broker go on whose database is an older copy, after you know why it is.
+def recover(
+    *,
+    org: Org,
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock",
+            help="Only forget the latest time that the broker has seen, if its clock was once too far ahead. What had a deadline "
+            "or a lease counts by the clock as it is now: set that right first.",
+        ),
+    ] = False,
+) -> None:
+    """Let a broker go on whose database is an older copy, or whose clock was set back, after you know why it is.
 
     Releases that it has forgotten are learned from the workspaces' logs. What was told to it alone is lost: share data sets, hold
     and withdraw again what was shared, held or withdrawn since that copy.
@@ -200,5 +211,9 @@ def recover(*, org: Org) -> None:
         entry = find_organisation(opened, org).entry
         folder = opened.context.settings.broker_dir(entry.id)
     load_config(folder)
-    Store(database_path(folder)).recover()
+    store = Store(database_path(folder))
+    if clock:
+        store.reset_clock()
+    else:
+        store.recover()
     print_record({"organisation": entry.name, "recovered": True}, as_json=common().json)

@@ -71,6 +71,7 @@ class Attempt:
                 withdrawals=(),
                 held=frozenset(),
                 lost=False,
+                latest=NOW,
                 log_root=lambda size: self.world.log.checkpoint(size).root if size <= self.world.log.tree.size else None,
                 log_seen=lambda size: NOW if size <= self.world.log.tree.size else None,
                 holdings={(home.dataset_id, 1): holding},

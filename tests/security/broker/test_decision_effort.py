@@ -73,6 +73,7 @@ def deciding(members: int) -> int:
         withdrawals=(),
         held=frozenset(),
         lost=False,
+        latest=NOW,
         log_root=lambda size: world.log.checkpoint(size).root,
         log_seen=lambda _size: NOW,
         holdings={(home.dataset_id, 1): Holding(manifest_digest=home.manifest().digest, salted=salted(home.policy()))},
