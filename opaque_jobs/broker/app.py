@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Scope
 
 from opaque_jobs.attestation.kbs import (
     ATTEST_PATH,
@@ -24,8 +24,10 @@ from opaque_jobs.attestation.kbs import (
 )
 from opaque_jobs.broker.client import NONCE_HEADER, STANDING_PATH, standing_said
 from opaque_jobs.broker.monitor import accept_page, followed_to
+from opaque_jobs.broker.peers import FairShares, in_turn, peer_of
 from opaque_jobs.broker.policy import Refused
 from opaque_jobs.broker.release import Broker, Token, Unlogged
+from opaque_jobs.broker.sessions import TOO_MANY
 from opaque_jobs.broker.statements import accept_deposit, accept_statements, parse_statements, standing_vetoes
 from opaque_jobs.crypto.acknowledgement import sign_acknowledgement
 from opaque_jobs.errors import (
@@ -45,6 +47,7 @@ MAX_BODY_BYTES: Final = {
     ATTEST_PATH: 8 << 20,
     "/opaque/v1/deposits": 4 << 20,
     "/opaque/v1/statements": 8 << 20,
+    STANDING_PATH: 1 << 12,
     "/opaque/v1/logs": 16 << 20,
 }
 """Of each route that takes a body; none takes more than it needs for the largest that is ever sent."""
@@ -115,12 +118,18 @@ def _problem(status: int, title: str, **more: Any) -> JSONResponse:
 
 
 def _refusal(refused: Refused) -> Response:
-    body = problem_body(status=403, title="release refused", reasons=refused.reasons)
-    return Response(body, status_code=403, media_type=_PROBLEM)
+    status, title = (429, "too many requests") if refused == TOO_MANY else (403, "release refused")
+    body = problem_body(status=status, title=title, reasons=refused.reasons)
+    return Response(body, status_code=status, media_type=_PROBLEM)
 
 
-def create_app(broker: Broker) -> FastAPI:
-    """Give the web application of one broker."""
+def create_app(broker: Broker, *, peer: Callable[[Scope], str] = peer_of) -> FastAPI:
+    """Give the web application of one broker.
+
+    Args:
+        broker: The broker.
+        peer: Tells who sends a request.
+    """
     app = FastAPI(
         title="opaque-jobs key broker",
         version="1",
@@ -130,6 +139,7 @@ def create_app(broker: Broker) -> FastAPI:
         dependencies=[Depends(_own_origin)],
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    app.add_middleware(FairShares, refuse=_refusal(TOO_MANY), peer=peer)
 
     @app.exception_handler(OpaqueJobsError)
     async def on_error(_request: Request, error: Exception) -> Response:
@@ -164,7 +174,8 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
     )
     async def attest(request: Request) -> Response:
         body = await _read(request)
-        answer = await run_in_threadpool(broker.attest, request.cookies.get(COOKIE, ""), body)
+        session_id, peer = request.cookies.get(COOKIE, ""), request.scope["state"]["peer"]
+        answer = await in_turn(request.scope, lambda: broker.attest(session_id, body, peer=peer))
         if isinstance(answer, Token):
             return Response(attest_answer(answer.text), media_type=_JSON)
         return _refusal(answer)
@@ -181,7 +192,7 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
                 request.cookies.get(COOKIE, ""), workspace_id=workspace_id, dataset_id=dataset_id, version=version
             )
 
-        answer = await run_in_threadpool(release)
+        answer = await in_turn(request.scope, release)
         if isinstance(answer, Unlogged):
             return Response(unlogged_body(answer.statement), status_code=UNLOGGED_STATUS, media_type=_PROBLEM)
         return _refusal(answer) if isinstance(answer, Refused) else Response(answer.envelope, media_type=_JSON)
@@ -190,7 +201,7 @@ def _add_enclave_side(app: FastAPI, broker: Broker) -> None:
 def _add_owner_side(app: FastAPI, broker: Broker) -> None:
     async def accepted(accept: Callable[[bytes], None], request: Request) -> Response:
         body = await _read(request)
-        await run_in_threadpool(accept, body)
+        await in_turn(request.scope, lambda: accept(body))
         nonce = request.headers.get(NONCE_HEADER, "")[:_MAX_NONCE]
         said = sign_acknowledgement(broker.keys.signing, path=request.url.path, nonce=nonce, body=body)
         return JSONResponse({"accepted": True, "acknowledgement": said.decode()})
@@ -221,14 +232,14 @@ def _add_owner_side(app: FastAPI, broker: Broker) -> None:
     )
     async def standing(request: Request) -> Response:
         body = await _read(request)
-        found = await run_in_threadpool(standing_vetoes, broker, body)
+        found = await in_turn(request.scope, lambda: standing_vetoes(broker, body))
         nonce = request.headers.get(NONCE_HEADER, "")[:_MAX_NONCE]
         said = sign_acknowledgement(broker.keys.signing, path=request.url.path, nonce=nonce, body=standing_said(body, found))
         return JSONResponse({"standing": list(found), "acknowledgement": said.decode()})
 
     @app.get("/opaque/v1/logs/{workspace_id}", summary="How far a workspace's log was followed", tags=["log"])
-    async def followed(workspace_id: str) -> dict[str, Any]:
-        return {"size": await run_in_threadpool(followed_to, broker, workspace_id)}
+    async def followed(request: Request, workspace_id: str) -> dict[str, Any]:
+        return {"size": await in_turn(request.scope, lambda: followed_to(broker, workspace_id))}
 
     @app.post(
         "/opaque/v1/logs",
@@ -238,7 +249,8 @@ def _add_owner_side(app: FastAPI, broker: Broker) -> None:
         openapi_extra=_body("v, workspace_id, first, entries, checkpoint"),
     )
     async def follow(request: Request) -> dict[str, Any]:
-        return {"size": await run_in_threadpool(accept_page, broker, await _read(request))}
+        body = await _read(request)
+        return {"size": await in_turn(request.scope, lambda: accept_page(broker, body))}
 
     @app.get("/opaque/v1/health", summary="Is it there, whose is it, which keys", tags=["owner"])
     async def health() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from opaque_jobs.attestation.appraisal import Outcome, appraise_enclave, codes
 from opaque_jobs.attestation.claims import shown
@@ -17,7 +16,7 @@ from opaque_jobs.broker.believing import newest_roster
 from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
 from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide
 from opaque_jobs.broker.rosters import Circle
-from opaque_jobs.broker.sessions import Session, Sessions
+from opaque_jobs.broker.sessions import NO_SESSION, Session, Sessions
 from opaque_jobs.broker.store import Store, Transaction
 from opaque_jobs.crypto.custody import KeyRelease, open_deposit, release_info, seal_release
 from opaque_jobs.crypto.keys import BrokerKeys, VerifyKey
@@ -29,8 +28,6 @@ from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.errors import InvalidInputError, TrustError
 
 __all__ = ["Broker", "Sealed", "Token", "Unlogged"]
-
-_NO_SESSION: Final = Refused(reasons=("session-unknown-or-expired",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +90,21 @@ class Broker:
         session_id, session = self._sessions.begin(kind, now=self.clock())
         return session_id, session.nonce
 
-    def attest(self, session_id: str, body: bytes) -> Token | Refused:
+    def attest(self, session_id: str, body: bytes, *, peer: str = "") -> Token | Refused:
         """Verify evidence and all that it is about; nothing is released yet.
+
+        Args:
+            session_id: As `begin` gave it.
+            body: What the enclave shows.
+            peer: Who brings it; each has its own share of sessions.
 
         Raises:
             InvalidInputError: The body does not parse. The nonce is spent all the same.
         """
         now = self.clock()
-        session = self._sessions.take(session_id, now=now)
-        if session is None:
-            return _NO_SESSION
+        session = self._sessions.take(session_id, peer=peer, now=now)
+        if isinstance(session, Refused):
+            return session
         request = parse_attest(body)
         case = self._case(session, request, now)
         if isinstance(case, Refused):
@@ -113,7 +115,7 @@ class Broker:
             decision = decide(case, self._knowledge(memory, case), now=now)
         if isinstance(decision, Refused):
             return decision
-        self._sessions.prove(session_id, session, case, now=now)
+        self._sessions.prove(session, case, peer=peer, now=now)
         return Token(issue_result(self._result(case, decision, now), self.keys.signing))
 
     def _verify_ahead(self, case: Case) -> None:
@@ -134,7 +136,7 @@ class Broker:
             now = self.clock()  # the wait for the step may have been long
             case = self._sessions.proven(session_id, now=now)
             if case is None:
-                return _NO_SESSION
+                return NO_SESSION
             spec = case.spec
             decision = decide(case, self._knowledge(memory, case), now=now)
             if isinstance(decision, Refused):

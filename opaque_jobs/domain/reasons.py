@@ -68,6 +68,7 @@ REASONS: Final[dict[str, str]] = {
     "provider-not-approved": "the evidence is signed with the key of a cloud provider that members did not name",
     "reserved-bits-set": "the evidence has bits set that the maker reserves, which members did not accept",
     "run-not-bound": "the evidence is for another run",
+    "too-many-requests": "whoever asks has asked the broker too often within minutes; wait, then start a new run",
     "session-unknown-or-expired": "the conversation with the broker took too long, or the broker was restarted",
     "signer-not-approved": "the enclave is signed by somebody whom members did not approve",
     "smt-allowed": "the processor shares cores between threads, which members did not accept",

@@ -2,14 +2,16 @@
 
 import itertools
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from opaque_jobs.attestation.kbs import attest_body
 from opaque_jobs.broker.monitor import accept_page
-from opaque_jobs.broker.policy import Refused
+from opaque_jobs.broker.policy import NONCE_LIFETIME_S, Refused
 from opaque_jobs.broker.release import Sealed, Token
+from opaque_jobs.broker.sessions import MAX_OF_PEER, Sessions
 from opaque_jobs.crypto.custody import open_release, release_info
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.job import TeeKind
@@ -206,19 +208,53 @@ def test_sealed_keys_open_for_no_other_purpose(stage):
         open_release(sealed.envelope, SealingKey.generate(), right)
 
 
-def test_sessions_beyond_the_limit_push_out_the_oldest(stage):
-    first, nonce = stage.broker.begin(TeeKind.SIMULATED)
-    for _ in range(1024):
+def test_nonce_stays_good_however_many_others_ask_for_one(stage):
+    session, nonce = stage.broker.begin(TeeKind.SIMULATED)
+    proven, _ = stage.attest(stage.enclave())
+    for _ in range(2000):
         stage.broker.begin(TeeKind.SIMULATED)
-    answer = stage.broker.attest(first, attest_body(stage.enclave().request(nonce)).encode())
-    assert answer.reasons == ("session-unknown-or-expired",)
+    answer = stage.broker.attest(session, attest_body(stage.enclave().request(nonce)).encode())
+    assert isinstance(answer, Token)
+    assert isinstance(stage.release(proven), Sealed)
 
 
-def test_sessions_beyond_the_limit_push_out_no_proven_one(stage):
-    session, _ = stage.attest(stage.enclave())
-    for _ in range(1025):
-        stage.broker.begin(TeeKind.SIMULATED)
-    assert isinstance(stage.release(session), Sealed)
+def spend(stage, count, peer):
+    """Spend so many nonces on nothing, and return the answers' reasons."""
+    reasons = []
+    for _ in range(count):
+        with suppress(InvalidInputError):
+            reasons += stage.broker.attest(stage.broker.begin(TeeKind.SIMULATED)[0], b"{}", peer=peer).reasons
+    return reasons
+
+
+def test_peer_that_spends_too_many_nonces_is_refused_alone_and_until_they_have_run_out(stage):
+    session, nonce = stage.broker.begin(TeeKind.SIMULATED)
+    body = attest_body(stage.enclave().request(nonce)).encode()
+    assert spend(stage, MAX_OF_PEER, "user 1") == []
+    assert spend(stage, 2, "user 1") == ["too-many-requests"] * 2
+    assert stage.broker.attest(session, body, peer="user 1").reasons == ("too-many-requests",)
+    assert isinstance(stage.broker.attest(session, body, peer="user 2"), Token)
+    stage.world.clock.forward(NONCE_LIFETIME_S)
+    assert spend(stage, 1, "user 1") == []
+
+
+def test_session_id_that_this_process_did_not_make_is_none(stage):
+    session, nonce = stage.broker.begin(TeeKind.SIMULATED)
+    body = attest_body(stage.enclave().request(nonce)).encode()
+    other, _ = Sessions().begin(TeeKind.SIMULATED, now=stage.world.clock())
+    flipped = [session[:at] + ("A" if session[at] != "A" else "B") + session[at + 1 :] for at in range(0, len(session) - 1, 7)]
+    for wrong in ("", "A", "=", "?", "A" * 200, other, session[:-2], session + "AAAA", *flipped):
+        assert stage.broker.attest(wrong, body).reasons == ("session-unknown-or-expired",)
+        assert stage.release(wrong).reasons == ("session-unknown-or-expired",)
+    assert isinstance(stage.broker.attest(session, body), Token)
+
+
+def test_session_id_that_is_spelled_otherwise_is_spent_too(stage):
+    session, nonce = stage.broker.begin(TeeKind.SIMULATED)
+    body = attest_body(stage.enclave().request(nonce)).encode()
+    assert isinstance(stage.broker.attest(session, body), Token)
+    for other in (session + "=", session + "==", *(session[:-1] + each for each in "ABCDEFGH")):
+        assert stage.broker.attest(other, body).reasons == ("session-unknown-or-expired",)
 
 
 def test_proven_session_of_hardware_no_longer_believed_gets_nothing(stage):
