@@ -6,7 +6,7 @@ sealed keys. Refusals are `application/problem+json` with fixed codes in `reason
 
 import base64
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from opaque_jobs.errors import InvalidInputError
 __all__ = [
     "ATTEST_PATH",
     "AUTH_PATH",
+    "LOG_KEEPER",
     "PROTOCOL_VERSION",
     "UNLOGGED_STATUS",
     "AttestRequest",
@@ -26,10 +27,14 @@ __all__ = [
     "attest_body",
     "auth_answer",
     "auth_body",
+    "consistency_answer",
+    "consistency_path",
     "parse_attest",
     "parse_attest_answer",
     "parse_auth",
     "parse_auth_answer",
+    "parse_consistency_answer",
+    "parse_consistency_path",
     "parse_reasons",
     "parse_unlogged",
     "problem_body",
@@ -42,6 +47,9 @@ ATTEST_PATH: Final = "/kbs/v0/attest"
 PROTOCOL_VERSION: Final = "0.1.0"
 UNLOGGED_STATUS: Final = 428
 """Precondition Required (RFC 6585): carry the statement to the log, then ask again. The relay does, the enclave never sees it."""
+LOG_KEEPER: Final = ""
+"""Where the owner of a broker is named, whoever keeps the workspace's log: the relay answers for it."""
+_CONSISTENCY: Final = re.compile(r"/log/v0/consistency/([0-9]{1,15})/([0-9]{1,15})")
 _INIT_FORMAT: Final = "opaque-jobs/v1"
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _REASON: Final = re.compile(r"[a-z][a-z-]{0,63}")
@@ -192,6 +200,40 @@ def parse_attest_answer(body: str) -> str:
     if not isinstance(document["token"], str):
         raise _wrong("the broker's answer")
     return document["token"]
+
+
+def consistency_path(first: int, second: int) -> str:
+    """Give the path at which the keeper of the log proves that its tree of the second size continues that of the first."""
+    return f"/log/v0/consistency/{first}/{second}"
+
+
+def parse_consistency_path(path: str) -> tuple[int, int]:
+    """Read the two sizes.
+
+    Raises:
+        InvalidInputError: Another path.
+    """
+    found = _CONSISTENCY.fullmatch(path)
+    if found is None:
+        raise _wrong("the request to the keeper of the log")
+    return int(found[1]), int(found[2])
+
+
+def consistency_answer(path: Sequence[bytes]) -> str:
+    """Answer with the hashes of a proof (RFC 9162, 2.1.4)."""
+    return _text({"path": [each.hex() for each in path]})
+
+
+def parse_consistency_answer(body: str) -> tuple[str, ...]:
+    """Read the hashes (not verified, nor that they are any) out of the untrusted answer.
+
+    Raises:
+        InvalidInputError: Another form.
+    """
+    path = require_fields(parse_json(body.encode(), what="answer"), ("path",), what="answer")["path"]
+    if not isinstance(path, list) or not all(isinstance(each, str) for each in path):
+        raise _wrong("the answer of the log's keeper")
+    return tuple(path)
 
 
 def problem_body(*, status: int, title: str, reasons: Collection[str]) -> str:

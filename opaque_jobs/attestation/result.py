@@ -1,22 +1,18 @@
 """Attestation results: what a verifier concluded, as a JWT of at most five minutes.
 
 It carries what was appraised: kind, measurement, and the demands of the approved policy that came out as a warning.
-Source: draft-ietf-rats-ear. Signed with Ed25519 (RFC 9864) and nothing else; keys come from the caller, never from a header.
-The agent does not load this module: it needs joserfc, which the enclave's runtime does not have.
+With it travels the newest state of the workspace's log that the broker has followed, so that a log which is shown differently to
+different brokers is noticed. Source: draft-ietf-rats-ear. How it is signed: `token`.
 """
 
-import base64
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey
-
-from opaque_jobs.crypto.keys import SigningKey, VerifyKey
+from opaque_jobs.attestation.token import sign_token, verify_token
+from opaque_jobs.crypto.keys import Signer, VerifyKey
 from opaque_jobs.domain.canonical import require_fields
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import InvalidInputError, TrustError
@@ -24,9 +20,7 @@ from opaque_jobs.errors import InvalidInputError, TrustError
 __all__ = ["LIFETIME_S", "AttestationResult", "EarStatus", "ear_status", "issue_result", "verify_result"]
 
 LIFETIME_S: Final = 300
-_ALGORITHM: Final = "Ed25519"
 _PROFILE: Final = "tag:github.com,2023:veraison/ear"
-_HEADER: Final = {"alg": _ALGORITHM, "typ": "eat+jwt"}
 _CLOCK_SKEW_S: Final = 30
 _NEVER: Final = 1 << 36
 """Seconds; later than anything, and still a date."""
@@ -69,6 +63,7 @@ class AttestationResult:
         nonce: The broker's nonce.
         tee_key_id: Id of the enclave's keys, see `TeePublicKeys.key_id`.
         policies: `<id>/<version>` of each data set of the verifier's -> commitment to what may be released of it to this enclave.
+        log_head: Signed checkpoint of the workspace's log, the newest that the verifier has followed.
         job_digest: The job.
         run_id: The run.
         issued_at: UTC, whole seconds.
@@ -82,6 +77,7 @@ class AttestationResult:
     nonce: str
     tee_key_id: str
     policies: Mapping[str, str]
+    log_head: str
     job_digest: str
     run_id: str
     issued_at: datetime
@@ -92,7 +88,7 @@ class AttestationResult:
         return ear_status(self.kind, self.warnings)
 
 
-def issue_result(result: AttestationResult, key: SigningKey) -> str:
+def issue_result(result: AttestationResult, key: Signer) -> str:
     """Sign an attestation result."""
     issued = int(result.issued_at.timestamp())
     claims = {
@@ -114,33 +110,30 @@ def issue_result(result: AttestationResult, key: SigningKey) -> str:
         "opaque-jobs.trust-label": str(result.kind),
         "opaque-jobs.tee-key-id": result.tee_key_id,
         "opaque-jobs.policies": dict(result.policies),
+        "opaque-jobs.log-head": result.log_head,
         "opaque-jobs.job-digest": result.job_digest,
         "opaque-jobs.run-id": result.run_id,
     }
-    return jwt.encode(dict(_HEADER), claims, OKPKey.import_key(_jwk(key.public, key)), algorithms=[_ALGORITHM])
+    return sign_token(claims, key)
 
 
-def verify_result(token: str, key: VerifyKey, *, now: datetime) -> AttestationResult:
+def verify_result(token: str, key: VerifyKey, *, now: datetime | None) -> AttestationResult:
     """Verify an attestation result against a broker's known key.
 
     Args:
         token: Untrusted.
         key: The broker's signing key, from the roster.
-        now: Aware time; for a receipt, the time at which the result says that it was issued.
+        now: Aware time; None where something else shows that it is fresh: the enclave made its keys for this run, and a receipt
+            is verified long after.
 
     Raises:
         InvalidInputError: It is not such a result.
         TrustError: Another key or algorithm, out of date, longer than five minutes, or a status that its kind cannot have.
     """
-    try:
-        decoded = jwt.decode(token, OKPKey.import_key(_jwk(key)), algorithms=[_ALGORITHM])
-    except (JoseError, ValueError, TypeError, RecursionError):
-        raise TrustError("an attestation result is not signed by its broker", hint="fetch the receipt again") from None
-    if decoded.header != _HEADER:
-        raise TrustError("an attestation result has a header of its own", hint="fetch the receipt again")
-    result, expires = _parse_claims(decoded.claims)
+    result, expires = _parse_claims(verify_token(token, key))
     issued = int(result.issued_at.timestamp())
-    if expires != issued + LIFETIME_S or not issued - _CLOCK_SKEW_S <= now.timestamp() <= expires:
+    at = issued if now is None else now.timestamp()
+    if expires != issued + LIFETIME_S or not issued - _CLOCK_SKEW_S <= at <= expires:
         raise TrustError("an attestation result is out of date", hint="results hold for five minutes")
     return result
 
@@ -151,13 +144,14 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         claims,
         (
             "eat_profile", "iss", "iat", "exp", "eat_nonce", "ear.verifier-id", "submods", "opaque-jobs.trust-label",
-            "opaque-jobs.tee-key-id", "opaque-jobs.policies", "opaque-jobs.job-digest", "opaque-jobs.run-id",
+            "opaque-jobs.tee-key-id", "opaque-jobs.policies", "opaque-jobs.log-head",
+            "opaque-jobs.job-digest", "opaque-jobs.run-id",
         ),
         what=what,
     )  # fmt: skip
     enclave = require_fields(require_fields(fields["submods"], ("enclave",), what=what)["enclave"],
                              _ENCLAVE, what=what)  # fmt: skip
-    texts = ("iss", "eat_nonce", "opaque-jobs.tee-key-id", "opaque-jobs.job-digest", "opaque-jobs.run-id")
+    texts = ("iss", "eat_nonce", "opaque-jobs.tee-key-id", "opaque-jobs.log-head", "opaque-jobs.job-digest", "opaque-jobs.run-id")
     if (
         fields["eat_profile"] != _PROFILE
         or fields["opaque-jobs.trust-label"] not in list(TeeKind)
@@ -181,6 +175,7 @@ def _parse_claims(claims: Any) -> tuple[AttestationResult, int]:
         nonce=fields["eat_nonce"],
         tee_key_id=fields["opaque-jobs.tee-key-id"],
         policies=fields["opaque-jobs.policies"],
+        log_head=fields["opaque-jobs.log-head"],
         job_digest=fields["opaque-jobs.job-digest"],
         run_id=fields["opaque-jobs.run-id"],
         issued_at=datetime.fromtimestamp(fields["iat"], UTC),
@@ -196,11 +191,3 @@ def _are_texts(value: Any) -> bool:
 
 def _is_texts_by_name(value: Any) -> bool:
     return isinstance(value, dict) and _are_texts(list(value.values()))
-
-
-def _jwk(public: VerifyKey, private: SigningKey | None = None) -> dict[str, str | list[str]]:
-    def encode(raw: bytes) -> str:
-        return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
-
-    jwk: dict[str, str | list[str]] = {"kty": "OKP", "crv": "Ed25519", "x": encode(public.raw)}
-    return jwk if private is None else {**jwk, "d": encode(private.seed)}

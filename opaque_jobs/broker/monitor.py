@@ -56,7 +56,7 @@ def accept_page(broker: Broker, body: bytes) -> int:
             raise _elsewhere(memory.tree(page.workspace_id))
         for size, root in enumerate(roots, start=page.first + 1):
             memory.put_root(page.workspace_id, size, root)
-        memory.put_tree(page.workspace_id, tree, now=memory.observed(broker.clock()))
+        memory.put_tree(page.workspace_id, tree, checkpoint=page.checkpoint, now=memory.observed(broker.clock()))
         for lesson in lessons:
             # Anybody with the database can append nonsense; it stays in the log, for people to see, and moves nothing here.
             with suppress(OpaqueJobsError):

@@ -113,10 +113,11 @@ class Broker:
         with self.store.transaction() as memory:
             now = self.clock()
             decision = decide(case, self._knowledge(memory, case), now=now)
+            log_head = memory.log_head(case.spec.workspace_id)
         if isinstance(decision, Refused):
             return decision
         self._sessions.prove(session, case, peer=peer, now=now)
-        return Token(issue_result(self._result(case, decision, now), self.keys.signing))
+        return Token(issue_result(self._result(case, decision, log_head, now), self.keys.signing))
 
     def _verify_ahead(self, case: Case) -> None:
         """Verify whatever can be before the step in which this broker decides: nobody else's decision waits for signatures."""
@@ -257,7 +258,7 @@ class Broker:
         release = KeyRelease(keys=released_keys(root, granted.columns[wanted]), salted=salted)
         return Sealed(seal_release(release, case.keys.sealing, info))
 
-    def _result(self, case: Case, granted: Granted, now: datetime) -> AttestationResult:
+    def _result(self, case: Case, granted: Granted, log_head: str, now: datetime) -> AttestationResult:
         claims = case.evidence.claims
         findings = appraise_enclave(claims, case.spec.tee_policies, now=now) if claims else ()
         return AttestationResult(
@@ -269,6 +270,7 @@ class Broker:
             nonce=case.nonce,
             tee_key_id=case.keys.key_id,
             policies=granted.policies,
+            log_head=log_head,
             job_digest=case.job_digest,
             run_id=case.run_id,
             issued_at=now,

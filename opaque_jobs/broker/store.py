@@ -49,7 +49,9 @@ CREATE TABLE IF NOT EXISTS released_datasets (
   job_digest TEXT NOT NULL, run_id TEXT NOT NULL, dataset_id TEXT NOT NULL, dataset_version INTEGER NOT NULL,
   PRIMARY KEY (job_digest, run_id, dataset_id, dataset_version)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS logs (workspace_id TEXT PRIMARY KEY, size INTEGER NOT NULL, frontier BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS logs (
+  workspace_id TEXT PRIMARY KEY, size INTEGER NOT NULL, frontier BLOB NOT NULL, checkpoint TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS log_roots (
   workspace_id TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, PRIMARY KEY (workspace_id, size)
 ) STRICT, WITHOUT ROWID;
@@ -321,9 +323,16 @@ class Transaction:
         row = self._connection.execute("SELECT size, frontier FROM logs WHERE workspace_id = ?", (workspace_id,)).fetchone()
         return Frontier.parse(*row) if row else EMPTY
 
-    def put_tree(self, workspace_id: str, tree: Frontier, *, now: datetime) -> None:
-        """Keep how far a log was seen, and when."""
-        self._connection.execute("INSERT OR REPLACE INTO logs VALUES (?, ?, ?)", (workspace_id, tree.size, tree.to_bytes()))
+    def log_head(self, workspace_id: str) -> str:
+        """Give the signed checkpoint of a workspace's log as far as it was seen; empty before the first."""
+        row = self._connection.execute("SELECT checkpoint FROM logs WHERE workspace_id = ?", (workspace_id,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def put_tree(self, workspace_id: str, tree: Frontier, *, checkpoint: str, now: datetime) -> None:
+        """Keep how far a log was seen, by which verified checkpoint, and when."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?)", (workspace_id, tree.size, tree.to_bytes(), checkpoint)
+        )
         self._connection.execute("INSERT OR IGNORE INTO log_seen VALUES (?, ?, ?)", (workspace_id, tree.size, utc_text(now)))
 
     def seen_at(self, workspace_id: str, size: int) -> datetime | None:

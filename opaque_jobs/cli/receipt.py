@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from opaque_jobs.cli.command import Noun, common, load_settings
+from opaque_jobs.cli.one_log import compared_with_own_log
 from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.cli.signed_list import anchors_in, known_beforehand, signed_list
@@ -19,7 +20,7 @@ from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
 from opaque_jobs.domain.document import to_json
-from opaque_jobs.domain.receipt_trust import parse_trust
+from opaque_jobs.domain.receipt_trust import ReceiptTrust, parse_trust
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.protocol.views import ReceiptContext
 from opaque_jobs.services.attesting import believed_keys, own_trust
@@ -118,6 +119,8 @@ def verify(
 ) -> None:
     """Verify a receipt, step by step. Nothing is asked of any server, and the result is not read.
 
+    Of a run, the log that the data owners' brokers had followed is compared with the log as you have seen it.
+
     Example: opaque-jobs receipt verify run-0123 --as bob
     """
     if what.startswith("run-") and not Path(what).exists():
@@ -127,10 +130,21 @@ def verify(
             package = _Package.of(context)
             result = result or context.folder
             anchors = parse_trust(_read(trust, _ANCHORS)) if trust else known_beforehand(opened, actor, context)
+            report = compared_with_own_log(opened, actor, _inspected(package, result, anchors))
     else:
         package = _Package.read(Path(what))
         anchors = parse_trust(_read(trust, _ANCHORS)) if trust else own_trust(load_settings())
-    report = inspect_receipt(
+        report = _inspected(package, result, anchors)
+    if common().json:
+        print_json(_report_document(package, report))
+    else:
+        print_report(report)
+    if not report.holds:
+        raise TrustError("the receipt does not hold", hint="do not rely on this result")
+
+
+def _inspected(package: _Package, result: Path | None, anchors: ReceiptTrust) -> ReceiptReport:
+    return inspect_receipt(
         package.receipt,
         spec_bytes=package.job,
         bundle_bytes=package.approvals,
@@ -140,12 +154,6 @@ def verify(
         trust=anchors,
         run_id=package.run_id,
     )
-    if common().json:
-        print_json(_report_document(package, report))
-    else:
-        print_report(report)
-    if not report.holds:
-        raise TrustError("the receipt does not hold", hint="do not rely on this result")
 
 
 @app.command("trust")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from opaque_jobs.cli.one_log import compared_with_own_log
 from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.run import Receipt
@@ -48,7 +49,8 @@ def verified_run(opened: Services, run: RunView, member: MemberEntry) -> Iterato
         DeniedError: The member is not of the author's organisation.
         NotFoundError: The member's key file is not here, they were told nothing of their own organisation yet, or a file cannot
             be read.
-        TrustError: The receipt does not hold, is of another run, or is not for these files.
+        TrustError: The receipt does not hold, is of another run or not for these files, or its log is not the one that the member
+            sees.
     """
     shown = opened.runs.result_folder(run.id, actor=member.id)
     with TemporaryDirectory(prefix=".opened-", dir=opened.context.settings.home) as own:
@@ -72,6 +74,7 @@ def _verified(opened: Services, run: RunView, member: MemberEntry, folder: Path)
         trust=known_beforehand(opened, member, context),
         run_id=run.id,
     )
+    report = compared_with_own_log(opened, member, report)
     receipt = report.receipt
     if receipt is None or not report.holds:
         raise TrustError(

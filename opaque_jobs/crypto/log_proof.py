@@ -4,18 +4,18 @@ One home for brokers, agent and receipts. A proof is about *these* bytes: an ent
 envelope that was shown, and its own bytes are a leaf under the signed checkpoint.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from opaque_jobs.crypto.checkpoints import Checkpoint, verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
-from opaque_jobs.crypto.merkle import leaf_hash, verify_inclusion
+from opaque_jobs.crypto.merkle import leaf_hash, verify_consistency, verify_inclusion
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.log import EntryKind, LogProof, ProvenEntry
 from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import OpaqueJobsError, TrustError
 
-__all__ = ["bundle_checkpoint", "log_refusals", "proven"]
+__all__ = ["bundle_checkpoint", "continues", "log_refusals", "proven"]
 
 
 def bundle_checkpoint(bundle: ApprovalBundle) -> Checkpoint:
@@ -41,6 +41,17 @@ def proven(entry: ProvenEntry, checkpoint: Checkpoint) -> bool:
         return False
     leaf = leaf_hash(entry.entry.to_bytes())
     return verify_inclusion(leaf, index=entry.entry.seq, size=checkpoint.size, path=path, root=checkpoint.root)
+
+
+def continues(earlier: Checkpoint, later: Checkpoint, path: Sequence[str]) -> bool:
+    """Tell whether hashes (hexadecimal) prove that one state of a log continues another."""
+    try:
+        hashes = [bytes.fromhex(each) for each in path]
+    except ValueError:
+        return False
+    return earlier.origin == later.origin and verify_consistency(
+        first=earlier.size, first_root=earlier.root, second=later.size, second_root=later.root, path=hashes
+    )
 
 
 def log_refusals(bundle: ApprovalBundle, *, run_id: str, job_digest: str, inputs_digest: str) -> list[str]:

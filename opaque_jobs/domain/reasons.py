@@ -42,6 +42,7 @@ REASONS: Final[dict[str, str]] = {
     "clock-set-back": "the broker's clock is behind a time that it has seen; set it right ('opaque-jobs broker recover --clock')",
     "log-checkpoint-invalid": "the log's checkpoint is not signed by the workspace's log",
     "log-forked": "a reviewer has seen another log than the broker; compare 'opaque-jobs log checkpoint'",
+    "log-shown-differently": "brokers were shown different logs, as far as is proved; compare 'opaque-jobs log checkpoint'",
     "log-not-followed": "the broker has not been shown the log up to there, or another one",
     "log-proof-invalid": "what is shown of the log is not in it",
     "release-not-in-log": "the release could not be entered into the log",
@@ -49,6 +50,7 @@ REASONS: Final[dict[str, str]] = {
     # evidence
     "advisory-rejected": "the processor has an open advisory that members did not accept",
     "alias-check-incomplete": "the firmware has not checked for memory aliases, which members did not accept",
+    "attestation-result-invalid": "what a broker says of the enclave does not hold; was a message changed on its way?",
     "cached-keys": "the platform uses cached keys, which members did not accept",
     "chip-not-approved": "the evidence is signed by a chip that members did not name",
     "chip-masked": "the processor hides its identity, which members did not accept",

@@ -9,7 +9,7 @@ from opaque_jobs.domain.document import from_json, to_json
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.errors import TrustError
 
-__all__ = ["EvidenceRecord", "OutputFile", "Receipt", "RunKind", "Trigger", "inputs_digest", "parse_receipt"]
+__all__ = ["EvidenceRecord", "LogHead", "OutputFile", "Receipt", "RunKind", "Trigger", "inputs_digest", "parse_receipt"]
 
 
 class RunKind(StrEnum):
@@ -61,6 +61,21 @@ class EvidenceRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogHead:
+    """How far a broker had followed the workspace's log when it attested; its token holds the same, signed.
+
+    Args:
+        organisation_id: The broker's organisation.
+        seen: The checkpoint (`Checkpoint.seen`).
+        path: Hashes (hexadecimal) that prove that it continues the one before it.
+    """
+
+    organisation_id: str
+    seen: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """Predicate of a receipt, signed with the attested key; its subject is the job digest.
 
@@ -86,6 +101,7 @@ class Receipt:
         tee_sealing_key: X-Wing public key (base64) that the keys were sealed to.
         evidence: One record a broker.
         log_checkpoint: Checkpoint of the log that proves approvals and run (`Checkpoint.seen`).
+        log_heads: One a broker, in order of size; each continues the one before, and the first `log_checkpoint`.
         started_at: UTC, RFC 3339.
         finished_at: UTC, RFC 3339.
     """
@@ -111,6 +127,7 @@ class Receipt:
     tee_sealing_key: str
     evidence: tuple[EvidenceRecord, ...]
     log_checkpoint: str
+    log_heads: tuple[LogHead, ...]
     started_at: str
     finished_at: str
 

@@ -127,7 +127,7 @@ class EvidenceResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerRequest:
-    """Agent -> host: relay this HTTP request to the broker of `org_id`."""
+    """Agent -> host: relay this HTTP request to the broker of `org_id`; if that is empty, answer it for the workspace's log."""
 
     request_id: int
     org_id: str

@@ -1,5 +1,7 @@
 """Carrying an enclave's requests to the brokers of the job's data owners, and to nobody else; and the log, which they demand.
 
+To the enclave itself it proves that the states of the log which brokers have followed are of one log.
+
 Before evidence goes to a broker, it is brought the entries of the workspace's log that it has not seen. When it answers that a
 release has to be in the log first, its statement is appended, brought to it, and the same request repeated, once.
 """
@@ -9,7 +11,14 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
-from opaque_jobs.attestation.kbs import ATTEST_PATH, UNLOGGED_STATUS, parse_unlogged
+from opaque_jobs.attestation.kbs import (
+    ATTEST_PATH,
+    LOG_KEEPER,
+    UNLOGGED_STATUS,
+    consistency_answer,
+    parse_consistency_path,
+    parse_unlogged,
+)
 from opaque_jobs.broker.client import BrokerClient, Relayed
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.release import verify_release
@@ -90,16 +99,33 @@ class BrokerRelay:
     def __call__(self, request: BrokerRequest) -> BrokerResponse:
         """Carry one request; status 0 if it is refused here or the broker cannot be reached."""
         unreached = BrokerResponse(request_id=request.request_id, status=0, cookie="", body="")
-        if request.org_id not in self._owners:
+        if request.org_id not in {*self._owners, LOG_KEEPER}:
             return unreached
+        try:
+            return self._prove(request) if request.org_id == LOG_KEEPER else self._answered(request)
+        except OpaqueJobsError:
+            return unreached
+
+    def _answered(self, request: BrokerRequest) -> BrokerResponse:
         if request.org_id not in self._clients:
             client = BrokerClient(self._owners[request.org_id].broker_address)
             self._clients[request.org_id] = self._open.enter_context(client)
-        try:
-            answer = self._carry(self._clients[request.org_id], request)
-        except OpaqueJobsError:
-            return unreached
+        answer = self._carry(self._clients[request.org_id], request)
         return BrokerResponse(request_id=request.request_id, status=answer.status, cookie=answer.cookie, body=answer.body)
+
+    def _prove(self, request: BrokerRequest) -> BrokerResponse:
+        """Answer with a consistency proof; with none where the log here is not that long: the enclave then refuses.
+
+        Raises:
+            InvalidInputError: It asks for something else.
+        """
+        first, second = parse_consistency_path(request.path)
+        try:
+            with self._context.store.read() as session:
+                path = log_book.consistency(session, self._spec.workspace_id, first, second)
+        except OpaqueJobsError:
+            path = []
+        return BrokerResponse(request_id=request.request_id, status=200, cookie="", body=consistency_answer(path))
 
     def _carry(self, client: BrokerClient, request: BrokerRequest) -> Relayed:
         if request.path == ATTEST_PATH:

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from opaque_jobs.crypto.merkle import consistency_path, inclusion_path
+from opaque_jobs.crypto.merkle import inclusion_path
 from opaque_jobs.domain.log import LogEntry, parse_entry
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.services import log_book
@@ -157,15 +157,12 @@ class Logs:
         """Give the path that proves that the tree of the second size continues that of the first.
 
         Raises:
-            InvalidInputError: The log is not that long.
+            InvalidInputError: The log is not that long, or the second size is smaller.
             NotFoundError: No such workspace, or the actor may not know of it.
         """
         with self._context.store.read() as session:
             member_workspace(session, workspace_id, actor)
-            _check_size(session, workspace_id, second)
-            if not 0 <= first <= second:
-                raise InvalidInputError("a log does not shrink", hint="give the smaller size first")
-            return consistency_path(first, second, rows.nodes(session, workspace_id))
+            return log_book.consistency(session, workspace_id, first, second)
 
 
 def _check_size(session: Session, workspace_id: str, size: int) -> None:

@@ -13,16 +13,16 @@ from sqlalchemy.orm import Session
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, sign_checkpoint
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.log_documents import check_document
-from opaque_jobs.crypto.merkle import Frontier, inclusion_path, root_at
+from opaque_jobs.crypto.merkle import Frontier, consistency_path, inclusion_path, root_at
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.log import PAGE_ENTRIES, EntryKind, LogEntry, LoggedEntry, LogPage, LogProof, ProvenEntry, parse_entry
-from opaque_jobs.errors import ConfigurationError, NotFoundError
+from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
 from opaque_jobs.services.context import Context
 from opaque_jobs.store import log as rows
 from opaque_jobs.store.records import LogEntryRecord
 
-__all__ = ["PAGE_BYTES", "append", "installation_key", "page_after", "prove", "sign_newest"]
+__all__ = ["PAGE_BYTES", "append", "consistency", "installation_key", "page_after", "prove", "sign_newest"]
 
 PAGE_BYTES: Final = 8 << 20
 """Of documents in one page; a page always has at least one entry."""
@@ -136,6 +136,19 @@ def prove(
             for record in sorted(found, key=lambda record: record.seq)
         ),
     )
+
+
+def consistency(session: Session, workspace_id: str, first: int, second: int) -> list[bytes]:
+    """Give the path that proves that a log's tree of the second size continues that of the first.
+
+    Raises:
+        InvalidInputError: The log is not that long, or the second size is smaller.
+        TrustError: The stored tree is incomplete.
+    """
+    size = rows.log(session, workspace_id).size
+    if not 0 <= first <= second <= size:
+        raise InvalidInputError("the log is not that long", hint="see 'opaque-jobs log checkpoint'", size=size)
+    return consistency_path(first, second, rows.nodes(session, workspace_id))
 
 
 def page_after(context: Context, session: Session, workspace_id: str, first: int, *, count: int = PAGE_ENTRIES) -> LogPage | None:

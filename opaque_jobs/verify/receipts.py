@@ -5,11 +5,10 @@ roots of the hardware's maker, or for simulated runs the public development key.
 themselves. Hardware evidence is judged as of the time at which the receipt says that the run ended.
 """
 
-import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +18,11 @@ from opaque_jobs.attestation.evidence import EvidenceVerifier, unbound
 from opaque_jobs.attestation.hardware import MAKERS, Anchors, hardware_verifiers
 from opaque_jobs.attestation.result import verify_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
+from opaque_jobs.crypto.checkpoints import Checkpoint, verify_checkpoint
 from opaque_jobs.crypto.consent import RECEIPT, consent_refusals
 from opaque_jobs.crypto.coverage import uses_of_run
 from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey, decode_base64
-from opaque_jobs.crypto.log_proof import bundle_checkpoint, log_refusals
+from opaque_jobs.crypto.log_proof import bundle_checkpoint, continues, log_refusals
 from opaque_jobs.crypto.signing import Statement, verify_statement
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.attested import ATTESTED, measured_runtime
@@ -31,9 +31,9 @@ from opaque_jobs.domain.inputs import effective_inputs, parse_datetime
 from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.domain.review import parse_bundle
-from opaque_jobs.domain.run import EvidenceRecord, Receipt, inputs_digest, parse_receipt
+from opaque_jobs.domain.run import Receipt, inputs_digest, parse_receipt
 from opaque_jobs.domain.workspace import Roster
-from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import OpaqueJobsError, TrustError
 
 __all__ = ["ReceiptReport", "Step", "inspect_receipt", "verify_receipt"]
 
@@ -151,7 +151,7 @@ def inspect_receipt(
         ("the input values are those of the run, and allowed", case.run_inputs),
         ("the log of the workspace holds the approvals and this run", case.log),
         ("evidence binds key, nonce, runtime and run", case.evidence),
-        ("each data owner's broker has attested it", case.tokens),
+        ("each data owner's broker has attested it, and all have followed one log", case.tokens),
     ]
     if folder is not None:
         checks.append(("the result's files are those of the receipt", case.outputs))
@@ -330,12 +330,16 @@ class _Case:
             self.warnings += [each for each in findings if each.outcome is Outcome.WARNING and each not in self.warnings]
 
     def tokens(self) -> None:
-        """(7) Each broker says the same, signed with the key that the member list names, while the run went on."""
+        """(7) Each broker says the same, signed with the key that the member list names, while the run went on.
+
+        What each had followed of the log is proved to be of one log, that of step 5.
+        """
         said = self._said
+        heads: dict[str, Checkpoint] = {}
         began, ended = parse_datetime(said.started_at), parse_datetime(said.finished_at)
         for record in said.evidence:
             key = VerifyKey.parse(self._roster.organisation(record.organisation_id).broker_signing_key)
-            result = verify_result(record.token, key, now=_claimed_issue(record))
+            result = verify_result(record.token, key, now=None)
             says = (result.verifier, result.kind, (result.measurement, result.warnings), result.nonce, result.tee_key_id)
             found = self._found[record.organisation_id]
             expected = (record.organisation_id, said.trust_label, found, record.nonce, self._keys.key_id)
@@ -347,6 +351,19 @@ class _Case:
             approved = {f"{use.dataset_id}/{use.dataset_version}": use.policy_commitment for use in owned}
             _demand(result.policies == approved, "a broker released other rows or columns than was approved")
             _demand(began - _SKEW <= result.issued_at <= ended + _SKEW, "a broker attested at another time")
+            log_key = VerifyKey.parse(self._roster.log_key)
+            heads[record.organisation_id] = verify_checkpoint(result.log_head, log_key, workspace_id=said.workspace_id)
+        self._one_log(heads)
+
+    def _one_log(self, heads: Mapping[str, Checkpoint]) -> None:
+        said, before = self._said, bundle_checkpoint(parse_bundle(self._bundle_bytes))
+        named = sorted((each.organisation_id, each.seen) for each in said.log_heads)
+        told = sorted((owner, head.seen) for owner, head in heads.items())
+        _demand(named == told, "the receipt names other states of the log than the brokers")
+        for each in said.log_heads:
+            head = heads[each.organisation_id]
+            _demand(continues(before, head, each.path), "the data owners' brokers were shown different logs")
+            before = head
 
     def outputs(self) -> None:
         """(8) Exactly the files of the receipt, with their sizes and digests."""
@@ -372,13 +389,3 @@ def _claimed_receipt(envelope: bytes) -> Receipt:
     payload = outer.get("payload") if isinstance(outer, dict) else None
     inner = parse_json(decode_base64(payload, what=what), what=what)
     return parse_receipt(inner.get("predicate") if isinstance(inner, dict) else None)
-
-
-def _claimed_issue(record: EvidenceRecord) -> datetime:
-    """Read when a token says it was issued: a receipt is verified long after its tokens have run out."""
-    try:
-        body = record.token.split(".")[1]
-        claims = parse_json(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), what="attestation result")
-        return datetime.fromtimestamp(int(claims["iat"]), UTC)
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, OSError):
-        raise InvalidInputError("an attestation result does not parse", hint="fetch the receipt again") from None

@@ -6,22 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opaque_jobs.attestation.kbs import parse_attest
+from opaque_jobs.attestation.kbs import ATTEST_PATH, AttestRequest, parse_attest
+from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.broker.app import create_app
-from opaque_jobs.broker.client import BrokerClient, Relayed
+from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.crypto.custody import KeyRelease, release_info, seal_release
-from opaque_jobs.crypto.keys import SealingPublicKey
 from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.domain.dataset import SaltedPolicy
+from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.review import ApprovalBundle
 from opaque_jobs.enclave.agent.admission import admit
 from opaque_jobs.enclave.agent.attestation import Brokers
 from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, Mode, Start
-from tests.support.log_relay import carry
+from tests.support.log_keeper import LogKeeper
+from tests.support.log_relay import relay
 from tests.support.sealed_run import AppTransport
 from tests.world import MEASUREMENT, NOW, Organisation, World
 
-Change = Callable[[BrokerRequest, Relayed], Relayed]
+Change = Callable[[BrokerRequest, BrokerResponse], BrokerResponse]
 
 
 class AgentStage:
@@ -30,7 +33,8 @@ class AgentStage:
     Args:
         folder: Of the brokers.
 
-    `change` sees every answer of a broker before the agent does, and may put another in its place.
+    `change` sees every answer before the agent does, and may put another in its place. `logs` are shown to some brokers instead
+    of the world's own; under the empty name, to the agent.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,8 +46,9 @@ class AgentStage:
             for each, broker in self.brokers.items()
         }
         self.change: Change = lambda _request, answer: answer
-        self.tee_key: SealingPublicKey | None = None
-        self.evidence_asked = 0
+        self.bundle: ApprovalBundle | None = None
+        self.shown: AttestRequest | None = None
+        self.logs: dict[str, LogKeeper] = {}
         roster = self.world.make_roster()
         for each in self.world.organisations:
             self.deposit(each)
@@ -61,13 +66,18 @@ class AgentStage:
             manifest=self.world.manifest_envelope(organisation),
         )
 
+    def approved(self) -> ApprovalBundle:
+        """Give the approvals, which are made and entered into the log with the run once."""
+        self.bundle = self.bundle or self.world.make_bundle(self.spec)
+        return self.bundle
+
     def run(self, **over: Any) -> tuple[Brokers, dict[str, KeyRelease]]:
         """Admit the run and fetch its keys.
 
         Raises:
             AdmissionError: The agent refuses.
         """
-        bundle = self.world.make_bundle(self.spec)
+        bundle = self.approved()
         start = Start(
             mode=Mode.REAL.value,
             run_id="run-1",
@@ -93,10 +103,28 @@ class AgentStage:
             run_id="run-1",
             organisation_id=owner.id,
         )
-        assert self.tee_key is not None
-        return seal_release(
-            KeyRelease(keys=released_keys(owner.root, ("id", "value", "site")), salted=salted), self.tee_key, info
-        )
+        keys = KeyRelease(keys=released_keys(owner.root, ("id", "value", "site")), salted=salted)
+        return seal_release(keys, self.shown.keys.sealing, info)
+
+    def token(self, owner: Organisation, **over: Any) -> str:
+        """Give an attestation result by an owner's broker about what the agent showed, true unless told otherwise."""
+        shown = self.shown
+        fields = {
+            "verifier": owner.id,
+            "kind": TeeKind.SIMULATED,
+            "measurement": MEASUREMENT,
+            "warnings": (),
+            "claims": {},
+            "nonce": shown.nonce,
+            "tee_key_id": shown.keys.key_id,
+            "policies": {},
+            "log_head": self.world.log.note(),
+            "job_digest": self.spec.digest,
+            "run_id": shown.run_id,
+            "issued_at": NOW,
+        }
+        key = over.pop("key", owner.broker.signing)
+        return issue_result(AttestationResult(**(fields | over)), key)
 
     # the agent's wire
 
@@ -104,15 +132,12 @@ class AgentStage:
         """Nobody listens."""
 
     def evidence(self, *, report_data: bytes, init_data: bytes) -> bytes:
-        self.evidence_asked += 1
         return SimulatedAttester(self.world.development_key).evidence(
             measurement=MEASUREMENT, report_data=report_data, init_data=init_data
         )
 
     def broker(self, *, org_id: str, method: str, path: str, cookie: str, body: str) -> BrokerResponse:
         request = BrokerRequest(request_id=1, org_id=org_id, method=method, path=path, cookie=cookie, body=body)
-        if path.endswith("/attest"):
-            self.tee_key = parse_attest(body.encode()).keys.sealing
-        client = self.clients[org_id]
-        answer = self.change(request, carry(self.world.log, client, method=method, path=path, cookie=cookie, body=body))
-        return BrokerResponse(request_id=1, status=answer.status, cookie=answer.cookie, body=answer.body)
+        if path == ATTEST_PATH:
+            self.shown = parse_attest(body.encode())
+        return self.change(request, relay(self.logs.get(org_id, self.world.log), self.clients, request))

@@ -4,7 +4,7 @@ from typing import Any
 
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, sign_checkpoint
 from opaque_jobs.crypto.keys import SigningKey
-from opaque_jobs.crypto.merkle import EMPTY, inclusion_path, leaf_hash, root_at
+from opaque_jobs.crypto.merkle import EMPTY, consistency_path, inclusion_path, leaf_hash, root_at
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.log import EntryKind, LogEntry, LoggedEntry, LogPage, LogProof, ProvenEntry
 
@@ -40,6 +40,11 @@ class LogKeeper:
         self.tree = self.tree.append(leaf_hash(entry.to_bytes()), self._keep)
         return entry.seq
 
+    def take(self, logged: LoggedEntry) -> None:
+        """Append an entry as it stands in another log."""
+        self.logged.append(logged)
+        self.tree = self.tree.append(leaf_hash(logged.entry.to_bytes()), self._keep)
+
     def once(self, kind: EntryKind, subject: str, document: bytes) -> None:
         """Append what is not in it yet."""
         if digest(document) not in {each.entry.statement for each in self.logged}:
@@ -62,6 +67,16 @@ class LogKeeper:
     def proven(self, entry: LogEntry) -> ProvenEntry:
         path = inclusion_path(entry.seq, self.tree.size, self.node)
         return ProvenEntry(entry=entry, path=tuple(each.hex() for each in path))
+
+    def consistency(self, first: int, second: int) -> list[bytes]:
+        """Prove that the tree of the second size continues the first, if it is not beyond what there is."""
+        return consistency_path(first, second, self.node) if first <= second <= self.tree.size else []
+
+    def fork(self) -> "LogKeeper":
+        """Give a log of the same entries, for others: from here on each goes its own way, signed with one key."""
+        other = LogKeeper(self.workspace_id, self.key, at=self.at)
+        other.logged, other.tree, other._nodes = [*self.logged], self.tree, dict(self._nodes)
+        return other
 
     def page(self, first: int, **over: Any) -> LogPage:
         fields = {

@@ -29,7 +29,7 @@ from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionRequest, run_session
 from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, Mode, Start
 from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, Content, open_file, seal_info
-from tests.support.log_relay import carry
+from tests.support.log_relay import relay
 from tests.support.sealed_run import AppTransport
 from tests.world import NOW, Organisation, World, everything
 
@@ -181,15 +181,7 @@ class SealedFiles:
         )
 
     def _relay(self, request: BrokerRequest) -> BrokerResponse:
-        answer = carry(
-            self.world.log,
-            self.brokers[request.org_id],
-            method=request.method,
-            path=request.path,
-            cookie=request.cookie,
-            body=request.body,
-        )
-        return BrokerResponse(request_id=request.request_id, status=answer.status, cookie=answer.cookie, body=answer.body)
+        return relay(self.world.log, self.brokers, request)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest, run_session
 from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, FailureWord, Mode, Start
 from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, PREVIEW_FILE, Content, open_file, seal_info
-from tests.support.log_relay import carry
+from tests.support.log_relay import relay as carried
 from tests.world import NOW, Organisation, World, salted
 
 RUN_ID = "run-7"
@@ -190,15 +190,7 @@ class SealedRuns:
 
         def relay(request: BrokerRequest) -> BrokerResponse:
             requests.append(request)
-            answer = carry(
-                self.world.log,
-                self.brokers[request.org_id],
-                method=request.method,
-                path=request.path,
-                cookie=request.cookie,
-                body=request.body,
-            )
-            return BrokerResponse(request_id=request.request_id, status=answer.status, cookie=answer.cookie, body=answer.body)
+            return carried(self.world.log, self.brokers, request)
 
         message = Start(
             **(

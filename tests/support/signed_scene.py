@@ -161,6 +161,7 @@ def make_token(s: Scene) -> bytes:
         nonce="bm9uY2U=",
         tee_key_id=s.tee.key_id,
         policies={f"{s.home.dataset_id}/1": s.home.manifest().policy_commitment},
+        log_head=s.world.log.note(),
         job_digest=s.spec.digest,
         run_id="run-1",
         issued_at=NOW,

@@ -20,13 +20,15 @@ from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.review import parse_bundle
-from opaque_jobs.domain.run import EvidenceRecord, OutputFile, Receipt, inputs_digest
+from opaque_jobs.domain.run import EvidenceRecord, LogHead, OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
 from opaque_jobs.protocol.enclave import BrokerRequest, FailureWord, Mode, StatusWord
 from opaque_jobs.services.datasets import claimed_manifest
 from tests.support.amd_simulator import AmdAttester
 
 Change = Callable[[Receipt], Receipt]
+Followed = Callable[[str, str], tuple[str, tuple[str, ...]]]
+"""Gives how far an owner's broker has followed the log that proves a run, and the proof that this continues it."""
 
 
 @dataclass
@@ -43,6 +45,7 @@ class SimulatedAgent:
     raises: Exception | None = None
     hardware: AmdAttester | None = None
     warnings: tuple[str, ...] = ()
+    followed: Followed = lambda note, _owner: (note, ())
     requests: list[SessionRequest] = field(default_factory=list)
     kept: list[bool] = field(default_factory=list)
 
@@ -85,6 +88,9 @@ class SimulatedAgent:
         signing, sealing = SigningKey.generate(), SealingKey.generate()
         keys = TeePublicKeys(sealing=sealing.public, signing=signing.public)
         now = datetime.now(UTC).replace(microsecond=0)
+        proof = parse_bundle(bundle).log
+        seen = bundle_checkpoint(parse_bundle(bundle)).seen
+        heads: list[LogHead] = []
         records = []
         for owner in sorted({use.organisation_id for use in spec.datasets}):
             nonce = base64.b64encode(owner.encode().ljust(32, b"n")).decode()
@@ -101,6 +107,10 @@ class SimulatedAgent:
                 report_data=report_data(nonce=nonce, keys=keys, init_data=run),
                 init_data=run,
             )
+            note, path = self.followed(proof.checkpoint, owner)
+            told = " ".join(note.split("\n")[1:3])
+            known = told in [each.seen for each in heads]
+            heads.append(LogHead(organisation_id=owner, seen=told, path=() if known else path))
             result = AttestationResult(
                 verifier=owner,
                 kind=attester.kind,
@@ -110,6 +120,7 @@ class SimulatedAgent:
                 nonce=nonce,
                 tee_key_id=keys.key_id,
                 policies=_policies(spec, owner, start.manifests),
+                log_head=note,
                 job_digest=digest(spec_bytes),
                 run_id=start.run_id,
                 issued_at=now,
@@ -144,7 +155,8 @@ class SimulatedAgent:
             tee_signing_key=signing.public.text,
             tee_sealing_key=sealing.public.text,
             evidence=tuple(records),
-            log_checkpoint=bundle_checkpoint(parse_bundle(bundle)).seen,
+            log_checkpoint=seen,
+            log_heads=tuple(heads),
             started_at=now.isoformat(),
             finished_at=now.isoformat(),
         )

@@ -50,6 +50,7 @@ def signed_receipt(admission: Admission, attested: Attested, *, outputs: Sequenc
         tee_sealing_key=attested.sealing.public.text,
         evidence=tuple(attested.records),
         log_checkpoint=admission.log_checkpoint,
+        log_heads=tuple(attested.log_heads),
         started_at=began.isoformat(timespec="seconds"),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

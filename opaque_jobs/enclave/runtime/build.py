@@ -50,6 +50,8 @@ AGENT_SOURCES: Final = (
     "attestation/__init__.py",
     "attestation/binding.py",
     "attestation/kbs.py",
+    "attestation/result.py",
+    "attestation/token.py",
     "enclave/__init__.py",
     "protocol/__init__.py",
     "protocol/enclave.py",

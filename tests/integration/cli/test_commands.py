@@ -395,12 +395,12 @@ def test_refresh_keeps_its_commitment_exactly_under_the_same_rule(cli, visits):
 
 
 def test_rule_is_shown_to_its_owner_only_and_only_where_it_is_kept(cli, visits):
-    cli.json("dataset", "encrypt", str(visits), "--name", "unkept", "--where", "age >= 18", "--as", "ben")
-    cli.json("dataset", "share", "unkept", "Study", "--as", "ben")
-    theirs = cli.json("dataset", "show", "unkept", "--as", "lea")
+    made = cli.json("dataset", "encrypt", str(visits), "--name", "unkept", "--where", "age >= 18", "--as", "anna")
+    cli.json("dataset", "share", "unkept", "Study", "--as", "anna")
+    theirs = cli.json("dataset", "show", made["id"], "--as", "lea")
     assert "policy" not in theirs
     assert theirs["policy_commitment"].startswith("sha256:")
     for path in cli.settings.keys_dir.glob("*.policies.db"):
         path.unlink()
-    shown = cli("dataset", "show", "unkept", "--as", "ben")
+    shown = cli("dataset", "show", "unkept", "--as", "anna")
     assert "no rule that is kept here" in " ".join(shown.stderr.split())

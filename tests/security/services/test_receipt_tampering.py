@@ -290,7 +290,7 @@ def test_evidence_by_the_anchor_about_something_else_fails(ready, claim):
 
 
 @pytest.mark.parametrize(
-    "claim", ["verifier", "measurement", "nonce", "tee_key_id", "policies", "job_digest", "run_id", "issued_at"]
+    "claim", ["verifier", "measurement", "nonce", "tee_key_id", "policies", "log_head", "job_digest", "run_id", "issued_at"]
 )
 def test_token_by_the_broker_about_something_else_fails(ready, claim):
     others = {
@@ -299,6 +299,7 @@ def test_token_by_the_broker_about_something_else_fails(ready, claim):
         "nonce": "other",
         "tee_key_id": "sha256:" + "0" * 64,
         "policies": {},
+        "log_head": "",
         "job_digest": "sha256:" + "0" * 64,
         "run_id": "run-other",
         "issued_at": datetime(2026, 1, 1, tzinfo=UTC),

@@ -27,6 +27,7 @@ RESULT = AttestationResult(
     nonce="bm9uY2U=",
     tee_key_id="sha256:" + "22" * 32,
     policies={"ds-1/1": "sha256:" + "44" * 32},
+    log_head="opaque-jobs.log/ws-1",
     job_digest="sha256:" + "33" * 32,
     run_id="run-1",
     issued_at=NOW,
@@ -186,3 +187,18 @@ def test_result_that_says_something_else_without_end_is_refused_though_it_is_sig
     signature = base64.urlsafe_b64encode(KEY.sign(f"{head}.{body}".encode())).decode().rstrip("=")
     with pytest.raises(TrustError):
         verify_result(f"{head}.{body}.{signature}", KEY.public, now=NOW)
+
+
+def test_result_has_one_text_only():
+    token = issue_result(RESULT, KEY)
+    last = token[-1]
+    ends = [each for each in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=" if each != last]
+    for other in (token + "=", token + "==", f"{token}\n", token.replace(".", "=.", 1), *(token[:-1] + each for each in ends)):
+        with pytest.raises(TrustError):
+            verify_result(other, KEY.public, now=NOW)
+
+
+def test_result_is_read_by_a_library_of_others():
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(KEY.public.raw).decode().rstrip("=")}
+    found = jwt.decode(issue_result(RESULT, KEY), OKPKey.import_key(jwk), algorithms=["Ed25519"])
+    assert found.claims["opaque-jobs.log-head"] == RESULT.log_head

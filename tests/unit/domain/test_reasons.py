@@ -19,6 +19,7 @@ SOURCES = [
     PACKAGE / "attestation" / "appraisal.py",
     PACKAGE / "attestation" / "evidence.py",
     PACKAGE / "enclave" / "agent" / "admission.py",
+    PACKAGE / "enclave" / "agent" / "attestation.py",
 ]
 CODE = re.compile(r"[a-z]+(-[a-z]+)+")
 NO_REASONS = {"content-type", "kbs-session-id", "opaque-jobs-nonce", "runtime-data", "init-data", "tee-evidence", "extra-params"}

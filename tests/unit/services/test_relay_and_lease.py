@@ -2,6 +2,7 @@
 
 import pytest
 
+from opaque_jobs.attestation.kbs import LOG_KEEPER, consistency_answer, consistency_path
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.protocol.enclave import BrokerRequest
 from opaque_jobs.runner.lease import RunLease
@@ -18,6 +19,16 @@ def test_request_to_anybody_or_anything_else_does_not_leave(study, over):
     spec = study.services.jobs.spec_for_submission(study.make_job().id, actor=study.id("anna"))
     with BrokerRelay(study.services.context, spec, run_id="run-1", asks_for_keys=lambda: None) as relay:
         assert relay(make_request(**over)).status == 0
+
+
+@pytest.mark.parametrize(("sizes", "proved"), [((3, 5), True), ((5, 3), False), ((3, 10**9), False)])
+def test_keeper_of_the_log_proves_that_it_only_grew_as_far_as_it_goes(study, sizes, proved):
+    spec = study.services.jobs.spec_for_submission(study.make_job().id, actor=study.id("anna"))
+    asked = make_request(org_id=LOG_KEEPER, method="GET", path=consistency_path(*sizes), body="")
+    with BrokerRelay(study.services.context, spec, run_id="run-1", asks_for_keys=lambda: None) as relay:
+        answer = relay(asked)
+    path = study.services.logs.consistency(study.workspace_id, actor=study.id("anna"), first=3, second=5)
+    assert (answer.status, answer.body) == (200, consistency_answer(path if proved else []))
 
 
 def test_request_for_keys_is_noted_before_it_leaves(study):
