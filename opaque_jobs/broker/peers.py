@@ -84,14 +84,14 @@ class FairShares:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        peer = self._peer(scope)
+        peer = scope.setdefault("state", {}).get("peer") or self._peer(scope)  # a server that counts connections knows already
         if self._at_once[peer] >= _AT_ONCE:
             await self._refuse(scope, receive, send)
             return
         self._at_once[peer] += 1
         try:
             work = self._work.setdefault(peer, asyncio.Semaphore(_AT_WORK))
-            scope.setdefault("state", {}).update(peer=peer, work=work)
+            scope["state"].update(peer=peer, work=work)
             await self._app(scope, receive, send)
         finally:
             self._at_once[peer] -= 1

@@ -11,6 +11,7 @@ import uvicorn
 
 from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.config import key_path, load_config
+from opaque_jobs.broker.connections import counted_connections
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.errors import ConfigurationError
@@ -51,7 +52,12 @@ def serve(
     with listener:
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(broker), log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5
+                create_app(broker),
+                http=counted_connections(),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
             )
         )
         on_ready(f"http://{_LOOPBACK}:{listener.getsockname()[1]}")

@@ -56,7 +56,7 @@ Constrain = Annotated[
         "--constrain",
         default_factory=list,
         show_default=False,
-        help="'NAME:min=1 max=9' (also one_of=a|b, pattern=..., min_length=, max_length=); several are alternatives.",
+        help="'NAME:min=1 max=9' (also one_of=a|b, pattern=RE2, min_length=, max_length=); several are alternatives.",
     ),
 ]
 Sensitive = Annotated[
