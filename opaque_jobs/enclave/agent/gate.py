@@ -1,7 +1,8 @@
 """The gate between the author's process and the engine: a gRPC server on a unix socket in front of Spark Connect.
 
-Each request is parsed, judged by `Rules`, and only then sent on, written anew from what was judged. In real runs the engine's
-error texts are cut to their first line, because Spark prints plans into them, and the owners' row conditions stand in plans.
+Each request is parsed, judged by `Rules`, and only then sent on, written anew from what was judged; each answer is rebuilt
+from a list. In real runs most of the engine's error texts stay here: Spark prints plans and values into them, and the owners'
+row conditions stand in plans.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,21 +16,22 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from pyspark.sql.connect.proto import base_pb2
 
+from opaque_jobs.enclave.agent.answers import error_words, rebuilt
 from opaque_jobs.enclave.agent.gate_rules import Rules
 from opaque_jobs.enclave.agent.sql_rules import RefusedError
 
 __all__ = ["Gate"]
 
 _SERVICE: Final = "/spark.connect.SparkConnectService/"
-_UNARY: Final[dict[str, type[Message]]] = {
-    "AnalyzePlan": base_pb2.AnalyzePlanRequest,
-    "Config": base_pb2.ConfigRequest,
-    "Interrupt": base_pb2.InterruptRequest,
-    "ReleaseExecute": base_pb2.ReleaseExecuteRequest,
+_UNARY: Final[dict[str, tuple[type[Message], type[Message]]]] = {
+    "AnalyzePlan": (base_pb2.AnalyzePlanRequest, base_pb2.AnalyzePlanResponse),
+    "Config": (base_pb2.ConfigRequest, base_pb2.ConfigResponse),
+    "Interrupt": (base_pb2.InterruptRequest, base_pb2.InterruptResponse),
+    "ReleaseExecute": (base_pb2.ReleaseExecuteRequest, base_pb2.ReleaseExecuteResponse),
 }
-_STREAM: Final[dict[str, type[Message]]] = {
-    "ExecutePlan": base_pb2.ExecutePlanRequest,
-    "ReattachExecute": base_pb2.ReattachExecuteRequest,
+_STREAM: Final[dict[str, tuple[type[Message], type[Message]]]] = {
+    "ExecutePlan": (base_pb2.ExecutePlanRequest, base_pb2.ExecutePlanResponse),
+    "ReattachExecute": (base_pb2.ReattachExecuteRequest, base_pb2.ExecutePlanResponse),
 }
 _WORDS: Final = {
     "AddArtifacts": "sending files to the engine is not allowed in a job",
@@ -83,11 +85,12 @@ class Gate:
 
     def _unary(self, name: str, path: str) -> Callable[[bytes, Any], bytes]:
         call = self._channel.unary_unary(path)
+        request_kind, answer_kind = _UNARY[name]
 
         def answer(data: bytes, context: Any) -> bytes:
-            request = self._judged(_UNARY[name], data, context)
+            request = self._judged(request_kind, data, context)
             try:
-                return bytes(call(request, metadata=self._metadata))
+                return _answer(answer_kind, call(request, metadata=self._metadata))
             except grpc.RpcError as error:
                 self._pass_on(error, context)
 
@@ -95,11 +98,13 @@ class Gate:
 
     def _streaming(self, name: str, path: str) -> Callable[[bytes, Any], Iterator[bytes]]:
         call = self._channel.unary_stream(path)
+        request_kind, answer_kind = _STREAM[name]
 
         def answer(data: bytes, context: Any) -> Iterator[bytes]:
-            request = self._judged(_STREAM[name], data, context)
+            request = self._judged(request_kind, data, context)
             try:
-                yield from call(request, metadata=self._metadata)
+                for each in call(request, metadata=self._metadata):
+                    yield _answer(answer_kind, each)
             except grpc.RpcError as error:
                 self._pass_on(error, context)
 
@@ -128,12 +133,11 @@ class Gate:
             found = error_details_pb2.ErrorInfo()
             if detail.Is(found.DESCRIPTOR) and detail.Unpack(found):
                 info.metadata.update({key: found.metadata[key] for key in _METADATA_KEPT if key in found.metadata})
-        _abort(context, error.code(), first_line(error.details() or ""), info)
+        _abort(context, error.code(), error_words(error.details() or "", info.metadata), info)
 
 
-def first_line(text: str) -> str:
-    """Cut an engine's message before the plan that follows it."""
-    return text.partition("\n")[0].rstrip(";").strip()[:1000]
+def _answer(kind: type[Message], data: bytes) -> bytes:
+    return bytes(rebuilt(kind.FromString(data)).SerializeToString())
 
 
 def _refuse(context: Any, words: str) -> NoReturn:

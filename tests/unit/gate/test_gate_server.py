@@ -7,12 +7,15 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from pyspark.sql.connect.proto import base_pb2, relations_pb2
 
-from opaque_jobs.enclave.agent.gate import Gate, first_line
+from opaque_jobs.enclave.agent.gate import Gate
 from opaque_jobs.enclave.agent.gate_rules import Rules
 from opaque_jobs.enclave.agent.sql_rules import Names
 
 SERVICE = "/spark.connect.SparkConnectService/"
 SESSION = "00000000-0000-4000-8000-000000000001"
+SOUND = base_pb2.ExecutePlanResponse(session_id=SESSION, arrow_batch={"row_count": 2, "data": b"rows"})
+ANSWER = base_pb2.ExecutePlanResponse.FromString(SOUND.SerializeToString())
+ANSWER.metrics.metrics.add(name="Scan", execution_metrics={"numOutputRows": {"value": 999}})
 PLAN = "[UNRESOLVED_COLUMN] no such column;\n'Project ['x]\n+- Filter (site = held back)"
 
 
@@ -32,12 +35,18 @@ class Engine(grpc.GenericRpcHandler):
             if self.failing:
                 status = status_pb2.Status(code=13, message=PLAN)
                 info = error_details_pb2.ErrorInfo(
-                    reason="x", metadata={"errorClass": "UNRESOLVED_COLUMN", "stackTrace": "Filter (site)", "errorId": "1"}
+                    reason="x",
+                    metadata={
+                        "classes": '["org.apache.spark.sql.AnalysisException"]',
+                        "errorClass": "UNRESOLVED_COLUMN",
+                        "stackTrace": "Filter (site)",
+                        "errorId": "1",
+                    },
                 )
                 status.details.add().Pack(info)
                 context.set_trailing_metadata([("grpc-status-details-bin", status.SerializeToString())])
                 context.abort(grpc.StatusCode.INTERNAL, PLAN)
-            yield b"answer"
+            yield ANSWER.SerializeToString()
 
         return grpc.unary_stream_rpc_method_handler(answer)
 
@@ -80,7 +89,7 @@ def execute(channel, data, name="ExecutePlan"):
 def test_gate_allowed_request_reaches_the_engine_with_its_token(engine, through):
     request = make_request()
 
-    assert execute(through, request.SerializeToString()) == [b"answer"]
+    assert execute(through, request.SerializeToString()) == [SOUND.SerializeToString()]
     assert engine.seen == [request]
     assert engine.tokens == ["Bearer token"]
 
@@ -130,7 +139,7 @@ def test_gate_long_chain_of_steps_passes(engine, through):
     for _ in range(200):
         relation = relations_pb2.Relation(limit={"limit": 1, "input": relation})
 
-    assert execute(through, make_request(relation).SerializeToString()) == [b"answer"]
+    assert execute(through, make_request(relation).SerializeToString()) == [SOUND.SerializeToString()]
 
 
 def test_gate_error_of_the_engine_loses_plan_and_stack_in_a_real_run(engine, through):
@@ -157,7 +166,3 @@ def test_gate_error_of_the_engine_is_whole_in_a_test_run(engine, tmp_path):
     channel.close()
     gate.close()
     server.stop(None).wait()
-
-
-def test_first_line_ends_before_the_plan():
-    assert first_line("[A] words; line 1 pos 2;\n'Project") == "[A] words; line 1 pos 2"
