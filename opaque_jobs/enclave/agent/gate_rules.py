@@ -12,6 +12,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from pyspark.sql.connect.proto import base_pb2, commands_pb2, expressions_pb2, relations_pb2
 
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF
+from opaque_jobs.enclave.agent.arrow_input import rewritten
 from opaque_jobs.enclave.agent.functions import INTERNAL_FUNCTIONS
 from opaque_jobs.enclave.agent.schema_rules import Argument, check_schema_argument, plain_schema
 from opaque_jobs.enclave.agent.sql_parameters import write_parameters
@@ -24,8 +25,8 @@ _LISTED: Final = """
     Plan UserContext KeyValue ExecutePlanRequest ExecutePlanRequest.RequestOption ReattachOptions ResultChunkingOptions
     AnalyzePlanRequest AnalyzePlanRequest.Schema AnalyzePlanRequest.TreeString AnalyzePlanRequest.IsLocal
     AnalyzePlanRequest.IsStreaming AnalyzePlanRequest.SparkVersion AnalyzePlanRequest.DDLParse
-    AnalyzePlanRequest.SameSemantics AnalyzePlanRequest.SemanticHash AnalyzePlanRequest.Persist AnalyzePlanRequest.Unpersist
-    AnalyzePlanRequest.GetStorageLevel AnalyzePlanRequest.JsonToDDL StorageLevel
+    AnalyzePlanRequest.Persist AnalyzePlanRequest.Unpersist AnalyzePlanRequest.GetStorageLevel
+    AnalyzePlanRequest.JsonToDDL StorageLevel
     ConfigRequest ConfigRequest.Operation ConfigRequest.Set ConfigRequest.Get ConfigRequest.GetWithDefault
     ConfigRequest.GetOption ConfigRequest.IsModifiable
     ReattachExecuteRequest ReleaseExecuteRequest ReleaseExecuteRequest.ReleaseAll ReleaseExecuteRequest.ReleaseUntil
@@ -59,6 +60,8 @@ _WORDS: Final = {
     "ScalarScalaUDF": "functions in Scala are not allowed in a job; use a Python UDF",
     "AnalyzePlanRequest.Explain": "explain() is not allowed in a job",
     "AnalyzePlanRequest.InputFiles": "inputFiles() is not allowed in a job",
+    "AnalyzePlanRequest.SemanticHash": "semanticHash() is not allowed in a job",
+    "AnalyzePlanRequest.SameSemantics": "sameSemantics() is not allowed in a job",
     "CheckpointCommand": "checkpoints are not allowed in a job",
     "CachedLocalRelation": "data made in the code is too large for a job",
     "ChunkedCachedLocalRelation": "data made in the code is too large for a job",
@@ -244,6 +247,8 @@ class Rules:
     def _local(self, message: relations_pb2.LocalRelation) -> None:
         if message.schema:
             message.schema = plain_schema(message.schema)
+        if message.data:
+            message.data = rewritten(message.data)
 
     def _json_schema(self, message: base_pb2.AnalyzePlanRequest.JsonToDDL) -> None:
         message.json_string = plain_schema(message.json_string)

@@ -30,6 +30,8 @@ _ENVIRONMENT: Final = {
     "USER": "enclave",
     "OMP_NUM_THREADS": "1",
 }
+_BACKLOG: Final = 4096
+"""Workers that may wait to be started; the kernel takes less where it allows less."""
 _PASSED_ON: Final = ("PYTHON_", "PYTHONUNBUFFERED", "PYSPARK_", "SPARK_", "OPAQUE_JOBS_")
 """Beginnings of the names of variables by which Spark speaks to its Python workers; none of them is a secret."""
 
@@ -59,19 +61,26 @@ def nested_command(*, filter_fd: int, binds: Iterable[str], environment: Mapping
 def write_udf_launcher(path: Path = UDF_LAUNCHER, sockets: Path = UDF_SOCKETS) -> None:
     """Write the program that Spark takes for Python: it starts the real one in a nested sandbox.
 
-    Only the folder of the sockets over which Spark and its workers talk is bound in.
+    It opens the socket on which Spark finds the daemon and hands it in; the folder of the sockets stays outside, so whatever
+    connects there is sure to reach the daemon that was started for it.
     """
-    sockets.mkdir(parents=True, exist_ok=True)
-    filter_fd = 9
-    binds = ("--bind", str(sockets), str(sockets), "--ro-bind", str(_DAEMON), f"/udf/{UDF_DAEMON}.py")
+    sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    filter_fd, socket_fd = 9, 8
+    binds = ("--ro-bind", str(_DAEMON), f"/udf/{UDF_DAEMON}.py")
     command = nested_command(filter_fd=filter_fd, binds=binds, environment={"PYTHONPATH": f"{SITE}:/udf"})
     path.write_text(
         f"#!{PYTHON} -IS\n"
-        "import os, sys\n"
+        "import os, socket, sys, uuid\n"
         f"os.dup2(os.open({str(AUTHOR_FILTER)!r}, os.O_RDONLY), {filter_fd}, inheritable=True)\n"
         f"command = {command!r}\n"
         f"set_by_us = {sorted(_ENVIRONMENT)!r}\n"
+        "name = str(uuid.uuid4())\n"
+        "listening = socket.socket(socket.AF_UNIX)\n"
+        f"listening.bind(os.path.join({str(sockets)!r}, f'.{{name}}.sock'))\n"
+        f"listening.listen({_BACKLOG})\n"
+        f"os.dup2(listening.fileno(), {socket_fd}, inheritable=True)\n"
         "os.environ['OPAQUE_JOBS_SANDBOX_PID'] = str(os.getpid())\n"
+        f"os.environ.update(OPAQUE_JOBS_UDF_SOCKET=name, OPAQUE_JOBS_UDF_SOCKET_FD='{socket_fd}')\n"
         f"passed_on = {_PASSED_ON!r}\n"
         "more = [part for name, value in os.environ.items() if name.startswith(passed_on) and name not in set_by_us\n"
         "        for part in ('--setenv', name, value)]\n"
