@@ -49,7 +49,7 @@ def test_runtime_is_readable_by_all_and_writable_by_none_but_folders_by_the_owne
 @pytest.mark.parametrize(
     "module",
     ["numpy", "pandas", "pyarrow.parquet", "grpc", "cryptography.hazmat.primitives.hpke", "rfc8785", "securesystemslib.dsse",
-     "ssl", "sqlite3", "ctypes", "lzma", "zoneinfo", "pyspark.sql.connect.client", "py4j.java_gateway", "zstandard",
+     "ssl", "sqlite3", "ctypes", "lzma", "zoneinfo", "pyspark.sql.connect.client", "py4j.java_gateway", "zstandard", "re2",
      "opaque_jobs.protocol.enclave"],
 )  # fmt: skip
 def test_runtime_imports(enclave_runtime, module):
