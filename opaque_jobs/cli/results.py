@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -16,9 +17,10 @@ import pyarrow.parquet as pq
 from opaque_jobs.cli.resealing import open_content
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.crypto.parquet_read import read_result, result_schema
+from opaque_jobs.crypto.result_file import open_result
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import ConflictError, NotFoundError
-from opaque_jobs.protocol.result_files import RESULT_FOLDER, TEST_LOG_FILE, Content, seal_info
+from opaque_jobs.protocol.result_files import RESULT_FILE, TEST_LOG_FILE, TEST_RESULT_FOLDER, Content, seal_info
 from opaque_jobs.protocol.views import RunView
 
 __all__ = ["OpenedResult", "open_log", "open_real_result", "open_test_result", "read_test_log"]
@@ -47,7 +49,7 @@ def open_real_result(
 
     Args:
         run: Whose.
-        folder: Its files, as they left the enclave.
+        folder: Its files, as they left the enclave and were verified: copies that nobody else can change.
         key: The organisation's.
         workspace_id: Of the job.
         resealed: Where the owner may have sealed it anew.
@@ -58,9 +60,9 @@ def open_real_result(
     """
     info = seal_info(Content.RESULT_KEY, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
     result_key = open_content(Content.RESULT_KEY, folder, key, info, resealed=resealed)
-    files = _parts(folder)
-    schema = result_schema(files[0], result_key, run_id=run.id)
-    return OpenedResult(schema=schema, batches=read_result(files, result_key, run_id=run.id))
+    unpacked = _unpacked(folder / RESULT_FILE, result_key, run.id)
+    schema = result_schema(next(unpacked)[0], result_key, run_id=run.id)
+    return OpenedResult(schema=schema, batches=(b for files in unpacked for b in read_result(files, result_key, run_id=run.id)))
 
 
 def open_test_result(folder: Path) -> OpenedResult:
@@ -99,8 +101,19 @@ def _plain_batches(file: Path) -> Iterator[pa.RecordBatch]:
         yield from opened.iter_batches()
 
 
+def _unpacked(sealed: Path, result_key: bytes, run_id: str) -> Iterator[list[Path]]:
+    """Yield the encrypted Parquet files of a sealed result twice, for its schema and its rows; they are there as long."""
+    with TemporaryDirectory(prefix=".unpacked-", dir=sealed.parent.parent) as own:
+        try:
+            files = open_result(sealed, Path(own), result_key, run_id=run_id)
+        except OSError:
+            raise NotFoundError(f"{sealed.name} is missing or cannot be unpacked", hint="check the free space") from None
+        yield files
+        yield files
+
+
 def _parts(folder: Path) -> list[Path]:
-    files = sorted((folder / RESULT_FOLDER).glob("part-*.parquet"))
+    files = sorted((folder / TEST_RESULT_FOLDER).glob("part-*.parquet"))
     if not files:
         raise NotFoundError("the result has no files", hint="was the result folder moved?")
     return files

@@ -35,6 +35,7 @@ __all__ = [
     "released_keys",
     "result_aad_prefix",
     "result_file_key",
+    "result_stream_key",
     "unwrap_data_key",
     "wrap_data_key",
 ]
@@ -60,16 +61,16 @@ __all__ = [
 #                      is under the key of its top-level column. Lists and maps keep Parquet's own levels
 #                      (list.element, key_value.key, key_value.value).
 #
-# Result files, named part-....parquet by Spark; one key for footer and all columns
-#   file key           HKDF(result key, info = "opaque-jobs/v1|result|<run id>|<file name>")
-#   AAD prefix         "<run id>|<file name>", not stored in the file
+# Result files, which leave inside one sealed stream (`result_file`) that holds their order; one key for all of a run,
+# for footers and all columns
+#   file key           HKDF(result key, info = "opaque-jobs/v1|result|<run id>|parquet")
+#   AAD prefix         "<run id>|result", not stored in the file
 
 KEY_BYTES: Final = 32
 ENCRYPTED_MAGIC: Final = b"PARE"
 _NONCE_BYTES: Final = 12
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _PART: Final = re.compile(r"part-[0-9]{5}\.parquet")
-_RESULT_FILE: Final = re.compile(r"part-[A-Za-z0-9_.-]{1,200}\.parquet")
 _MAX_PARTS: Final = 100_000
 
 
@@ -301,23 +302,16 @@ def _key_of(keys: ReleasedKeys, key_id: MasterKeyId) -> bytes:
     return keys.key_for(key_id.column)
 
 
-def _check_result_name(run_id: str, name: str) -> None:
-    _check_id(run_id, what="run id")
-    if not _RESULT_FILE.fullmatch(name):
-        raise TrustError("a result file has a name that Spark does not give", hint="fetch the result again")
+def result_file_key(result_key: bytes, *, run_id: str) -> bytes:
+    """Derive the key of a run's encrypted Parquet files."""
+    return derive(result_key, f"opaque-jobs/v1|result|{_check_id(run_id, what='run id')}|parquet")
 
 
-def result_file_key(result_key: bytes, *, run_id: str, name: str) -> bytes:
-    """Derive the key of one result file.
-
-    Raises:
-        TrustError: The name is not one that Spark gives to a part.
-    """
-    _check_result_name(run_id, name)
-    return derive(result_key, f"opaque-jobs/v1|result|{run_id}|{name}")
+def result_aad_prefix(*, run_id: str) -> bytes:
+    """Give the AAD prefix of a run's encrypted Parquet files."""
+    return f"{_check_id(run_id, what='run id')}|result".encode()
 
 
-def result_aad_prefix(*, run_id: str, name: str) -> bytes:
-    """Give the AAD prefix of one result file, which binds it to its run and name."""
-    _check_result_name(run_id, name)
-    return f"{run_id}|{name}".encode()
+def result_stream_key(result_key: bytes, *, run_id: str) -> bytes:
+    """Derive the key of the sealed stream in which they leave."""
+    return derive(result_key, f"opaque-jobs/v1|result|{_check_id(run_id, what='run id')}|stream")

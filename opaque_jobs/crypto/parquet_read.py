@@ -53,28 +53,28 @@ def read_result(files: Iterable[Path], result_key: bytes, *, run_id: str) -> Ite
     """Decrypt the files of a result, batch by batch.
 
     Args:
-        files: Spark's files; their names count.
+        files: The encrypted files, in order.
         result_key: The run's result key, unsealed by the recipient.
         run_id: The run that the result must be of.
 
     Raises:
         NotFoundError: A file is missing.
-        TrustError: A file is not an encrypted file of this run under its own name, or was changed.
+        TrustError: A file is not an encrypted file of this run, or was changed.
     """
     for path in files:
-        yield from _batches(path, _result_properties(path, result_key, run_id), None)
+        yield from _batches(path, _result_properties(result_key, run_id), None)
 
 
 def result_schema(file: Path, result_key: bytes, *, run_id: str) -> pa.Schema:
     """Give the schema of a result from one of its files. Raises as `read_result`."""
-    with _opened(file, _result_properties(file, result_key, run_id)) as opened:
+    with _opened(file, _result_properties(result_key, run_id)) as opened:
         return opened.schema_arrow
 
 
-def _result_properties(path: Path, result_key: bytes, run_id: str) -> Any:
+def _result_properties(result_key: bytes, run_id: str) -> Any:
     return encryption.create_decryption_properties(
-        footer_key=result_file_key(result_key, run_id=run_id, name=path.name),
-        aad_prefix=result_aad_prefix(run_id=run_id, name=path.name),
+        footer_key=result_file_key(result_key, run_id=run_id),
+        aad_prefix=result_aad_prefix(run_id=run_id),
         check_footer_integrity=True,
         allow_plaintext_files=False,
     )

@@ -39,10 +39,12 @@ from opaque_jobs.protocol.enclave import (
     Finished,
     Heartbeat,
     Message,
+    Mode,
     Start,
     Status,
     StatusWord,
 )
+from opaque_jobs.protocol.result_files import is_layout
 
 __all__ = ["AGENT_ARGV", "SessionOutcome", "SessionRequest", "run_session"]
 
@@ -150,12 +152,12 @@ def run_session(
         running.channel.close()
     ending = ending or running.wait(0) or Ending.KILLED
     failure = _failure(finished, ending, cancelled=lease.cancelled, spoke=conversation.spoke)
-    if finished is None:
+    if finished is None or (failure is not None and not finished.failure):
         _empty(request.out_dir)
     return SessionOutcome(
         failure=failure,
         reasons=tuple(finished.reasons) if finished else (),
-        files=_checked_files(request.out_dir),
+        files=_checked_files(request.out_dir, Mode(request.start.mode), succeeded=failure is None),
         elapsed_s=time.monotonic() - began,
     )
 
@@ -321,18 +323,21 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _checked_files(folder: Path) -> tuple[str, ...]:
-    """List what the agent left: plain files in plain folders, each with one name.
+def _checked_files(folder: Path, mode: Mode, *, succeeded: bool) -> tuple[str, ...]:
+    """List what the agent left: plain files, each with one name, of the fixed layout and no others.
 
     Raises:
-        TrustError: There is anything else; all of it is removed.
+        TrustError: There is anything else, or something is missing; all of it is removed.
     """
     found: list[str] = []
+    plain = True
     for path in sorted(folder.rglob("*")):
         info = path.lstat()
-        if stat.S_ISREG(info.st_mode) and info.st_nlink == 1:
-            found.append(path.relative_to(folder).as_posix())
-        elif not stat.S_ISDIR(info.st_mode):
-            _empty(folder)
-            raise TrustError("the enclave left something that is no plain file", hint="the run's output was removed")
+        if stat.S_ISDIR(info.st_mode):
+            continue
+        plain = plain and stat.S_ISREG(info.st_mode) and info.st_nlink == 1
+        found.append(path.relative_to(folder).as_posix())
+    if not plain or not is_layout(found, mode, succeeded=succeeded):
+        _empty(folder)
+        raise TrustError("the enclave left other files than it may", hint="the run's output was removed")
     return tuple(found)

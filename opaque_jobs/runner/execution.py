@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from opaque_jobs.attestation.evidence import Attester
 from opaque_jobs.domain.job import JobSpec, TeeKind, parse_job_spec
 from opaque_jobs.domain.lifecycle import RunEvent, RunState
+from opaque_jobs.domain.padding import padded_size
 from opaque_jobs.domain.run import Receipt, RunKind
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest, run_session
@@ -23,6 +24,7 @@ from opaque_jobs.errors import (
     TrustError,
 )
 from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, FailureWord, Mode, Start, StatusWord
+from opaque_jobs.protocol.result_files import RECEIPT_FILE, log_file
 from opaque_jobs.runner.lease import RunLease
 from opaque_jobs.runner.relay import BrokerRelay
 from opaque_jobs.services import Services
@@ -39,13 +41,11 @@ from opaque_jobs.verify.receipts import verify_receipt
 
 __all__ = ["RunOutcome", "SessionRunner", "execute", "execute_test"]
 
-_RECEIPT_FILE: Final = "receipt.json"
-_LOG_FILES: Final = {RunKind.REAL: "log.sealed.json", RunKind.TEST: "log.txt"}
 _CLOSE_REASONS: Final = {word: CloseReason(word.value) for word in FailureWord}
 """Made when this is imported: a word of the enclave's that the database does not know is found before any run."""
 _HEAP_SHARE: Final = 0.4
 """Of the sandbox's memory; the rest is for the agent, Python workers, Spark off-heap and scratch."""
-_OUT_MARGIN_BYTES: Final = 256 << 20
+_MARGIN_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +188,7 @@ def _session(
     attester = find_attester(call.context.settings) if record.kind is RunKind.REAL else _NoAttester()
     request = SessionRequest(
         start=Start(
-            mode=(Mode.REAL if record.kind is RunKind.REAL else Mode.TEST).value,
+            mode=_mode(record).value,
             run_id=record.id,
             job_spec=_base64(record.spec),
             bundle=_base64(record.bundle or b""),
@@ -206,7 +206,8 @@ def _session(
             pids=spec.limits.pids,
             timeout_s=spec.limits.timeout_s,
             scratch_bytes=spec.limits.scratch_bytes,
-            out_bytes=spec.output_policy.max_bytes + _OUT_MARGIN_BYTES,
+            result_bytes=min(memory, spec.output_policy.max_bytes + _MARGIN_BYTES),
+            out_bytes=padded_size(spec.output_policy.max_bytes) + _MARGIN_BYTES,
         ),
         runtime=runtime,
     )
@@ -217,6 +218,10 @@ def _session(
 
     with BrokerRelay(call.context, spec, run_id=record.id, asks_for_keys=lease.asks_for_keys) as relay:
         return call.session(request, relay=relay, attester=attester, keep_open=lease.keep, on_status=tell)
+
+
+def _mode(record: RunRecord) -> Mode:
+    return Mode.REAL if record.kind is RunKind.REAL else Mode.TEST
 
 
 def _base64(data: bytes) -> str:
@@ -263,7 +268,7 @@ def _close(call: _Call, record: RunRecord, folder: Path, final: Path, outcome: S
         return _close_failed(call, record, folder, final, outcome)
     if record.kind is RunKind.TEST:
         return _close_succeeded(call, folder, final, receipt=None, envelope=None)
-    envelope = _read(folder / _RECEIPT_FILE)
+    envelope = _read(folder / RECEIPT_FILE)
     if envelope is None:
         return _failed(call, CloseReason.RECEIPT_MISSING)
     try:
@@ -334,7 +339,7 @@ def _close_failed(call: _Call, record: RunRecord, folder: Path, final: Path, out
             )
             rename()
 
-    if keep_only(folder, {_LOG_FILES[record.kind]}):
+    if keep_only(folder, {log_file(_mode(record))}):
         with suppress(ConflictError):
             publish(folder, final, record=record_it)
         return _ended(call)

@@ -34,10 +34,11 @@ from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import Receipt, inputs_digest, parse_receipt
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import OpaqueJobsError, TrustError
+from opaque_jobs.protocol.enclave import Mode
+from opaque_jobs.protocol.result_files import RECEIPT_FILE, is_layout
 
 __all__ = ["ReceiptReport", "Step", "inspect_receipt", "verify_receipt"]
 
-_RECEIPT_FILE: Final = "receipt.json"
 _SKEW: Final = timedelta(seconds=30)
 
 
@@ -372,7 +373,8 @@ class _Case:
             return
         found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
         names = {output.name for output in self._said.outputs}
-        _demand(found - {_RECEIPT_FILE} == names and len(names) == len(self._said.outputs), "files are missing or added")
+        _demand(is_layout({*names, RECEIPT_FILE}, Mode.REAL, succeeded=True), "the receipt lists other files than a result has")
+        _demand(found - {RECEIPT_FILE} == names and len(names) == len(self._said.outputs), "files are missing or added")
         for output in self._said.outputs:
             path = folder / output.name
             _demand(path.is_file() and not path.is_symlink(), "a file of the result is no plain file")

@@ -18,6 +18,7 @@ from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.parquet_read import read_result
+from opaque_jobs.crypto.result_file import open_result
 from opaque_jobs.data.dataset_files import encrypt_file
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.job import Code, DatasetUse, JobSpec
@@ -28,7 +29,7 @@ from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionRequest, run_session
 from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, Mode, Start
-from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, Content, open_file, seal_info
+from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, RESULT_FILE, Content, open_file, seal_info
 from tests.support.log_relay import relay
 from tests.support.sealed_run import AppTransport
 from tests.world import NOW, Organisation, World, everything
@@ -203,5 +204,8 @@ class _Opener:
 
     @property
     def batches(self) -> list[pa.RecordBatch]:
-        files = sorted((self.out / "result").iterdir())
-        return list(read_result(files, self._content(KEY_FILE, Content.RESULT_KEY), run_id=self.run_id))
+        key = self._content(KEY_FILE, Content.RESULT_KEY)
+        inside = self.out.with_name(f"{self.out.name}-opened")
+        inside.mkdir()
+        files = open_result(self.out / RESULT_FILE, inside, key, run_id=self.run_id)
+        return list(read_result(files, key, run_id=self.run_id))

@@ -18,13 +18,22 @@ from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.parquet_read import read_result
 from opaque_jobs.crypto.parquet_schema import manifest_columns, storable_schema
 from opaque_jobs.crypto.parquet_write import write_dataset
+from opaque_jobs.crypto.result_file import open_result
 from opaque_jobs.domain.dataset import DatasetManifest, ReleasePolicy
 from opaque_jobs.domain.job import Code, DatasetUse, JobSpec, Language
 from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.enclave.sandbox import Limits
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest, run_session
 from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse, FailureWord, Mode, Start
-from opaque_jobs.protocol.result_files import KEY_FILE, LOG_FILE, PREVIEW_FILE, Content, open_file, seal_info
+from opaque_jobs.protocol.result_files import (
+    KEY_FILE,
+    LOG_FILE,
+    PREVIEW_FILE,
+    RESULT_FILE,
+    Content,
+    open_file,
+    seal_info,
+)
 from tests.support.log_relay import relay as carried
 from tests.world import NOW, Organisation, World, salted
 
@@ -228,7 +237,9 @@ class SealedRuns:
         found: dict[str, Any] = {"log": content(LOG_FILE, Content.LOG).decode()}
         if (done.out / KEY_FILE).exists():
             result_key = content(KEY_FILE, Content.RESULT_KEY)
-            files = sorted((done.out / "result").iterdir())
+            inside = done.out.with_name(f"{done.out.name}-opened")
+            inside.mkdir()
+            files = open_result(done.out / RESULT_FILE, inside, result_key, run_id=RUN_ID)
             found["rows"] = [row for batch in read_result(files, result_key, run_id=RUN_ID) for row in batch.to_pylist()]
             found["preview"] = pa.ipc.open_stream(content(PREVIEW_FILE, Content.PREVIEW)).read_all().to_pylist()
             found["receipt"] = json.loads((done.out / "receipt.json").read_bytes())

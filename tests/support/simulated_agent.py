@@ -11,7 +11,7 @@ from consortium import Consortium
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.crypto.consent import RECEIPT
-from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.keys import SealingKey, SealingPublicKey, SigningKey
 from opaque_jobs.crypto.log_proof import bundle_checkpoint
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.attested import ATTESTED, measured_runtime
@@ -23,6 +23,15 @@ from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.run import EvidenceRecord, LogHead, OutputFile, Receipt, inputs_digest
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
 from opaque_jobs.protocol.enclave import BrokerRequest, FailureWord, Mode, StatusWord
+from opaque_jobs.protocol.result_files import (
+    KEY_FILE,
+    LOG_FILE,
+    PREVIEW_FILE,
+    RESULT_FILE,
+    Content,
+    seal_info,
+    sealed_file,
+)
 from opaque_jobs.services.datasets import claimed_manifest
 from tests.support.amd_simulator import AmdAttester
 
@@ -61,14 +70,29 @@ class SimulatedAgent:
             (out / ("log.sealed.json" if real else "log.txt")).write_bytes(b"sealed log")
             (out / "result.key.json").write_bytes(b"must not be published")
         else:
-            (out / "result").mkdir()
-            (out / "result" / "part-00000.parquet").write_bytes(b"sealed rows")
+            self.leave(request)
             if real:
                 self.ask_for_keys(request, relay)
                 if self.receipt:
                     (out / "receipt.json").write_bytes(self.make_receipt(request, attester))
         self.before_end(request)
         return SessionOutcome(failure=self.failure, reasons=self.reasons, files=(), elapsed_s=0.1)
+
+    def leave(self, request: SessionRequest) -> None:
+        """Leave the files of a success but the receipt, sealed where they have to be."""
+        out, spec = request.out_dir, parse_job_spec(base64.b64decode(request.start.job_spec))
+        if request.start.mode == Mode.TEST:
+            (out / "result").mkdir()
+            for name in ("result/part-00000.parquet", "preview.arrow", "log.txt"):
+                (out / name).write_bytes(b"plain")
+            return
+        (out / RESULT_FILE).write_bytes(b"sealed rows")
+        recipients = [SealingPublicKey.parse(each.sealing_key) for each in spec.recipients]
+        for name, content in ((KEY_FILE, Content.RESULT_KEY), (PREVIEW_FILE, Content.PREVIEW), (LOG_FILE, Content.LOG)):
+            info = seal_info(
+                content, workspace_id=spec.workspace_id, job_digest=digest(spec.to_bytes()), run_id=request.start.run_id
+            )
+            (out / name).write_bytes(sealed_file(b"content", recipients, info))
 
     def ask_for_keys(self, request: SessionRequest, relay) -> None:
         spec = parse_job_spec(base64.b64decode(request.start.job_spec))

@@ -1,7 +1,8 @@
 """The engine: a JVM with Spark, started directly, which only the agent speaks to in full.
 
 The agent's own way in is a py4j gateway on loopback with a secret; keys go in there and stay in Java. The author's side is
-one isolated Connect session, whose port and token the gate alone knows. Everything that could write plaintext is off.
+one isolated Connect session, whose port and token the gate alone knows. Everything that could write plaintext is off, and the
+only files that it may make are the result's, in the enclave's own memory, while the agent has it write them.
 """
 
 import json
@@ -18,8 +19,8 @@ from py4j.java_gateway import GatewayParameters, JavaGateway
 from py4j.protocol import Py4JError, Py4JJavaError
 
 from opaque_jobs.enclave.agent.functions import REFUSED_FUNCTIONS
-from opaque_jobs.enclave.agent.nesting import UDF_DAEMON
-from opaque_jobs.enclave.agent.places import JARS, JAVA, SCRATCH, SITE, UDF_LAUNCHER, UDF_SOCKETS
+from opaque_jobs.enclave.agent.nesting import UDF_DAEMON, engine_wall
+from opaque_jobs.enclave.agent.places import ENGINE, JARS, JAVA, RESULT, SITE, UDF_LAUNCHER, UDF_SOCKETS
 from opaque_jobs.errors import SandboxError
 
 __all__ = ["SESSION_ID", "USER_ID", "Engine", "EngineError", "EngineSettings"]
@@ -28,11 +29,13 @@ SESSION_ID: Final = "00000000-0000-4000-8000-000000000001"
 """The author's only session; a constant, because the gate admits no other and the JVM lives for one run."""
 USER_ID: Final = "author"
 _START_S: Final = 120.0
+_OPEN: Final = 0o700
+_CLOSED: Final = 0o500
 _OPENED: Final = """
     java.lang java.lang.invoke java.lang.reflect java.io java.net java.nio java.util java.util.concurrent
     java.util.concurrent.atomic jdk.internal.ref sun.nio.ch sun.nio.cs sun.util.calendar
 """
-_LOGGING: Final = SCRATCH / "engine-log.properties"
+_LOGGING: Final = ENGINE / "log.properties"
 _QUIET: Final = (
     "io.netty.util.internal.MacAddressUtil",  # the sandbox has no network card
     "org.apache.hadoop.util.NativeCodeLoader",  # Hadoop's own libraries are not there: Java's serve
@@ -52,18 +55,20 @@ _FLAGS: Final = (
     "--enable-native-access=ALL-UNNAMED",
     "-Dio.netty.tryReflectionSetAccessible=true",
     "-Duser.timezone=UTC",
-    f"-Djava.io.tmpdir={SCRATCH}",
+    f"-Djava.io.tmpdir={ENGINE}",
     f"-Dlog4j2.configurationFile={_LOGGING}",  # else Spark says at length that it takes its own
     "-Xlog:aot=error",  # single stubs that the archive does not have are made anew
     "-Xlog:aot+codecache+stubs=error",
 )
+_MOST_CAUSES: Final = 16
+_NO_SPACE: Final = "No space left on device"
 _SERIAL_CORES: Final = 2
 _CONF: Final = {
     "spark.app.name": "job",
     "spark.ui.enabled": "false",
     "spark.eventLog.enabled": "false",
     "spark.sql.catalogImplementation": "in-memory",
-    "spark.sql.warehouse.dir": f"{SCRATCH}/warehouse",
+    "spark.sql.warehouse.dir": f"{ENGINE}/warehouse",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.io.encryption.enabled": "true",
@@ -85,6 +90,8 @@ _CONF: Final = {
     "spark.python.unix.domain.socket.dir": str(UDF_SOCKETS),
     "spark.pyspark.python": str(UDF_LAUNCHER),
     "spark.python.daemon.module": UDF_DAEMON,
+    "spark.hadoop.fs.file.impl": "opaquejobs.RunFiles",
+    "spark.hadoop.fs.AbstractFileSystem.file.impl": "opaquejobs.None",  # a second way to files, which no job needs
     "spark.hadoop.parquet.crypto.factory.class": "opaquejobs.FileCrypto",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
@@ -105,12 +112,12 @@ class EngineError(Exception):
     @property
     def causes(self) -> list[str]:
         """Class names of the exception and its causes, outermost first."""
-        names: list[str] = []
-        cause = self._error.java_exception
-        while cause is not None and len(names) < 16:
-            names.append(str(cause.getClass().getName()))
-            cause = cause.getCause()
-        return names
+        return [str(cause.getClass().getName()) for cause in self._chain()]
+
+    @property
+    def out_of_space(self) -> bool:
+        """Whether a folder in the enclave's memory was full."""
+        return any(str(cause.getMessage()).endswith(_NO_SPACE) for cause in self._chain())
 
     @property
     def condition(self) -> str:
@@ -125,6 +132,14 @@ class EngineError(Exception):
     def message(self) -> str:
         """The whole message: may hold values from data and the owners' row conditions."""
         return str(self._error.java_exception.getMessage())
+
+    def _chain(self) -> list[Any]:
+        found: list[Any] = []
+        cause = self._error.java_exception
+        while cause is not None and len(found) < _MOST_CAUSES:
+            found.append(cause)
+            cause = cause.getCause()
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +202,11 @@ class Engine:
         Raises:
             SandboxError: It did not start.
         """
-        UDF_SOCKETS.mkdir(parents=True, exist_ok=True)
+        for folder in (UDF_SOCKETS, ENGINE, RESULT):
+            folder.mkdir(parents=True, exist_ok=True)
+        RESULT.chmod(_CLOSED)
         _LOGGING.write_text(_log_settings())
-        contact = SCRATCH / "engine-contact"
+        contact = ENGINE / "contact"
         process = subprocess.Popen(
             _command(settings, more_flags),
             stdin=subprocess.PIPE,
@@ -201,11 +218,11 @@ class Engine:
                 "PATH": "/usr/bin",
                 "PYSPARK_DRIVER_PYTHON": "/none",  # else Spark starts Python once to look for data sources written in it
                 "PYSPARK_PYTHON": str(UDF_LAUNCHER),
-                "SPARK_LOCAL_DIRS": str(SCRATCH),  # the setting of that name would be warned about
+                "SPARK_LOCAL_DIRS": str(ENGINE),  # the setting of that name would be warned about
                 "SPARK_LOCAL_IP": "127.0.0.1",
                 "_PYSPARK_DRIVER_CONN_INFO_PATH": str(contact),
             },
-            cwd=SCRATCH,
+            cwd=ENGINE,
         )
         try:
             port, secret = _contact(contact, process)
@@ -227,9 +244,9 @@ class Engine:
         """Test runs only: let files below a folder be plaintext."""
         self._jvm.opaquejobs.KeyTable.allowPlaintext(f"{root}/")
 
-    def set_result(self, folder: Path, *, run_id: str, key: bytes | None) -> None:
-        """Name the only folder that may be written, and its key; None in test runs only."""
-        self._jvm.opaquejobs.KeyTable.setResult(f"{folder}/", run_id, key)
+    def set_result(self, *, run_id: str, key: bytes | None, max_bytes: int) -> None:
+        """Say what the result is encrypted with, None in test runs only, and how many bytes it may have."""
+        self._jvm.opaquejobs.KeyTable.setResult(f"{RESULT}/", run_id, key, max_bytes)
 
     def freeze_keys(self) -> None:
         """Close the key table; until then nothing can be read or written."""
@@ -307,13 +324,24 @@ class Engine:
         """Give the number of a frame's top-level columns."""
         return len(self._try(frame.columns))
 
-    def write(self, frame: Any, folder: Path) -> None:
-        """Write a frame as Parquet, encrypted by the key table.
+    def write(self, frame: Any) -> Path:
+        """Write a frame as Parquet, encrypted by the key table, into a new folder of the result's, whose path is returned.
+
+        The result's folder is open for this long only.
 
         Raises:
             EngineError: Computing or writing it failed.
         """
-        self._try(lambda: self._calls.write(frame, str(folder)))
+        folder = RESULT / secrets.token_hex(8)
+        table = self._jvm.opaquejobs.KeyTable
+        RESULT.chmod(_OPEN)
+        table.openResult(True)
+        try:
+            self._try(lambda: self._calls.write(frame, str(folder)))
+        finally:
+            table.openResult(False)
+            RESULT.chmod(_CLOSED)
+        return folder
 
     def exit(self) -> None:
         """Let the JVM end in an orderly way, so that it can write its archive of classes."""
@@ -359,6 +387,7 @@ def _command(settings: EngineSettings, more_flags: Sequence[str]) -> list[str]:
     archive = JARS / "engine.aot"
     jars = [*sorted(JARS.glob("*.jar")), *sorted((SITE / "pyspark/jars").glob("*.jar"))]
     return [
+        *engine_wall(),
         str(JAVA),
         f"-Xmx{settings.heap_bytes}",
         "-XX:+UseSerialGC" if settings.cores <= _SERIAL_CORES else "-XX:+UseParallelGC",

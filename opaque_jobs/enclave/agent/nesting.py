@@ -1,16 +1,27 @@
-"""The sandbox inside the sandbox: where the author's process and its UDF workers run.
+"""The sandboxes inside the sandbox: where the author's process and its UDF workers run, and around the engine.
 
-Own user, process, network, mount, IPC and host-name namespaces, no capabilities, a system call filter without namespaces
-and with Unix sockets only. It sees Python, the libraries, and what is bound in by name: no data, no keys, no output folder.
+The author's: own user, process, network, mount, IPC and host-name namespaces, no capabilities, a system call filter without
+namespaces and with Unix sockets only. It sees Python, the libraries, and what is bound in by name: no data, no keys, no output
+folder. The engine's has its own user and mount namespace: whatever it is told to write, there is no host's folder to write to.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from opaque_jobs.enclave.agent.places import AGENT_CODE, AUTHOR_FILTER, PYTHON, SITE, UDF_LAUNCHER, UDF_SOCKETS
+from opaque_jobs.enclave.agent.places import (
+    AGENT_CODE,
+    AUTHOR_FILTER,
+    ENGINE,
+    OUT,
+    PYTHON,
+    RESULT,
+    SITE,
+    UDF_LAUNCHER,
+    UDF_SOCKETS,
+)
 
-__all__ = ["UDF_DAEMON", "nested_command", "write_udf_launcher"]
+__all__ = ["UDF_DAEMON", "engine_wall", "nested_command", "write_udf_launcher"]
 
 UDF_DAEMON: Final = "udf_daemon"
 """Module that Spark starts as its worker daemon."""
@@ -55,6 +66,20 @@ def nested_command(*, filter_fd: int, binds: Iterable[str], environment: Mapping
         "--chdir", "/tmp", "--seccomp", str(filter_fd),  # noqa: S108 - its own tmpfs
         *(part for name, value in sorted(variables.items()) for part in ("--setenv", name, value)),
         "--",
+    ]  # fmt: skip
+
+
+def engine_wall() -> list[str]:
+    """Give bubblewrap's command line for the engine, up to the program.
+
+    Three folders are writable, none of them the host's: its working folder, the sockets of UDF workers, the result. Its user
+    namespace keeps it from the agent's view of files (`/proc/PID/root`), though both have one user id.
+    """
+    writable = (ENGINE, UDF_SOCKETS, RESULT)
+    return [
+        "/usr/bin/bwrap", "--unshare-user", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev-bind", "/dev", "/dev",
+        "--bind", "/proc", "/proc", *(part for path in writable for part in ("--bind", str(path), str(path))),
+        "--size", "4096", "--tmpfs", str(OUT), "--remount-ro", str(OUT), "--",
     ]  # fmt: skip
 
 

@@ -7,11 +7,13 @@ __all__ = [
     "AGENT_CODE",
     "AUTHOR_FILTER",
     "DATA",
+    "ENGINE",
     "GATE",
     "JARS",
     "JAVA",
     "OUT",
     "PYTHON",
+    "RESULT",
     "SCRATCH",
     "SITE",
     "UDF_LAUNCHER",
@@ -27,6 +29,10 @@ AUTHOR_FILTER: Final = Path("/opt/seccomp/author.bpf")
 DATA: Final = Path("/data")
 OUT: Final = Path("/out")
 SCRATCH: Final = Path("/scratch")
+ENGINE: Final = SCRATCH / "engine"
+"""The engine's own working folder."""
+RESULT: Final = SCRATCH / "result"
+"""The enclave's own memory (a tmpfs of its own) in which the engine writes the result: what the host cannot reach."""
 GATE: Final = SCRATCH / "gate"
 UDF_LAUNCHER: Final = SCRATCH / "udf" / "python3"
 UDF_SOCKETS: Final = SCRATCH / "udf" / "sockets"

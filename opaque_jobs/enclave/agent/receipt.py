@@ -23,7 +23,7 @@ def signed_receipt(admission: Admission, attested: Attested, *, outputs: Sequenc
     Args:
         admission: What was admitted.
         attested: The attested keys and the evidence.
-        outputs: Every file of the output folder but this one.
+        outputs: Every file that the agent sent out but this one, as it was in its memory.
         began: When the agent was started, by the clock inside.
     """
     spec = admission.spec

@@ -18,9 +18,10 @@ from opaque_jobs.enclave.agent.engine import SESSION_ID, USER_ID, Engine, Engine
 from opaque_jobs.enclave.agent.gate import Gate
 from opaque_jobs.enclave.agent.gate_rules import Rules
 from opaque_jobs.enclave.agent.nesting import write_udf_launcher
-from opaque_jobs.enclave.agent.output import output_files, write_result
+from opaque_jobs.enclave.agent.outbox import Outbox
+from opaque_jobs.enclave.agent.output import WrittenResult, beside_result, beyond_bytes, send_result, write_result
 from opaque_jobs.enclave.agent.parts import check_parts
-from opaque_jobs.enclave.agent.places import DATA, OUT
+from opaque_jobs.enclave.agent.places import DATA
 from opaque_jobs.enclave.agent.receipt import signed_receipt
 from opaque_jobs.enclave.agent.run_log import RunLog
 from opaque_jobs.enclave.agent.sql_job import SqlFailedError, literal, run_sql
@@ -30,13 +31,11 @@ from opaque_jobs.errors import DeniedError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.enclave import FailureWord, Mode, Start, StatusWord
 from opaque_jobs.protocol.result_files import (
     KEY_FILE,
-    LOG_FILE,
     PREVIEW_FILE,
     RECEIPT_FILE,
-    RESULT_FOLDER,
-    TEST_LOG_FILE,
     TEST_PREVIEW_FILE,
     Content,
+    log_file,
     seal_info,
     sealed_file,
 )
@@ -44,6 +43,8 @@ from opaque_jobs.protocol.result_files import (
 __all__ = ["Run"]
 
 _DATA_CAUSES: Final = ("org.apache.parquet.crypto.", "opaquejobs.")
+_TOO_LARGE: Final = "opaquejobs.RunFiles$ResultTooLarge"
+_WRITE_REFUSED: Final = "opaquejobs.RunFiles$WriteRefused"
 _MEMORY_CAUSES: Final = ("java.lang.OutOfMemoryError", "org.apache.spark.memory.SparkOutOfMemoryError")
 
 
@@ -64,6 +65,7 @@ class Run:
         self._start = start
         self._began = datetime.now(UTC)
         self._log = RunLog(verbose=start.mode == Mode.TEST)
+        self._outbox = Outbox()
         self._result_key = secrets.token_bytes(32)
         self._attested: Attested | None = None
 
@@ -79,7 +81,8 @@ class Run:
         except AuthorError:
             return self._failed(admission, FailureWord.AUTHOR_ERROR)
         except DeniedError as error:
-            self._log.note(f"refused: {error.message} ({error.facts.get('limit')})")
+            limit = error.facts.get("limit")
+            self._log.note(f"refused: {error.message}" + (f" ({limit})" if limit else ""))
             return self._failed(admission, FailureWord.OUTPUT_REFUSED)
         except AdmissionError as error:
             clear_output()
@@ -110,7 +113,7 @@ class Run:
             raise self._judged(error, admission) from None
         self._wire.status(StatusWord.SEALING)
         self._log.note("done")
-        self._leave(admission, preview=written.preview)
+        self._leave(admission, written)
 
     def _start_engine(self, admission: Admission) -> Engine:
         settings = EngineSettings(
@@ -139,7 +142,8 @@ class Run:
                 give_keys(engine, use, admission.manifests[use.alias], releases[use.alias])
         else:
             engine.allow_plaintext(DATA)
-        engine.set_result(OUT / RESULT_FOLDER, run_id=admission.run_id, key=self._key(admission))
+        max_bytes = admission.spec.output_policy.max_bytes
+        engine.set_result(run_id=admission.run_id, key=self._key(admission), max_bytes=max_bytes)
         engine.freeze_keys()
         try:
             for use in admission.uses:
@@ -217,9 +221,13 @@ class Run:
     def _judged(self, error: EngineError, admission: Admission, *, line: int = 0) -> Exception:
         """Tell whose fault an engine's failure is: the data's, the memory's, or else the author's code's."""
         causes = error.causes
+        if _TOO_LARGE in causes:
+            return beyond_bytes(admission.spec.output_policy)
+        if _WRITE_REFUSED in causes:
+            return beside_result()
         if any(cause.startswith(_DATA_CAUSES) for cause in causes):
             return AdmissionError(FailureWord.DATA_REFUSED)
-        if any(cause in _MEMORY_CAUSES for cause in causes):
+        if error.out_of_space or any(cause in _MEMORY_CAUSES for cause in causes):
             return AdmissionError(FailureWord.RESOURCE_LIMIT)
         self._log.author_error(
             error=causes[0].rpartition(".")[2], condition=error.condition, line=line, code=admission.spec.code.text,
@@ -230,32 +238,35 @@ class Run:
     def _failed(self, admission: Admission, word: FailureWord) -> tuple[FailureWord, tuple[str, ...]]:
         """Leave the log, and nothing else."""
         clear_output()
+        self._outbox = Outbox()
         self._leave_log(admission)
         return word, ()
 
     def _leave_log(self, admission: Admission) -> None:
-        if admission.mode is Mode.TEST:
-            (OUT / TEST_LOG_FILE).write_bytes(self._log.content())
-        else:
-            self._seal(admission, LOG_FILE, Content.LOG, self._log.content())
+        self._send(admission, log_file(admission.mode), Content.LOG, self._log.content())
 
-    def _leave(self, admission: Admission, *, preview: bytes) -> None:
-        """Write everything that goes with the result; the receipt last, over all of it."""
+    def _leave(self, admission: Admission, written: WrittenResult) -> None:
+        """Send out everything that goes with the result; the receipt last, over all of it."""
+        send_result(self._outbox, written, run_id=admission.run_id, key=self._key(admission))
         self._leave_log(admission)
         if admission.mode is Mode.TEST:
-            (OUT / TEST_PREVIEW_FILE).write_bytes(preview)
+            self._send(admission, TEST_PREVIEW_FILE, Content.PREVIEW, written.preview)
             return
-        self._seal(admission, KEY_FILE, Content.RESULT_KEY, self._result_key)
-        self._seal(admission, PREVIEW_FILE, Content.PREVIEW, preview)
+        self._send(admission, KEY_FILE, Content.RESULT_KEY, self._result_key)
+        self._send(admission, PREVIEW_FILE, Content.PREVIEW, written.preview)
         assert self._attested is not None  # noqa: S101 - set on the way here in every real run
-        receipt = signed_receipt(admission, self._attested, outputs=output_files(), began=self._began)
-        (OUT / RECEIPT_FILE).write_bytes(receipt)
+        receipt = signed_receipt(admission, self._attested, outputs=self._outbox.files, began=self._began)
+        self._outbox.put(RECEIPT_FILE, [receipt])
 
-    def _seal(self, admission: Admission, name: str, content: Content, plaintext: bytes) -> None:
+    def _send(self, admission: Admission, name: str, content: Content, plaintext: bytes) -> None:
+        """Send out one file, sealed to the recipients; in test runs as it is."""
+        if admission.mode is Mode.TEST:
+            self._outbox.put(name, [plaintext])
+            return
         info = seal_info(
             content, workspace_id=admission.spec.workspace_id, job_digest=admission.job_digest, run_id=admission.run_id
         )  # fmt: skip
-        (OUT / name).write_bytes(sealed_file(plaintext, admission.recipients, info))
+        self._outbox.put(name, [sealed_file(plaintext, admission.recipients, info)])
 
 
 def main() -> None:

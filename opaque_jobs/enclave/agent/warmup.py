@@ -5,6 +5,7 @@ data of its own and leaves `/out/engine.aot`, which the build puts beside the ja
 """
 
 import os
+import shutil
 import sys
 from datetime import date
 from decimal import Decimal
@@ -18,7 +19,7 @@ from opaque_jobs.enclave.agent.engine import SESSION_ID, USER_ID, Engine, Engine
 from opaque_jobs.enclave.agent.gate import Gate
 from opaque_jobs.enclave.agent.gate_rules import Rules
 from opaque_jobs.enclave.agent.nesting import write_udf_launcher
-from opaque_jobs.enclave.agent.places import OUT, SCRATCH
+from opaque_jobs.enclave.agent.places import ENGINE, OUT, SCRATCH
 from opaque_jobs.enclave.agent.run_log import RunLog
 from opaque_jobs.enclave.agent.sql_job import run_sql
 from opaque_jobs.enclave.agent.sql_rules import Names
@@ -26,6 +27,7 @@ from opaque_jobs.enclave.agent.sql_rules import Names
 __all__ = ["ARCHIVE", "make_archive"]
 
 ARCHIVE: Final = OUT / "engine.aot"
+_MADE: Final = ENGINE / "engine.aot"
 _HEAP_BYTES: Final = 1 << 30
 _SQL: Final = """
 create temporary view grouped as
@@ -51,12 +53,11 @@ def make_archive() -> None:
     write_udf_launcher()
     log = RunLog(verbose=True)
     settings = EngineSettings(heap_bytes=_HEAP_BYTES, cores=2, conf={})
-    engine = Engine.start(settings, output=log.pipe(), more_flags=(f"-XX:AOTCacheOutput={ARCHIVE}",))
+    engine = Engine.start(settings, output=log.pipe(), more_flags=(f"-XX:AOTCacheOutput={_MADE}",))
     day, money = date(2024, 1, 2), Decimal("1.50")
     table = pa.table({"k": [1, 2, 3], "x": [1.0, 2.0, 3.0], "t": ["a", "ba", None], "d": [day] * 3, "m": [money] * 3})
-    result_key = os.urandom(32)
     engine.allow_plaintext(SCRATCH / "warmup")
-    engine.set_result(SCRATCH / "warmup-result", run_id="warmup", key=result_key)
+    engine.set_result(run_id="warmup", key=os.urandom(32), max_bytes=1 << 20)
     engine.freeze_keys()
     for alias in ("first", "second"):
         path = SCRATCH / "warmup" / alias / "part-00000.parquet"
@@ -67,17 +68,18 @@ def make_archive() -> None:
         engine.define(alias, path.parent, schema=schema, columns=columns, physical={})
     names = Names(("first", "second"))
     frame = run_sql(engine, _SQL, names=names, literals={})
-    engine.write(frame, SCRATCH / "warmup-result" / "sql")
+    engine.write(frame)
     rules = Rules(names, engine.outline, session_id=SESSION_ID, user_id=USER_ID)
     gate = Gate(socket_path=gate_socket(), engine_port=engine.port, token=engine.token, rules=rules, show_details=True)
     report = AuthorProcess(_PYTHON, datasets=("first", "second"), params={}, datetimes=(), log=log).report()
     if report.error:
         raise RuntimeError(report.error)
-    engine.write(engine.view(RESULT_VIEW), SCRATCH / "warmup-result" / "python")
+    engine.write(engine.view(RESULT_VIEW))
     gate.close()
     engine.exit()
-    if not ARCHIVE.exists():
+    if not _MADE.exists():
         raise RuntimeError(log.content().decode(errors="replace"))
+    shutil.copyfile(_MADE, ARCHIVE)
 
 
 if __name__ == "__main__":

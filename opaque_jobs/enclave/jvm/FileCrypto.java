@@ -26,7 +26,8 @@ import org.apache.parquet.hadoop.api.WriteSupport;
  * Gives Parquet the keys of the run, and refuses everything that the run does not name.
  *
  * Reading: only files of the key table, encrypted footers only, and only keys whose metadata names the very dataset,
- * version and part that the path stands for. Writing: only below the result folder, always encrypted.
+ * version and part that the path stands for. Writing: only below the result folder while the agent has it
+ * written, always encrypted.
  */
 public final class FileCrypto implements DecryptionPropertiesFactory, EncryptionPropertiesFactory {
   private static final byte[] ENCRYPTED_FOOTER = new byte[] {'P', 'A', 'R', 'E'};
@@ -46,18 +47,16 @@ public final class FileCrypto implements DecryptionPropertiesFactory, Encryption
 
   public FileEncryptionProperties getFileEncryptionProperties(
       Configuration conf, Path path, WriteSupport.WriteContext context) {
-    String base = path.getName();
-    String aad = KeyTable.resultAad(path.toUri().getPath(), base);
-    if (aad == null) {
+    if (!KeyTable.isResult(path.toUri().getPath())) {
       throw new ParquetCryptoRuntimeException("nothing may be written but the result");
     }
     if (KeyTable.isResultPlaintext()) {
       return null;
     }
     try {
-      return FileEncryptionProperties.builder(KeyTable.resultKey(base))
+      return FileEncryptionProperties.builder(KeyTable.resultKey())
           .withAlgorithm(ParquetCipher.AES_GCM_V1)
-          .withAADPrefix(aad.getBytes("UTF-8"))
+          .withAADPrefix(KeyTable.resultAad().getBytes("UTF-8"))
           .withoutAADPrefixStorage()
           .build();
     } catch (GeneralSecurityException error) {

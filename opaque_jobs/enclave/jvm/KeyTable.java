@@ -20,6 +20,8 @@ public final class KeyTable {
   private static String resultRoot = null;
   private static String runId = null;
   private static byte[] resultKey = null;
+  private static boolean resultOpen = false;
+  private static long resultBytesLeft = 0L;
 
   private KeyTable() {}
 
@@ -60,8 +62,11 @@ public final class KeyTable {
     plaintextRoot = root;
   }
 
-  /** Name the only folder that may be written, and the key that its files get theirs from; no key in test runs only. */
-  public static synchronized void setResult(String root, String run, byte[] key) {
+  /**
+   * Name the only folder that may be written, how many bytes, and the key that its files get theirs from; no key in test
+   * runs only.
+   */
+  public static synchronized void setResult(String root, String run, byte[] key, long maxBytes) {
     open();
     if (key == null && plaintextRoot == null) {
       throw new IllegalStateException("a result without a key");
@@ -69,6 +74,12 @@ public final class KeyTable {
     resultRoot = root;
     runId = run;
     resultKey = key == null ? null : (byte[]) key.clone();
+    resultBytesLeft = maxBytes;
+  }
+
+  /** Let the result be written, or no longer: only while the agent has it written. */
+  public static synchronized void openResult(boolean open) {
+    resultOpen = open && frozen;
   }
 
   /** Close the table. */
@@ -84,16 +95,31 @@ public final class KeyTable {
     return frozen && plaintextRoot != null && path.startsWith(plaintextRoot);
   }
 
-  static synchronized String resultAad(String path, String base) {
-    return frozen && resultRoot != null && path.startsWith(resultRoot) && base.length() > 0 ? runId + "|" + base : null;
+  static synchronized boolean isResult(String path) {
+    return resultOpen && resultRoot != null && path.startsWith(resultRoot);
+  }
+
+  static synchronized String resultAad() {
+    return runId + "|result";
   }
 
   static synchronized boolean isResultPlaintext() {
     return frozen && plaintextRoot != null && resultKey == null;
   }
 
-  static synchronized byte[] resultKey(String base) throws GeneralSecurityException {
-    return hkdf(resultKey, "opaque-jobs/v1|result|" + runId + "|" + base);
+  /** First bytes of a file of the result. */
+  static synchronized byte[] resultMagic() {
+    return new byte[] {'P', 'A', 'R', (byte) (isResultPlaintext() ? '1' : 'E')};
+  }
+
+  /** Take bytes out of what the result may have; false if so many are not left. */
+  static synchronized boolean takeBytes(long count) {
+    resultBytesLeft -= count;
+    return resultBytesLeft >= 0L;
+  }
+
+  static synchronized byte[] resultKey() throws GeneralSecurityException {
+    return hkdf(resultKey, "opaque-jobs/v1|result|" + runId + "|parquet");
   }
 
   /** The key that wraps one column's (or the footer's) data key in one part; null where none was released. */

@@ -15,11 +15,11 @@ __all__ = ["ARCHIVE_NAME", "ARCHIVE_SOURCES", "make_archive"]
 
 ARCHIVE_NAME: Final = "engine.aot"
 _AGENT: Final = Path(__file__).resolve().parents[1] / "agent"
-ARCHIVE_SOURCES: Final = (Path(__file__), _AGENT / "engine.py", _AGENT / "warmup.py")
+ARCHIVE_SOURCES: Final = (Path(__file__), _AGENT / "engine.py", _AGENT / "nesting.py", _AGENT / "warmup.py")
 """What decides, besides the Java sources, which classes the engine loads and from where."""
 _TIME_LIMIT_S: Final = 900.0
 _MEMORY_BYTES: Final = 4 << 30
-_SCRATCH_BYTES: Final = 512 << 20
+_SCRATCH_BYTES: Final = 1 << 30
 _PIDS: Final = 1000
 
 

@@ -45,6 +45,7 @@ AGENT_SOURCES: Final = (
     "crypto/log_proof.py",
     "crypto/merkle.py",
     "crypto/parquet.py",
+    "crypto/result_file.py",
     "crypto/sealing.py",
     "crypto/signing.py",
     "attestation/__init__.py",

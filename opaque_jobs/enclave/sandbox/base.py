@@ -44,6 +44,7 @@ class Limits:
         pids: Processes and threads.
         timeout_s: Seconds from start to end.
         scratch_bytes: Size of `/scratch` (a tmpfs, part of the memory).
+        result_bytes: Size of `/scratch/result` (likewise), in which the result is made.
         out_bytes: What it may leave in writable folders.
 
     Raises:
@@ -54,11 +55,12 @@ class Limits:
     pids: int
     timeout_s: float
     scratch_bytes: int
+    result_bytes: int = 1 << 30
     out_bytes: int = 16 << 30
 
     def __post_init__(self) -> None:
         """Refuse limits that are none."""
-        if min(self.memory_bytes, self.pids, self.timeout_s, self.scratch_bytes, self.out_bytes) <= 0:
+        if min(self.memory_bytes, self.pids, self.timeout_s, self.scratch_bytes, self.result_bytes, self.out_bytes) <= 0:
             raise InvalidInputError("a limit of the sandbox is not positive", hint="give every limit a value above zero")
 
 

@@ -1,6 +1,6 @@
 """The sandbox that needs no daemon and no root: bubblewrap in an unprivileged user namespace.
 
-The inside sees the runtime tree as `/`, the run's ciphertext, two tmpfs and its own loopback. Started by root, it gives root up
+The inside sees the runtime tree as `/`, the run's ciphertext, its tmpfs and its own loopback. Started by root, it gives root up
 before bubblewrap starts, because only then a sandbox inside the sandbox can be made, and because root inside would be root.
 """
 
@@ -206,7 +206,7 @@ class RunningBubblewrap:
     def _plan(self) -> dict[str, object]:
         spec = self._spec
         limits = spec.limits
-        file_bytes = max(limits.out_bytes, limits.scratch_bytes)
+        file_bytes = max(limits.out_bytes, limits.scratch_bytes, limits.result_bytes)
         return {
             "parent": os.getpid(),
             "uid": self._uid,
@@ -265,7 +265,8 @@ def _arguments(spec: SandboxSpec) -> list[str | int]:
 
 def _tmpfs(limits: Limits) -> dict[str, int]:
     """Give path inside -> size."""
-    return {"/dev/shm": _SHM_BYTES, "/scratch": limits.scratch_bytes, "/tmp": _TMP_BYTES}  # noqa: S108 - inside
+    scratch = {"/scratch": limits.scratch_bytes, "/scratch/result": limits.result_bytes}
+    return {"/dev/shm": _SHM_BYTES, **scratch, "/tmp": _TMP_BYTES}  # noqa: S108 - inside
 
 
 def _tmpfs_arguments(limits: Limits) -> list[str]:

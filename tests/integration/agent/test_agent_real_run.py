@@ -64,7 +64,9 @@ def test_real_run_on_two_owners_data_gives_sealed_result_and_valid_receipt(stage
         if path.is_file() and path.name != "receipt.json"
     }
     assert [record.organisation_id for record in receipt.evidence] == ["org-hospital", "org-laboratory"]
-    assert not any(b"PAR1" in path.read_bytes()[:4] for path in (done.out / "result").iterdir())
+    assert done.outcome.files == (
+        "log.sealed.json", "preview.sealed.json", "receipt.json", "result.key.json", "result.sealed",
+    )  # fmt: skip
 
 
 COUNT = "select count(*) as n from people"

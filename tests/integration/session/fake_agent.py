@@ -35,6 +35,12 @@ def finish(failure: str = "", reasons: tuple[str, ...] = ()) -> None:
     channel.send(Finished(failure=failure, reasons=list(reasons)))
 
 
+def leave() -> None:
+    """Leave what an agent leaves after a success."""
+    for name in ("result.sealed", "result.key.json", "preview.sealed.json", "log.sealed.json", "receipt.json"):
+        Path("/out", name).write_text("sealed")
+
+
 channel.send(Status(word=StatusWord.MEASURING))
 if scenario == "good":
     channel.send(EvidenceRequest(report_data="ab" * 48, init_data="cd" * 48))
@@ -42,8 +48,8 @@ if scenario == "good":
     channel.send(BrokerRequest(request_id=7, org_id="north", method="POST", path="/kbs/v0/auth", cookie="", body=evidence))
     body = answer().body
     parts = sorted(str(path) for path in Path("/data").rglob("*") if path.is_file())
-    Path("/out/result").mkdir()
-    Path("/out/result/part-00000.parquet").write_text(body + " " + " ".join(parts))
+    leave()
+    Path("/out/result.sealed").write_text(body + " " + " ".join(parts))
     Path("/out/receipt.json").write_text(Path("/data/visits/part-00000.parquet").read_text())
     channel.send(Status(word=StatusWord.DONE))
     finish()
@@ -53,6 +59,7 @@ elif scenario == "unknown-word":
     finish("rows: 42")
 elif scenario == "unknown-status":
     channel.send(Status(word="rows: 42"))
+    leave()
     finish()
 elif scenario == "dies":
     Path("/out/half.parquet").write_text("half")
@@ -68,6 +75,7 @@ elif scenario == "obeys":
         pass
     finish("cancelled")
 elif scenario == "lingers":
+    leave()
     finish()
     time.sleep(60)
 elif scenario == "babbles":
@@ -77,12 +85,27 @@ elif scenario == "plays-host":
     channel.send(Heartbeat())
     time.sleep(60)
 elif scenario == "link":
+    leave()
+    Path("/out/receipt.json").unlink()
     Path("/out/receipt.json").symlink_to("/etc/passwd")
     finish()
 elif scenario == "hard-link":
-    Path("/out/a").write_text("a")
-    os.link("/out/a", "/out/b")
+    leave()
+    Path("/out/receipt.json").unlink()
+    os.link("/out/log.sealed.json", "/out/receipt.json")
     finish()
+elif scenario == "named-by-data":
+    leave()
+    Path("/out/result").mkdir()
+    Path("/out/result/city=Bern.parquet").write_text("sealed")
+    finish()
+elif scenario == "part-missing":
+    leave()
+    Path("/out/preview.sealed.json").unlink()
+    finish()
+elif scenario == "result-of-a-failure":
+    leave()
+    finish("author-error")
 elif scenario == "pipe":
     os.mkfifo("/out/pipe")
     finish()
@@ -90,6 +113,7 @@ elif scenario == "beats":
     beats = 0
     while beats < 2:
         beats += isinstance(channel.receive(), Heartbeat)
+    leave()
     finish()
 elif scenario == "bad-hex":
     channel.send(EvidenceRequest(report_data="zz", init_data="cd"))

@@ -12,9 +12,9 @@ from opaque_jobs.protocol.enclave import FailureWord, StatusWord
 def test_session_of_a_good_agent_carries_everything_and_keeps_its_files(session):
     outcome = session.run("good", parts={"visits": [session.part(b"ciphertext")]})
     assert outcome.failure is None
-    assert outcome.files == ("receipt.json", "result/part-00000.parquet")
+    assert outcome.files == ("log.sealed.json", "preview.sealed.json", "receipt.json", "result.key.json", "result.sealed")
     assert (session.out / "receipt.json").read_text() == "ciphertext"
-    assert (session.out / "result" / "part-00000.parquet").read_text() == "answer /data/visits/part-00000.parquet"
+    assert (session.out / "result.sealed").read_text() == "answer /data/visits/part-00000.parquet"
     assert session.words == [StatusWord.MEASURING, StatusWord.DONE]
     assert [(one.org_id, one.path, one.request_id) for one in session.relayed] == [("north", "/kbs/v0/auth", 7)]
 
@@ -87,8 +87,8 @@ def test_session_agent_that_breaks_its_role_is_not_trusted(session, scenario):
     assert session.sandbox.running.wait(0) is Ending.KILLED
 
 
-@pytest.mark.parametrize("scenario", ["link", "hard-link"])
-def test_session_output_that_is_no_plain_file_is_removed(session, scenario):
+@pytest.mark.parametrize("scenario", ["link", "hard-link", "named-by-data", "part-missing", "result-of-a-failure"])
+def test_session_output_that_is_not_of_the_layout_is_removed(session, scenario):
     with pytest.raises(TrustError):
         session.run(scenario)
     assert list(session.out.iterdir()) == []

@@ -57,8 +57,8 @@ def main():
             engine.allow_file(Path(f"/data/all/{name}"), dataset_id="ds-a", version=1, part=part)
     engine.add_key(dataset_id="ds-a", version=1, column=None, key=KEYS["footer"])
     engine.add_key(dataset_id="ds-a", version=1, column="id", key=KEYS["id"])
-    engine.set_result(Path("/out/result"), run_id="run-1", key=RESULT_KEY)
-    report["before_freeze_write"] = attempt(lambda: engine.write(engine._session.range(3).toDF(), Path("/out/result/a")))
+    engine.set_result(run_id="run-1", key=RESULT_KEY, max_bytes=1 << 20)
+    report["before_freeze_write"] = attempt(lambda: str(engine.write(engine._session.range(3).toDF())))
     engine.freeze_keys()
     report["after_freeze_key"] = attempt(
         lambda: engine._try(lambda: engine.add_key(dataset_id="ds-a", version=1, column="hidden", key=KEYS["id"]))
@@ -66,9 +66,9 @@ def main():
     for name in names:
         report[name] = read(engine, name)
     report["hidden_column"] = read(engine, "part-00000.parquet", "hidden")
-    report["write_elsewhere"] = attempt(lambda: engine.write(engine._session.range(3).toDF(), Path("/out/elsewhere")))
-    report["write_result"] = attempt(lambda: engine.write(engine._session.range(3).toDF(), Path("/out/result/b")))
-    report["read_own_result"] = attempt(lambda: engine._try(lambda: rows(engine, "/out/result/b")))
+    written = attempt(lambda: str(engine.write(engine._session.range(3).toDF())))
+    report["write_result"] = written
+    report["read_own_result"] = attempt(lambda: engine._try(lambda: rows(engine, written[1])))
     report["registry"] = sorted(
         each.rpartition(".")[2]
         for each in str(engine._session.sessionState().functionRegistry().listFunction().mkString(" ")).split()

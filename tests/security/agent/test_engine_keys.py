@@ -102,10 +102,6 @@ def test_engine_key_after_the_table_is_closed_is_refused(report):
     assert report["after_freeze_key"][0] == "refused"
 
 
-def test_engine_write_elsewhere_is_refused(report):
-    assert report["write_elsewhere"][0] == "refused"
-
-
 def test_engine_result_is_written_and_not_readable_again(report):
     assert report["write_result"][0] == "done"
     assert report["read_own_result"][0] == "refused"

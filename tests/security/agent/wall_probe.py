@@ -54,7 +54,7 @@ def main():
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"id": [1, 2], "name": ["a", "canary-wall"]}), folder / "part-00000.parquet")
     engine.allow_plaintext(SCRATCH / "plain")
-    engine.set_result(Path("/out/result"), run_id="run-1", key=bytes(32))
+    engine.set_result(run_id="run-1", key=bytes(32), max_bytes=1 << 20)
     engine.freeze_keys()
     schema = engine.schema(folder / "part-00000.parquet")
     engine.define("people", folder, schema=schema, columns=[("id", "id", None), ("name", "name", None)], physical={})
@@ -63,9 +63,9 @@ def main():
         report["refused"][text] = attempt(lambda text=text: engine.sql(text).collect())
     for name, function in frames(engine):
         report["refused"][name] = attempt(lambda function=function: engine._try(function))
-    report["allowed"]["agent's write"] = attempt(lambda: engine.write(engine.sql("select * from people"), Path("/out/result")))
+    report["allowed"]["agent's write"] = attempt(lambda: engine.write(engine.sql("select * from people")))
     report["refused"]["after the agent's write"] = attempt(
-        lambda: engine.sql("insert overwrite directory '/out/result/b' using parquet select 1")
+        lambda: engine.sql("insert overwrite directory '/scratch/result/b' using parquet select 1")
     )
     return report
 

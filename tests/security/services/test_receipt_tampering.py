@@ -165,12 +165,12 @@ def test_receipt_is_compared_with_what_is_known_beforehand(ready, changed):
 @pytest.mark.parametrize("step", ["flip", "add", "remove", "link"])
 def test_changed_result_folder_fails(ready, step):
     _, envelope, given = _case(ready)
-    part = given["folder"] / "result" / "part-00000.parquet"
+    part = given["folder"] / "result.sealed"
     match step:
         case "flip":
             part.write_bytes(b"sealed rowz")
         case "add":
-            (given["folder"] / "result" / "part-00001.parquet").write_bytes(b"planted")
+            (given["folder"] / "part-00001.parquet").write_bytes(b"planted")
         case "remove":
             part.unlink()
         case "link":

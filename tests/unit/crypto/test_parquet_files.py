@@ -250,10 +250,10 @@ RESULT_KEY = bytes(range(32))
 RESULT_NAME = "part-00000-0f0f-c000.snappy.parquet"
 
 
-def write_result(path: Path, *, run_id: str = "run-1", name: str = RESULT_NAME, key: bytes = RESULT_KEY) -> Path:
+def write_result(path: Path, *, run_id: str = "run-1", key: bytes = RESULT_KEY) -> Path:
     properties = encryption.create_encryption_properties(
-        footer_key=result_file_key(key, run_id=run_id, name=name),
-        aad_prefix=result_aad_prefix(run_id=run_id, name=name),
+        footer_key=result_file_key(key, run_id=run_id),
+        aad_prefix=result_aad_prefix(run_id=run_id),
         store_aad_prefix=False,
     )
     pq.write_table(pa.table({"n": [1, 2]}), path, encryption_properties=properties)
@@ -271,17 +271,10 @@ def test_result_reads_back(tmp_path):
     ("made", "run_id", "key"),
     [
         ({"run_id": "run-2"}, "run-1", RESULT_KEY),
-        ({"name": "part-00001-0f0f-c000.snappy.parquet"}, "run-1", RESULT_KEY),
         ({}, "run-1", bytes(32)),
     ],
 )
-def test_result_of_another_run_name_or_key_is_refused(tmp_path, made, run_id, key):
+def test_result_of_another_run_or_key_is_refused(tmp_path, made, run_id, key):
     path = write_result(tmp_path / RESULT_NAME, **made)
     with pytest.raises(TrustError):
         list(read_result([path], key, run_id=run_id))
-
-
-@pytest.mark.parametrize("name", ["result.parquet", "part-x.csv", "part-../x.parquet", ".part-0.parquet"])
-def test_result_under_a_name_that_spark_does_not_give_is_refused(tmp_path, name):
-    with pytest.raises((TrustError, NotFoundError)):
-        list(read_result([tmp_path / name], RESULT_KEY, run_id="run-1"))

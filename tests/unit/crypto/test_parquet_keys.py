@@ -33,10 +33,10 @@ def test_key_tree_of_a_fixed_root_stays_the_same():
     assert KEYS.footer_key.hex() == "b3668b98e91d9307fbd6a720fb4b092fca872eb968e626b7e9d985b237afae5a"
     assert KEYS.column_keys["größe"].hex() == "3a61df4b64c8305e1c2689a203460e4be49139169a7fa926b6fa4bd6b8d07b09"
     assert (
-        result_file_key(bytes(range(32)), run_id="run-1", name="part-0.parquet").hex()
-        == "92d82a950c39426c4ee8a59dd2433887edf3623689e74f17f5d44aa30ab5451e"
+        result_file_key(bytes(range(32)), run_id="run-1").hex()
+        == "e1ee0193f7614d5b985e344b88abe766b1f1194c7038380047c7a0d626a5f344"
     )
-    assert result_aad_prefix(run_id="run-1", name="part-0.parquet") == b"run-1|part-0.parquet"
+    assert result_aad_prefix(run_id="run-1") == b"run-1|result"
     assert str(make_id(column=None)) == "eyJjIjpudWxsLCJkIjoiZHMtMSIsInAiOiJwYXJ0LTAwMDAwLnBhcnF1ZXQiLCJ2IjozfQ"
 
 

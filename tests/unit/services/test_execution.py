@@ -49,7 +49,7 @@ def test_run_with_a_receipt_that_holds_succeeds_and_publishes(ready):
     assert (view.trust_label, view.state) == ("simulated", RunState.SUCCEEDED)
     assert words == ["computing"]
     folder = ready.services.runs.result_folder(run.id, actor=ready.id("ben"))
-    assert (folder / "result" / "part-00000.parquet").read_bytes() == b"sealed rows"
+    assert (folder / "result.sealed").read_bytes() == b"sealed rows"
     assert (folder / "receipt.json").read_bytes() == ready.services.runs.receipt(run.id, actor=ready.id("lea")).receipt
     assert _leftovers(ready) == [run.id]
 
