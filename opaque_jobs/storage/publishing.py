@@ -4,8 +4,10 @@ Everything is written beside its place and made durable; then, inside the transa
 name. A run that is closed already publishes nothing.
 """
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,21 +68,26 @@ def publish(folder: Path, final: Path, *, record: Callable[[Callable[[], None]],
         OSError: The disk is full or the folder is in the way; nothing is published.
     """
     for path in [*folder.rglob("*"), folder]:
-        if os.geteuid() == 0:
-            os.chown(path, 0, 0)
-        path.chmod(0o700 if path.is_dir() else 0o600)
-        _sync(path)
+        _take_over(path)
 
     def rename() -> None:
         folder.rename(final)
 
     record(rename)
-    _sync(final.parent)
+    _take_over(final.parent, ours=True)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _take_over(path: Path, *, ours: bool = False) -> None:
+    """Make a plain file or folder durable, and this user's alone unless it is so; a link is not followed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
+        kind = os.fstat(descriptor).st_mode
+        if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if not ours:
+            if os.geteuid() == 0:
+                os.fchown(descriptor, 0, 0)
+            os.fchmod(descriptor, 0o700 if stat.S_ISDIR(kind) else 0o600)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
