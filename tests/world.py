@@ -14,7 +14,7 @@ from typing import Any
 from opaque_jobs.attestation.binding import TeePublicKeys, init_data, report_data
 from opaque_jobs.attestation.kbs import AttestRequest
 from opaque_jobs.attestation.simulated import SimulatedAttester
-from opaque_jobs.broker.config import BrokerConfig, config_path
+from opaque_jobs.broker.config import BrokerConfig, write_config
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.release import Broker, Unlogged
 from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote, sign_withdrawal
@@ -24,7 +24,6 @@ from opaque_jobs.crypto.parquet import RootKey
 from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePolicy, RowCondition, RowOperator, SaltedPolicy
-from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, effective_inputs
 from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Language, Limits, Recipient, TeeKind
 from opaque_jobs.domain.log import EntryKind, LogProof
@@ -349,7 +348,7 @@ class World:
             "simulated_keys": (self.development_key.public.text,),
         }
         folder.mkdir(parents=True, exist_ok=True)
-        config_path(folder).write_bytes(to_bytes(BrokerConfig(**(fields | over))))
+        write_config(folder, BrokerConfig(**(fields | over)), organisation.broker)
         return Broker(folder, organisation.broker, clock=self.clock)
 
 

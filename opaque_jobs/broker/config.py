@@ -1,24 +1,39 @@
 """A broker's own folder: its key file, what its organisation pinned by hand, and its database.
 
 What is pinned here (own members' keys, development keys) is the root of all that the broker believes. It comes from the
-organisation itself, never from the other side of the wire. It is read again at each decision, so a change needs no restart.
+organisation itself, never from the other side of the wire. It is read again at each decision, so a change needs no restart; and
+it is authenticated under a key that only the broker's own keys give, so whoever can merely write the file changes nothing.
+Source: HKDF (RFC 5869), HMAC (RFC 2104), both with SHA-256.
 """
 
+import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, PublicKeys, create_key_file, write_new_private_file
-from opaque_jobs.crypto.keys import VerifyKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from opaque_jobs.crypto.key_files import (
+    IN_FILE,
+    KeyKind,
+    Place,
+    PublicKeys,
+    create_key_file,
+    open_broker_keys,
+    write_new_private_file,
+)
+from opaque_jobs.crypto.keys import BrokerKeys, VerifyKey
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
+from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError, TrustError
 
 __all__ = [
     "BrokerConfig",
     "believe_simulated",
+    "claimed_config",
     "config_path",
     "database_path",
     "disbelieve_simulated",
@@ -27,6 +42,7 @@ __all__ = [
     "pin_member",
     "set_up_broker",
     "unpin_member",
+    "write_config",
 ]
 
 _MAX_BYTES: Final = 1 << 20
@@ -65,6 +81,14 @@ class BrokerConfig:
         return {member.key_id: VerifyKey.parse(member.public_key) for member in self.members}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Authentic:
+    """The file: canonical settings, and hexadecimal HMAC over them."""
+
+    settings: str
+    mac: str
+
+
 def config_path(folder: Path) -> Path:
     """Give the path of the settings."""
     return folder / "broker.json"
@@ -78,6 +102,24 @@ def key_path(folder: Path) -> Path:
 def database_path(folder: Path) -> Path:
     """Give the path of the database."""
     return folder / "broker.db"
+
+
+def write_config(folder: Path, config: BrokerConfig, keys: BrokerKeys) -> None:
+    """Keep settings in place of those before, authenticated by the broker's own keys.
+
+    Raises:
+        ConfigurationError: They cannot be written.
+    """
+    text = to_bytes(config).decode()
+    fresh = config_path(folder).with_name(f".broker.json.{os.urandom(8).hex()}")
+    write_new_private_file(fresh, to_bytes(_Authentic(settings=text, mac=_mac(keys, text).hex())))
+    fresh.replace(config_path(folder))
+
+
+def _mac(keys: BrokerKeys, text: str) -> bytes:
+    # The sealing key is in memory wherever it is kept; a signing key may stay on its token.
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"opaque-jobs broker settings").derive(keys.sealing.seed)
+    return hmac.digest(key, text.encode(), "sha256")
 
 
 def set_up_broker(
@@ -107,17 +149,45 @@ def set_up_broker(
         simulated_keys=tuple(key.text for key in simulated_keys),
     )
     public = create_key_file(key_path(folder), kind=KeyKind.BROKER, owner_id=organisation_id, passphrase=passphrase, place=place)
-    write_new_private_file(config_path(folder), to_bytes(config))
+    write_config(folder, config, open_broker_keys(key_path(folder), passphrase))
     return public
 
 
-def load_config(folder: Path) -> BrokerConfig:
+def load_config(folder: Path, keys: BrokerKeys) -> BrokerConfig:
     """Read the settings.
 
     Raises:
         NotFoundError: There is no broker in this folder.
         InvalidInputError: They do not parse.
+        TrustError: Somebody else than the holder of the broker's keys wrote them.
     """
+    document = _read(folder)
+    if not hmac.compare_digest(_mac(keys, document.settings).hex().encode(), document.mac.encode()):
+        raise TrustError(
+            "the broker's settings were changed by somebody who does not have its passphrase",
+            hint="it releases nothing; restore broker.json from your copy and find out who can write there",
+            reasons="broker-settings-changed",
+        )
+    return _parsed(document)
+
+
+def claimed_config(folder: Path) -> BrokerConfig:
+    """Read the settings without the broker's keys, to find a broker and its port.
+
+    Trust: nothing is verified.
+
+    Raises:
+        NotFoundError: There is no broker in this folder.
+        InvalidInputError: They do not parse.
+    """
+    return _parsed(_read(folder))
+
+
+def _parsed(document: "_Authentic") -> BrokerConfig:
+    return from_bytes(BrokerConfig, document.settings.encode(), what="the broker's settings")
+
+
+def _read(folder: Path) -> "_Authentic":
     try:
         with config_path(folder).open("rb") as file:
             data = file.read(_MAX_BYTES)
@@ -125,59 +195,54 @@ def load_config(folder: Path) -> BrokerConfig:
         raise NotFoundError("there is no broker here", hint="make one with `opaque-jobs org create`") from None
     except OSError as error:
         raise ConfigurationError(f"the broker's settings cannot be read: {error.strerror}", hint="check who owns them") from None
-    return from_bytes(BrokerConfig, data, what="the broker's settings")
+    return from_bytes(_Authentic, data, what="the broker's settings")
 
 
-def pin_member(folder: Path, member: MemberEntry) -> None:
+def pin_member(folder: Path, member: MemberEntry, keys: BrokerKeys) -> None:
     """Pin a member of the own organisation, or a member's new key in place of the old one.
 
     Raises:
         InvalidInputError: The member is of another organisation.
         NotFoundError: There is no broker in this folder.
     """
-    config = load_config(folder)
+    config = load_config(folder, keys)
     others = tuple(each for each in config.members if each.id != member.id)
-    _replace(folder, replace(config, members=(*others, member)))
+    write_config(folder, replace(config, members=(*others, member)), keys)
 
 
-def believe_simulated(folder: Path, key: VerifyKey) -> None:
+def believe_simulated(folder: Path, key: VerifyKey, keys: BrokerKeys) -> None:
     """Believe another machine's simulated hardware too.
 
     Raises:
         NotFoundError: There is no broker in this folder.
+        TrustError: Its settings were changed by somebody else.
 
     Trust: whoever runs that machine can read what this broker releases to it.
     """
-    config = load_config(folder)
-    _replace(folder, replace(config, simulated_keys=tuple(dict.fromkeys((*config.simulated_keys, key.text)))))
+    config = load_config(folder, keys)
+    write_config(folder, replace(config, simulated_keys=tuple(dict.fromkeys((*config.simulated_keys, key.text)))), keys)
 
 
-def disbelieve_simulated(folder: Path, key: VerifyKey) -> None:
+def disbelieve_simulated(folder: Path, key: VerifyKey, keys: BrokerKeys) -> None:
     """Believe another machine's simulated hardware no more.
 
     Raises:
         NotFoundError: There is no broker in this folder, or it does not believe that machine.
     """
-    config = load_config(folder)
+    config = load_config(folder, keys)
     if key.text not in config.simulated_keys:
         raise NotFoundError("this key is not believed by the broker", hint="give it as 'opaque-jobs broker believe' was given it")
-    _replace(folder, replace(config, simulated_keys=tuple(each for each in config.simulated_keys if each != key.text)))
+    write_config(folder, replace(config, simulated_keys=tuple(each for each in config.simulated_keys if each != key.text)), keys)
 
 
-def unpin_member(folder: Path, member_id: str) -> None:
+def unpin_member(folder: Path, member_id: str, keys: BrokerKeys) -> None:
     """Let a member of the own organisation go: only then may a workspace's next member list leave them out.
 
     Raises:
         NotFoundError: There is no broker in this folder, or the member is not pinned.
     """
-    config = load_config(folder)
+    config = load_config(folder, keys)
     others = tuple(each for each in config.members if each.id != member_id)
     if len(others) == len(config.members):
         raise NotFoundError("this member is not pinned at the broker", hint="is it a member of this organisation?")
-    _replace(folder, replace(config, members=others))
-
-
-def _replace(folder: Path, config: BrokerConfig) -> None:
-    fresh = config_path(folder).with_name(f".broker.json.{os.urandom(8).hex()}")
-    write_new_private_file(fresh, to_bytes(config))
-    fresh.replace(config_path(folder))
+    write_config(folder, replace(config, members=others), keys)

@@ -72,7 +72,7 @@ class Broker:
     @property
     def config(self) -> BrokerConfig:
         """The settings as they are now."""
-        return load_config(self.folder)
+        return load_config(self.folder, self.keys)
 
     @property
     def circle(self) -> Circle:

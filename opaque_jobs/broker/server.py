@@ -10,8 +10,9 @@ from typing import Final
 import uvicorn
 
 from opaque_jobs.broker.app import create_app
-from opaque_jobs.broker.config import key_path, load_config
+from opaque_jobs.broker.config import claimed_config, key_path, load_config
 from opaque_jobs.broker.connections import counted_connections
+from opaque_jobs.broker.hardening import close_memory
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.errors import ConfigurationError
@@ -26,11 +27,13 @@ def open_broker(folder: Path, *, passphrase: str) -> Broker:
 
     Raises:
         NotFoundError: There is no broker in it.
-        TrustError: The passphrase is wrong.
+        TrustError: The passphrase is wrong, or somebody without it changed the settings.
         ConfigurationError: Its files cannot be used.
     """
-    load_config(folder)
-    return Broker(folder, open_broker_keys(key_path(folder), passphrase), clock=lambda: datetime.now(UTC))
+    claimed_config(folder)
+    keys = open_broker_keys(key_path(folder), passphrase)
+    load_config(folder, keys)
+    return Broker(folder, keys, clock=lambda: datetime.now(UTC))
 
 
 def serve(
@@ -47,6 +50,7 @@ def serve(
     Raises:
         ConfigurationError: The port is in use, or see `open_broker`.
     """
+    close_memory()
     broker = open_broker(folder, passphrase=passphrase)
     listener = _listen(broker.config.port if port is None else port)
     with listener:

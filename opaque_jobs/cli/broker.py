@@ -8,6 +8,7 @@ import typer
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import (
     believe_simulated,
+    claimed_config,
     config_path,
     database_path,
     disbelieve_simulated,
@@ -25,8 +26,9 @@ from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
-from opaque_jobs.cli.session import Acting, known_member, member_key, own_member, present_key_id, services
+from opaque_jobs.cli.session import Acting, known_member, member_key, open_broker, own_member, present_key_id, services
 from opaque_jobs.cli.signed_names import checked_digest, held_job, is_id, named_dataset
+from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
@@ -51,7 +53,7 @@ def serve(
     with services() as opened:
         entry = find_organisation(opened, org).entry
         folder = opened.context.settings.broker_dir(entry.id)
-    load_config(folder)
+    claimed_config(folder)
     passphrase = ask_for_key(key_path(folder), f"the key broker of '{entry.name}'", file=passphrase_file)
     serve_broker(
         folder,
@@ -94,6 +96,7 @@ def pin(
             "left out only if that is here."
         ),
     ] = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Pin the key of an own member at the broker: only what pinned members sign can deposit keys or share data sets.
 
@@ -106,7 +109,8 @@ def pin(
                 f"the database names another key of '{member}' than the one that is to be pinned",
                 hint="nothing was pinned; compare with 'opaque-jobs member show' where the member's key is",
             )
-        pin_member(opened.context.settings.broker_dir(entry.organisation_id), entry)
+        folder = opened.context.settings.broker_dir(entry.organisation_id)
+        pin_member(folder, entry, open_broker(opened, entry.organisation_id, passphrase_file))
     print_record({"member": entry.name, "key_id": entry.key_id, "pinned": True}, as_json=common().json)
 
 
@@ -116,6 +120,7 @@ def believe(
     org: Org,
     key: Annotated[str, typer.Argument(help="What 'opaque-jobs receipt simulated-key' prints on that machine.")],
     forget: Annotated[bool, typer.Option("--forget", help="Believe it no more, from the next request on.")] = False,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Let a broker here release keys to another machine's [bold]simulated[/] enclaves, whose owner can then read the data.
 
@@ -123,23 +128,29 @@ def believe(
     """
     with services() as opened:
         entry = find_organisation(opened, org).entry
-        folder = opened.context.settings.broker_dir(entry.id)
-    (disbelieve_simulated if forget else believe_simulated)(folder, VerifyKey.parse(key))
+        folder, said = opened.context.settings.broker_dir(entry.id), VerifyKey.parse(key)
+        keys = open_broker(opened, entry.id, passphrase_file)
+    (disbelieve_simulated if forget else believe_simulated)(folder, said, keys)
     print_record({"organisation": entry.name, "key": key, "believed": not forget}, as_json=common().json)
 
 
 @app.command("unpin")
-def unpin(*, member: Annotated[str, typer.Argument(help="A member of the broker's organisation, by name.")]) -> None:
+def unpin(
+    *,
+    member: Annotated[str, typer.Argument(help="A member of the broker's organisation, by name.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
     """Let an own member go: the broker believes their key no more, and workspaces may change without them.
 
     Who has the name says the broker, as they were pinned, not the database.
     """
     folders = [each for each in load_settings().brokers_dir.glob("*") if config_path(each).exists()]
-    pinned = [(folder, each) for folder in folders for each in load_config(folder).members if each.name == member]
+    pinned = [(folder, each) for folder in folders for each in claimed_config(folder).members if each.name == member]
     if len(pinned) != 1:
         raise NotFoundError(f"no broker here has pinned one member by the name '{member}'", hint="see 'opaque-jobs member list'")
     ((folder, entry),) = pinned
-    unpin_member(folder, entry.id)
+    passphrase = ask_for_key(key_path(folder), "the key broker", file=passphrase_file)
+    unpin_member(folder, entry.id, open_broker_keys(key_path(folder), passphrase))
     print_record({"member": entry.name, "key_id": entry.key_id, "pinned": False}, as_json=common().json)
 
 
@@ -201,6 +212,7 @@ def recover(
             "or a lease counts by the clock as it is now: set that right first.",
         ),
     ] = False,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Let a broker go on whose database is an older copy, or whose clock was set back, after you know why it is.
 
@@ -210,7 +222,7 @@ def recover(
     with services() as opened:
         entry = find_organisation(opened, org).entry
         folder = opened.context.settings.broker_dir(entry.id)
-    load_config(folder)
+        load_config(folder, open_broker(opened, entry.id, passphrase_file))
     store = Store(database_path(folder))
     if clock:
         store.reset_clock()

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import config_path, load_config
+from opaque_jobs.broker.config import claimed_config, config_path
 from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.crypto.keys import VerifyKey
@@ -126,7 +126,7 @@ class BrokerProcess:
     def __init__(self, settings: Settings, organisation: OrganisationView) -> None:
         entry = organisation.entry
         self.organisation = entry
-        self.port = load_config(settings.broker_dir(entry.id)).port
+        self.port = claimed_config(settings.broker_dir(entry.id)).port
         self._child = Child(settings, ["broker", "serve", "--org", entry.id], log_name=f"broker-{entry.id}", grace_s=_GRACE_S)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.brokers import check_answers
 from opaque_jobs.cli.demo_jobs import DIAGNOSES, MEASUREMENTS, SIMULATED, DemoJob
 from opaque_jobs.cli.drafting import Wanted, build_draft
@@ -23,7 +24,7 @@ from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, run_
 from opaque_jobs.cli.session import member_key_path, organisation_key_path
 from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.cli.verified_run import verified_run
-from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
+from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.data.demo import write_demo_sources
 from opaque_jobs.domain.dataset import TestDataKind
@@ -123,7 +124,13 @@ def found_organisations(cast: Cast, shown: Step) -> None:
         cast.sealing[name] = open_organisation_key(organisation_key_path(settings, name), cast.passphrase)
     for name, organisation in _PEOPLE.items():
         shown.say(f"key of {name}")
-        cast.members[name] = create_member(cast.services, name=name, organisation=organisation, passphrase=cast.passphrase)
+        cast.members[name] = create_member(
+            cast.services,
+            name=name,
+            organisation=organisation,
+            passphrase=cast.passphrase,
+            broker=lambda owner: open_broker_keys(key_path(settings.broker_dir(owner)), cast.passphrase),
+        )
         cast.signers[name] = open_signing_key(member_key_path(settings, name), cast.passphrase)
 
 

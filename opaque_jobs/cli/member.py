@@ -1,6 +1,7 @@
 """`opaque-jobs member`: the people, and the keys that speak for them."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from opaque_jobs.cli.documents import member_document, own_organisation_document
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.own_organisation import organisation_here, parse_own_organisation, pin_organisation
-from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_key, ask_for_new_key
+from opaque_jobs.cli.passphrase import BrokerPassphraseFile, NewPassphraseFile, PassphraseFile, ask_for_key, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_member_key
@@ -20,7 +21,7 @@ from opaque_jobs.cli.session import (
     check_no_key,
     member_key,
     member_key_path,
-    open_broker_signing_key,
+    open_broker,
     organisation_key_path,
     own_key_ids,
     present_key_id,
@@ -28,7 +29,7 @@ from opaque_jobs.cli.session import (
 )
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
-from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.crypto.keys import BrokerKeys, Signer
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
 from opaque_jobs.errors import ConflictError, NotFoundError
@@ -39,16 +40,35 @@ __all__ = ["app", "create_member"]
 app = Noun(help="Members: the people of an organisation, each with a signing key of their own.")
 
 
-def create_member(opened: Services, *, name: str, organisation: str, passphrase: str, place: Place = IN_FILE) -> MemberEntry:
+def create_member(
+    opened: Services,
+    *,
+    name: str,
+    organisation: str,
+    passphrase: str,
+    broker: Callable[[str], BrokerKeys],
+    place: Place = IN_FILE,
+) -> MemberEntry:
     """Make a member's key file in this home, register the member, and pin the key at the organisation's broker if it lives here.
+
+    Args:
+        opened: The services.
+        name: Of the member.
+        organisation: Theirs.
+        passphrase: For the key file; the PIN or token of another key store.
+        broker: Opens the keys of an organisation's broker, by the organisation's id; asked only if the broker lives here.
+        place: Where the key is kept.
 
     Raises:
         ConflictError: The name is taken, or its key file exists.
         NotFoundError: The organisation is not registered.
     """
     owner = _check_free(opened, name, organisation)
+    settings = opened.context.settings
+    own = organisation_here(settings, owner, organisation_key_path(settings, owner.name))
+    broker_keys = None if own is None else broker(owner.id)
     member_id = new_id("member")
-    path = member_key_path(opened.context.settings, name)
+    path = member_key_path(settings, name)
     public = create_key_file(path, kind=KeyKind.MEMBER, owner_id=member_id, passphrase=passphrase, place=place)
     try:
         entry = opened.workspaces.register_member(
@@ -59,10 +79,8 @@ def create_member(opened: Services, *, name: str, organisation: str, passphrase:
     except BaseException:
         path.unlink()  # a key that nobody knows
         raise
-    settings = opened.context.settings
-    own = organisation_here(settings, owner, organisation_key_path(settings, owner.name))
-    if own is not None:
-        pin_member(settings.broker_dir(owner.id), entry)
+    if own is not None and broker_keys is not None:
+        pin_member(settings.broker_dir(owner.id), entry, broker_keys)
         pin_organisation(settings, name, own)
     return entry
 
@@ -85,6 +103,7 @@ def create(
     key_store: KeyStoreName = FILE,
     key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
+    broker_passphrase_file: BrokerPassphraseFile = None,
 ) -> None:
     """Make a member with a fresh signing key in this home, or in a key store that this home refers to.
 
@@ -94,7 +113,14 @@ def create(
         _check_free(opened, name, org)
         place = new_place(key_store, key_store_setting)
         passphrase = ask_for_new_key(place, f"member '{name}'", file=passphrase_file)
-        entry = create_member(opened, name=name, organisation=org, passphrase=passphrase, place=place)
+        entry = create_member(
+            opened,
+            name=name,
+            organisation=org,
+            passphrase=passphrase,
+            broker=lambda owner: open_broker(opened, owner, broker_passphrase_file),
+            place=place,
+        )
     print_record(member_document(entry), as_json=common().json, title=f"member '{name}' made")
 
 
@@ -155,6 +181,7 @@ def rotate_key(
     key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
     new_passphrase_file: NewPassphraseFile = None,
+    broker_passphrase_file: BrokerPassphraseFile = None,
 ) -> None:
     """Give a member a new signing key, signed by the present one, and propose it to all their workspaces.
 
@@ -182,12 +209,24 @@ def rotate_key(
 
         def authorise() -> Signer:
             if lost:
-                return open_broker_signing_key(opened, member.organisation_id, passphrase_file)
+                return open_broker(opened, member.organisation_id, broker_passphrase_file or passphrase_file).signing
             return member_key(settings, member, passphrase_file)
 
         with step("changing the key") as shown:
             done = rotate_member_key(
-                opened, member, path, Making(make=make, authorise=authorise, open_new=open_new, step=shown.say, again=again)
+                opened,
+                member,
+                path,
+                Making(
+                    make=make,
+                    authorise=authorise,
+                    open_new=open_new,
+                    broker=lambda: open_broker(
+                        opened, member.organisation_id, broker_passphrase_file or (passphrase_file if lost else None)
+                    ),
+                    step=shown.say,
+                    again=again,
+                ),
             )
     print_record(rotated_document(done), as_json=common().json, title=f"member '{name}' has a new key")
     if not common().json:

@@ -21,7 +21,7 @@ from opaque_jobs.cli.resealing import reseal, vouching
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_sealing_key
 from opaque_jobs.cli.session import (
     check_no_key,
-    open_broker_signing_key,
+    open_broker,
     open_former_sealing_keys,
     open_sealing_key,
     organisation_key_path,
@@ -205,7 +205,7 @@ def rotate_key(
             create_key_file(fresh, kind=KeyKind.ORGANISATION, owner_id=entry.id, passphrase=secret[0], place=place)
 
         def authorise() -> Signer:
-            return open_broker_signing_key(opened, entry.id, passphrase_file)
+            return open_broker(opened, entry.id, passphrase_file).signing
 
         with step("changing the key") as shown:
             done = rotate_sealing_key(opened, view, path, Making(make=make, authorise=authorise, step=shown.say, again=again))

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opaque_jobs.broker.config import config_path, key_path, load_config
+from opaque_jobs.broker.config import claimed_config, config_path, key_path
 from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.client.memory import Memory
 from opaque_jobs.crypto.key_changes import check_sealing_changes
@@ -107,7 +107,7 @@ def organisation_here(settings: Settings, entry: OrganisationEntry, key_file: Pa
         broker_deposit_key=broker.sealing.text,
         broker_signing_key=broker.signing.text,
     )
-    return OwnOrganisation(v=1, entry=known, broker_address=f"http://127.0.0.1:{load_config(folder).port}")
+    return OwnOrganisation(v=1, entry=known, broker_address=f"http://127.0.0.1:{claimed_config(folder).port}")
 
 
 def members_here(settings: Settings, organisation_id: str) -> list[str]:

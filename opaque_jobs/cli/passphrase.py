@@ -20,6 +20,7 @@ from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundEr
 
 __all__ = [
     "PASSPHRASE_FILE",
+    "BrokerPassphraseFile",
     "FormerPassphraseFiles",
     "NewPassphraseFile",
     "PassphraseFile",
@@ -39,6 +40,15 @@ PassphraseFile = Annotated[
         metavar="FILE",
         help=f"Read the passphrase (PIN, token) from the first line of a file that only you may read (or set {PASSPHRASE_FILE}); "
         "otherwise it is asked for.",
+    ),
+]
+
+BrokerPassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--broker-passphrase-file",
+        metavar="FILE",
+        help="The same for the organisation's key broker, where that is in this home: it authenticates whom it has pinned.",
     ),
 ]
 

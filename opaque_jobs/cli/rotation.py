@@ -22,14 +22,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from opaque_jobs.broker.config import config_path, pin_member
+from opaque_jobs.broker.config import claimed_config, config_path, pin_member
 from opaque_jobs.cli.output import stderr
 from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.session import former_key_path, former_key_paths
 from opaque_jobs.crypto.consent import sign_manifest, verify_manifest
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
 from opaque_jobs.crypto.key_files import read_public_keys
-from opaque_jobs.crypto.keys import Signer
+from opaque_jobs.crypto.keys import BrokerKeys, Signer
 from opaque_jobs.crypto.signing import claimed_key_id
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.key_change import KeyUse
@@ -50,6 +50,10 @@ def _signs_nothing(_path: Path) -> Signer:
     raise InvalidInputError("a sealing key signs nothing", hint="the organisation's broker key signs for it")
 
 
+def _opens_nothing() -> BrokerKeys:
+    raise InvalidInputError("nothing is pinned for a sealing key", hint="a member's key is pinned at the own broker")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
     """How a new key is made and used; each asks for what opens it when it is called.
@@ -60,6 +64,7 @@ class Making:
         step: Told of each step before it is taken.
         again: Make another key although the last new one is not in force everywhere.
         open_new: Opens the new key's file, for a key that signs.
+        broker: Opens the own broker's keys, under which it keeps whom it has pinned; asked only if that lives here.
     """
 
     make: Callable[[Path], None]
@@ -67,6 +72,7 @@ class Making:
     step: Callable[[str], None]
     again: bool = False
     open_new: Callable[[Path], Signer] = _signs_nothing
+    broker: Callable[[], BrokerKeys] = _opens_nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +141,8 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
     pinned = config_path(folder).exists()
     if pinned:
         _check_held(path, member)
-        pin_member(folder, member)
+        if member not in claimed_config(folder).members:
+            pin_member(folder, member, making.broker())
     making.step("proposing it to the workspaces")
     standing = opened.workspaces.propose_keys(member.id)
     signer: Signer | None = None

@@ -19,7 +19,7 @@ from opaque_jobs.cli.finding import find_member
 from opaque_jobs.cli.own_organisation import organisation_of
 from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
-from opaque_jobs.crypto.keys import SealingKey, Signer, VerifyKey
+from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, Signer, VerifyKey
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services import Services, open_services
@@ -34,7 +34,7 @@ __all__ = [
     "known_member",
     "member_key",
     "member_key_path",
-    "open_broker_signing_key",
+    "open_broker",
     "open_former_sealing_keys",
     "open_sealing_key",
     "organisation_key_path",
@@ -265,8 +265,8 @@ def open_former_sealing_keys(
     return found
 
 
-def open_broker_signing_key(opened: Services, organisation_id: str, passphrase_file: Path | None) -> Signer:
-    """Open the key with which an organisation's broker signs: the organisation's hand.
+def open_broker(opened: Services, organisation_id: str, passphrase_file: Path | None) -> BrokerKeys:
+    """Open the keys of an organisation's broker: the organisation's hand.
 
     Raises:
         NotFoundError: The broker does not live here.
@@ -275,7 +275,7 @@ def open_broker_signing_key(opened: Services, organisation_id: str, passphrase_f
     name = opened.workspaces.organisation(organisation_id).entry.name
     path = key_path(opened.context.settings.broker_dir(organisation_id))
     _check_here(path, f"the key broker of '{name}'")
-    return open_broker_keys(path, ask_for_key(path, f"the key broker of '{name}'", file=passphrase_file)).signing
+    return open_broker_keys(path, ask_for_key(path, f"the key broker of '{name}'", file=passphrase_file))
 
 
 def _check_here(path: Path, what: str) -> None:

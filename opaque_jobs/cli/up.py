@@ -177,6 +177,8 @@ def _tell(address: str, logins: Mapping[str, str], brokers: list[BrokerProcess])
     for name, broker in document["brokers"].items():
         console.print(f"    broker  {name}  {broker}", markup=False)
     console.print("[bold yellow]SIMULATED[/] enclaves: whoever runs this machine can read the data of its runs.")
+    console.print("One user id is one trust domain: what runs as this user, a DAG too, can stop and replace these brokers.")
+    console.print("    Organisations that do not trust each other run 'opaque-jobs broker serve' under users of their own.")
     console.print("Ctrl-C ends it.\n")
 
 

@@ -39,6 +39,7 @@ REASONS: Final[dict[str, str]] = {
     # log
     "approval-not-in-log": "an acceptance or approval does not stand in the workspace's log",
     "broker-memory-lost": "the broker's memory is an older copy; its organisation must look ('opaque-jobs broker recover')",
+    "broker-settings-changed": "somebody without the broker's passphrase has changed its settings; its organisation must look",
     "clock-set-back": "the broker's clock is behind a time that it has seen; set it right ('opaque-jobs broker recover --clock')",
     "log-checkpoint-invalid": "the log's checkpoint is not signed by the workspace's log",
     "log-forked": "a reviewer has seen another log than the broker; compare 'opaque-jobs log checkpoint'",

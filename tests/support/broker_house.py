@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import BrokerConfig, config_path
+from opaque_jobs.broker.config import BrokerConfig, pin_member, unpin_member, write_config
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.statements import accept_deposit
@@ -30,7 +30,7 @@ from opaque_jobs.crypto.parquet import RootKey
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.dataset import ReleasePolicy
-from opaque_jobs.domain.document import to_bytes
+from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.enclave.agent.admission import Admission, AdmissionError, admit
 from opaque_jobs.enclave.agent.attestation import Brokers
 from opaque_jobs.enclave.session import SessionOutcome, SessionRequest
@@ -156,17 +156,24 @@ class BrokerHouse:
                 simulated_keys=(believed.text,),
             )
             self.broker_folder(name).mkdir(parents=True, exist_ok=True)
-            config_path(self.broker_folder(name)).write_bytes(to_bytes(config))
+            write_config(self.broker_folder(name), config, _keys(organisation))
             self.restart(name, cast)
             if name not in self.addresses:
                 self._serve(name)
             cast.services.workspaces.move_broker(organisation.entry.id, broker_address=self.addresses[name])
 
+    def pin(self, name: str, cast: Consortium, entry: MemberEntry) -> None:
+        """Let a broker know a member's key, as its owner does."""
+        pin_member(self.broker_folder(name), entry, _keys(cast.organisations[name]))
+
+    def unpin(self, name: str, cast: Consortium, member_id: str) -> None:
+        """Let a broker forget a member, as its owner does."""
+        unpin_member(self.broker_folder(name), member_id, _keys(cast.organisations[name]))
+
     def restart(self, name: str, cast: Consortium) -> None:
         """Begin a broker anew from its folder, as after a crash: its sessions are gone."""
         organisation = cast.organisations[name]
-        keys = BrokerKeys(sealing=organisation.deposit, signing=organisation.signing)
-        self.brokers[name] = Broker(self.broker_folder(name), keys, clock=cast.clock)
+        self.brokers[name] = Broker(self.broker_folder(name), _keys(organisation), clock=cast.clock)
         self._apps[name] = create_app(self.brokers[name])
 
     def deposit(
@@ -218,6 +225,10 @@ class BrokerHouse:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         self._servers.append((server, thread))
+
+
+def _keys(organisation: Any) -> BrokerKeys:
+    return BrokerKeys(sealing=organisation.deposit, signing=organisation.signing)
 
 
 def try_run(cast: Consortium, run_id: str) -> tuple[RunOutcome, KeyAgent]:

@@ -110,7 +110,14 @@ class Installation:
             self.sealing[name] = open_organisation_key(organisation_key_path(self.settings, name), self.passphrases[name])
         for name, organisation in self.people.items():
             passphrase = self.passphrases[name]
-            self.members[name] = create_member(self.services, name=name, organisation=organisation, passphrase=passphrase)
+            owner = self.passphrases[organisation]
+            self.members[name] = create_member(
+                self.services,
+                name=name,
+                organisation=organisation,
+                passphrase=passphrase,
+                broker=lambda found, secret=owner: open_broker_keys(key_path(self.settings.broker_dir(found)), secret),
+            )
             self.signers[name] = open_signing_key(member_key_path(self.settings, name), passphrase)
         brokers = [BrokerProcess(self.settings, view) for view in self.organisations.values()]
         for broker in brokers:

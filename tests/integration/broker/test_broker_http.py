@@ -18,10 +18,11 @@ from opaque_jobs.attestation.kbs import (
 )
 from opaque_jobs.attestation.result import EarStatus, verify_result
 from opaque_jobs.broker.app import MAX_BODY_BYTES, create_app
-from opaque_jobs.broker.client import BrokerClient
+from opaque_jobs.broker.client import STANDING_PATH, BrokerClient
 from opaque_jobs.crypto.custody import open_release, release_info
 from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.domain.job import TeeKind
+from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, InvalidInputError, TrustError
 from tests.support.log_relay import carry
 from tests.world import NOW, Enclave, World
@@ -224,7 +225,9 @@ def test_foreign_host_header_is_refused(broker):
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=a"])
-@pytest.mark.parametrize("path", [AUTH_PATH, ATTEST_PATH, "/opaque/v1/deposits", "/opaque/v1/statements", "/opaque/v1/logs"])
+@pytest.mark.parametrize(
+    "path", [AUTH_PATH, ATTEST_PATH, "/opaque/v1/deposits", "/opaque/v1/statements", STANDING_PATH, "/opaque/v1/logs"]
+)
 def test_body_as_a_page_of_another_site_can_send_it_unasked_is_refused(broker, path, kind):
     headers = {} if kind is None else {"content-type": kind}
     with httpx.Client(transport=AppTransport(create_app(broker))) as client:
@@ -280,3 +283,16 @@ def test_owner_errors_come_back_as_their_kind(world, client):
     client.deposit(key=world.hospital.broker.signing.public, deposit=deposit, manifest=manifest)
     with pytest.raises(ConflictError):
         client.deposit(key=world.hospital.broker.signing.public, deposit=world.deposit(world.hospital), manifest=manifest)
+
+
+def test_broker_says_which_holds_stand_and_signs_that(broker, world):
+    key = world.hospital.broker.signing.public
+    with BrokerClient("http://127.0.0.1", transport=AppTransport(create_app(broker))) as client:
+        about = {"scope": HoldScope.JOB, "subject": "job-of-this-test"}
+        assert client.standing(key=key, **about) == ()
+        client.push(key=key, roster=None, holds=[world.hold(world.hospital, **about)])
+        assert client.standing(key=key, **about) == (world.holds[-1].digest,)
+        client.push(key=key, roster=None, holds=[world.hold(world.hospital, held=False, **about)])
+        assert client.standing(key=key, **about) == ()
+        with pytest.raises(TrustError, match="did not prove"):
+            client.standing(key=world.laboratory.broker.signing.public, **about)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opaque_jobs.broker.config import load_config
+from opaque_jobs.broker.config import claimed_config
 from opaque_jobs.cli.brokers import BrokerProcess, local_brokers
 from opaque_jobs.cli.rotation import Making, rotate_member_key, rotate_sealing_key
 from opaque_jobs.cli.session import former_key_paths, member_key_path, organisation_key_path
@@ -270,6 +270,7 @@ def making(kind: KeyKind, owner_id: str, broker: Path, former: Path, killed: set
         make=lambda path: create_key_file(path, kind=kind, owner_id=owner_id, passphrase=NEW) and None,
         authorise=authorise,
         open_new=lambda path: open_signing_key(path, NEW),
+        broker=lambda: open_broker_keys(broker, PASSPHRASE),
         step=step,
     )
 
@@ -312,7 +313,7 @@ def test_change_killed_at_each_step_is_finished_by_saying_it_again(running, kind
     assert sorted(each.name for each in path.parent.glob("*.new.json")) == []
     assert _public(path).key_id == done.key_id
     if member:
-        config = load_config(running.settings.broker_dir(_organisation_id(running)))
+        config = claimed_config(running.settings.broker_dir(_organisation_id(running)))
         assert [each.key_id for each in config.members if each.name == "anna"] == [done.key_id]
         assert running.json("workspace", "show", "Study", "--as", "ben")["waiting_for"] != []
         assert done.workspaces[0].proposal.roster.epoch == 2

@@ -15,7 +15,7 @@ from consortium import Clock, Consortium
 
 from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.config import BrokerConfig, config_path
+from opaque_jobs.broker.config import BrokerConfig, write_config
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.cli.results import open_real_result
 from opaque_jobs.crypto.consent import sign_manifest
@@ -24,7 +24,6 @@ from opaque_jobs.crypto.keys import BrokerKeys
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.data.dataset_files import encrypt_batches
 from opaque_jobs.domain import dataset as nouns
-from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
@@ -74,9 +73,9 @@ def _set_up(cast, stack):
         folder.mkdir(parents=True, mode=0o700)
         own = tuple(person.entry for person in cast.people.values() if person.entry.organisation_id == made.entry.id)
         config = BrokerConfig(v=1, organisation_id=made.entry.id, port=0, members=own, simulated_keys=(anchor.text,))
-        config_path(folder).write_bytes(to_bytes(config))
-        config_path(folder).chmod(0o600)
-        broker = Broker(folder, BrokerKeys(sealing=made.deposit, signing=made.signing), clock=lambda: datetime.now(UTC))
+        keys = BrokerKeys(sealing=made.deposit, signing=made.signing)
+        write_config(folder, config, keys)
+        broker = Broker(folder, keys, clock=lambda: datetime.now(UTC))
         address = stack.enter_context(_serving(broker))
         cast.services.workspaces.move_broker(made.entry.id, broker_address=address)
         clients[made.entry.id] = stack.enter_context(BrokerClient(address))

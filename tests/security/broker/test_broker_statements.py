@@ -107,16 +107,16 @@ def test_data_set_is_taken_back_though_what_comes_with_it_is_not_believed(stage)
 
 def test_key_of_a_simulator_that_is_forgotten_ends_what_it_has_proven(stage):
     other = SigningKey.generate().public
-    believe_simulated(stage.folder, other)
+    believe_simulated(stage.folder, other, stage.world.hospital.broker)
     session, answer = stage.attest(stage.enclave())
     assert isinstance(answer, Token)
-    disbelieve_simulated(stage.folder, stage.world.development_key.public)
+    disbelieve_simulated(stage.folder, stage.world.development_key.public, stage.world.hospital.broker)
     assert stage.release(session).reasons == ("tee-kind-not-accepted",)
 
 
 def test_member_let_go_ends_what_was_proven_with_their_approval(stage):
     session, _ = stage.attest(stage.enclave())
-    unpin_member(stage.folder, stage.world.ben.id)
+    unpin_member(stage.folder, stage.world.ben.id, stage.world.hospital.broker)
     assert stage.release(session).reasons == ("own-members-not-pinned",)
 
 

@@ -72,7 +72,7 @@ def test_withdrawal_seen_before_the_broker_lets_its_own_member_go_counts(stage, 
     else:
         with pytest.raises(TrustError, match="does not believe"):
             stage.tell(roster=epoch.roster, acceptances=epoch.acceptances, withdrawals=[epoch.withdrawal])
-    unpin_member(stage.folder, stage.world.ben.id)
+    unpin_member(stage.folder, stage.world.ben.id, stage.world.hospital.broker)
     assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
 
 
@@ -94,7 +94,7 @@ def test_withdrawal_counts_though_the_broker_calls_its_members_otherwise(stage):
     """A member is a key; names are the database's word, at pin time too."""
     world = stage.world
     for each in (world.anna, world.ben):
-        pin_member(stage.folder, replace(each.entry, name=f"{each.id}-x"))
+        pin_member(stage.folder, replace(each.entry, name=f"{each.id}-x"), world.hospital.broker)
     stage.tell(withdrawals=[world.withdrawal(stage.spec, world.carl)])
     assert stage.run(stage.enclave()).reasons == ("consent-withdrawn",)
 
@@ -117,7 +117,7 @@ def test_withdrawal_under_a_list_that_is_believed_only_a_moment_later_is_not_ack
     home, world, folder = stage.world.hospital, stage.world, stage.folder.with_name("fresh")
     stage.broker = world.make_broker(home, folder, members=())
 
-    looking = iter([lambda: None, lambda: None, lambda: [pin_member(folder, each.entry) for each in home.members]])
+    looking = iter([lambda: None, lambda: None, lambda: [pin_member(folder, each.entry, home.broker) for each in home.members]])
     begin = stage.broker.store.transaction
 
     def transaction():

@@ -199,7 +199,7 @@ def test_run_under_a_list_without_a_colleague_is_released_once_their_organisatio
     """The log brought the list before that, when it was refused; what a job shows is judged anew."""
     line.log(*line.lists)
     assert line.run(line.lists[2]) == ("own-member-left-out",)
-    unpin_member(line.broker.folder, line.world.ben.id)
+    unpin_member(line.broker.folder, line.world.ben.id, line.world.hospital.broker)
     assert line.run(line.lists[2]) == ()
     assert line.believed == line.lists[2]
 
@@ -223,7 +223,7 @@ def test_list_refused_for_a_missing_pin_counts_from_the_pin_on(line):
     third = line.world.next_roster(second, members=tuple(each for each in second.members if each.id != line.world.ben.id))
     line.log(first, second, third)
     assert line.run(first) == ()
-    pin_member(line.broker.folder, dave.entry)
+    pin_member(line.broker.folder, dave.entry, line.world.hospital.broker)
     line.world.clock.forward(60)
     assert line.run(first, "run-2") == ("roster-outdated",)
     assert line.believed == second
@@ -236,7 +236,7 @@ def test_list_that_counts_from_a_pin_on_is_the_newest_at_once(line):
     second = line.world.next_roster(first, members=(*first.members, dave.entry))
     line.log(first, second)
     line.world.follow(line.broker)
-    pin_member(line.broker.folder, dave.entry)
+    pin_member(line.broker.folder, dave.entry, line.world.hospital.broker)
     assert line.believed == first
     with line.broker.store.transaction() as memory:
         assert newest_roster(line.broker.circle, memory, "ws-1") == second

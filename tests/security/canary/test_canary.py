@@ -161,8 +161,8 @@ def _act(commands: Commands, job_id: str, refreshed: Path) -> None:
     commands("broker", "hold", "--dataset", "visits", *anna)
     commands("broker", "hold", "--dataset", "visits", "--lift", *anna)
     key = SigningKey.generate().public.text
-    commands("broker", "believe", "Hospital", key)
-    commands("broker", "believe", "Hospital", key, "--forget")
+    commands("broker", "believe", "Hospital", key, "--passphrase-file", hospital)
+    commands("broker", "believe", "Hospital", key, "--forget", "--passphrase-file", hospital)
     commands("consent", "withdraw", job_id, *wrong, code=8)
     commands("consent", "withdraw", job_id, *anna)
     changed = ("--passphrase-file", commands.file("anna"), "--new-passphrase-file", commands.file("anna-new"))

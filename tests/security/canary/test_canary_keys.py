@@ -23,8 +23,9 @@ WORDS = ("hospital", "anna", "anna-new", "hospital-new", "officer-1", "officer-2
 def run_all(commands: Commands, vault: VaultSimulator, token: dict[str, str] | None) -> dict[str, bytes]:
     """Use every command about keys, rightly and wrongly; gives the private keys that were in play."""
     file, settings = commands.file, commands.settings
+    owner = ("--broker-passphrase-file", file("hospital"))
     commands("org", "create", "Hospital", "--passphrase-file", file("hospital"))
-    commands("member", "create", "anna", "--org", "Hospital", "--passphrase-file", file("anna"))
+    commands("member", "create", "anna", "--org", "Hospital", "--passphrase-file", file("anna"), *owner)
     organisation_file = settings.keys_dir / "Hospital.organisation.json"
     member_file = settings.keys_dir / "anna.member.json"
     organisation = json.loads(organisation_file.read_bytes())["owner_id"]
@@ -40,10 +41,10 @@ def run_all(commands: Commands, vault: VaultSimulator, token: dict[str, str] | N
             continue
         listed = where if isinstance(where, list) else [f"{name}={value}" for name, value in where.items()]
         chosen = ["--key-store", store, *(part for each in listed for part in ("--key-store-setting", each))]
-        commands("member", "create", f"{store}-member", "--org", "Hospital", *chosen, "--passphrase-file", file(word))
+        commands("member", "create", f"{store}-member", "--org", "Hospital", *chosen, "--passphrase-file", file(word), *owner)
         commands("org", "create", f"{store}-org", *chosen, "--passphrase-file", file(word))
         wrong = ("--passphrase-file", file("wrong"))
-        commands("member", "create", "nobody", "--org", "Hospital", *chosen, *wrong, code=6 if store == "vault" else 8)
+        commands("member", "create", "nobody", "--org", "Hospital", *chosen, *wrong, *owner, code=6 if store == "vault" else 8)
         commands("workspace", "create", f"of-{store}", "--as", f"{store}-member")
         accept = ("workspace", "accept", f"of-{store}", "--as", f"{store}-member", "--passphrase-file")
         commands(*accept, file("wrong"), code=6 if store == "vault" else 8)
@@ -56,7 +57,7 @@ def run_all(commands: Commands, vault: VaultSimulator, token: dict[str, str] | N
     commands(
         "member", "rotate-key", "anna", "--passphrase-file", file("wrong"), "--new-passphrase-file", file("anna-new"), code=8
     )
-    commands("member", "rotate-key", "anna", "--passphrase-file", file("anna"), "--new-passphrase-file", file("anna-new"))
+    commands("member", "rotate-key", "anna", "--passphrase-file", file("anna"), "--new-passphrase-file", file("anna-new"), *owner)
     keys["new signing key"] = open_signing_key(member_file, commands.words["anna-new"]).seed
     changed = ("--passphrase-file", file("hospital"), "--new-passphrase-file", file("hospital-new"))
     commands("org", "rotate-key", "Hospital", *changed)

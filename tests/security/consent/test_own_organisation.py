@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from opaque_jobs.broker.config import load_config
+from opaque_jobs.broker.config import claimed_config, key_path
 from opaque_jobs.cli.brokers import push
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.main import build_app
@@ -26,7 +26,7 @@ from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.rotation import Making, rotate_member_key
 from opaque_jobs.cli.session import member_key_path, own_key_ids
 from opaque_jobs.crypto.consent import sign_acceptance
-from opaque_jobs.crypto.key_files import open_signing_key
+from opaque_jobs.crypto.key_files import open_broker_keys, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import MemberEntry
@@ -77,6 +77,19 @@ def thief():
     made.server.server_close()
 
 
+def hands(settings: Settings):
+    """Open the own broker's keys, as its owner does."""
+    return lambda owner: open_broker_keys(key_path(settings.broker_dir(owner)), PASSPHRASE)
+
+
+def as_owner(home: "Home") -> dict[str, str]:
+    """Give the environment of somebody who has the broker's passphrase."""
+    secret = home.settings.home / "secret"
+    secret.write_text(PASSPHRASE)
+    secret.chmod(0o600)
+    return {"OPAQUE_JOBS_HOME": str(home.settings.home), "OPAQUE_JOBS_PASSPHRASE_FILE": str(secret)}
+
+
 class Home:
     """A hospital and a laboratory in one home, whose brokers are not running; Anna's own broker is a port that nobody serves."""
 
@@ -91,7 +104,9 @@ class Home:
             create_organisation(self.opened, name=name, passphrase=PASSPHRASE, port=port, simulated=True)
             for name in ("Hospital", "Laboratory")
         )
-        self.anna = create_member(self.opened, name="anna", organisation="Hospital", passphrase=PASSPHRASE)
+        self.anna = create_member(
+            self.opened, name="anna", organisation="Hospital", passphrase=PASSPHRASE, broker=hands(self.settings)
+        )
         self.signer = open_signing_key(member_key_path(self.settings, "anna"), PASSPHRASE)
         (folder / "visits.csv").write_text("patient,diagnosis\n1,CANARY\n")
         self.workspace_id = self.opened.workspaces.create(
@@ -276,11 +291,11 @@ def test_broker_pins_no_key_that_the_database_alone_names(tampered, told):
 
 def test_broker_believes_a_machine_until_it_is_told_to_forget_it(home):
     key, folder = SigningKey.generate().public.text, home.settings.broker_dir(home.hospital.entry.id)
-    before = load_config(folder).simulated_keys
+    before = claimed_config(folder).simulated_keys
     for more, believed in (([], (*before, key)), (["--forget"], before)):
         arguments = ["broker", "believe", "Hospital", key, *more]
-        result = CliRunner().invoke(build_app(arguments), arguments, env={"OPAQUE_JOBS_HOME": str(home.settings.home)})
-        assert (result.exit_code, load_config(folder).simulated_keys) == (0, believed), result.output
+        result = CliRunner().invoke(build_app(arguments), arguments, env=as_owner(home))
+        assert (result.exit_code, claimed_config(folder).simulated_keys) == (0, believed), result.output
 
 
 @pytest.mark.parametrize("tampered", ["public_key"], indirect=True)
@@ -295,20 +310,20 @@ def test_key_change_pins_no_key_but_that_of_the_key_file(tampered):
 
 
 def pinned_key_ids(home):
-    members = load_config(home.settings.broker_dir(home.hospital.entry.id)).members
+    members = claimed_config(home.settings.broker_dir(home.hospital.entry.id)).members
     return [each.key_id for each in members]
 
 
 def test_broker_lets_nobody_go_but_whom_it_pinned_by_that_name(tmp_path):
     """The database calls one own member by the other's name."""
     home = Home(tmp_path)
-    create_member(home.opened, name="ben", organisation="Hospital", passphrase=PASSPHRASE)
+    create_member(home.opened, name="ben", organisation="Hospital", passphrase=PASSPHRASE, broker=hands(home.settings))
     for old, new in (("anna", "x"), ("ben", "anna"), ("x", "ben")):
         home.sql("UPDATE members SET name = ? WHERE name = ?", new, old)
     for name, code in (("nobody", 4), ("ben", 0)):
         arguments = ["broker", "unpin", name]
-        result = CliRunner().invoke(build_app(arguments), arguments, env={"OPAQUE_JOBS_HOME": str(home.settings.home)})
+        result = CliRunner().invoke(build_app(arguments), arguments, env=as_owner(home))
         assert result.exit_code == code, result.output
-    members = load_config(home.settings.broker_dir(home.hospital.entry.id)).members
+    members = claimed_config(home.settings.broker_dir(home.hospital.entry.id)).members
     assert [each.id for each in members] == [home.anna.id]
     home.opened.close()

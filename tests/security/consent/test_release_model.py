@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from opaque_jobs.broker.config import pin_member, unpin_member
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
@@ -191,11 +190,10 @@ class ReleaseMachine(RuleBasedStateMachine):
             self.try_any()
 
     def pin(self, name, entry):
-        folder = self.house.broker_folder(HOMES[name])
         if entry is not None:
-            pin_member(folder, entry)
+            self.house.pin(HOMES[name], self.cast, entry)
         elif self.pinned[name] is not None:
-            unpin_member(folder, self.cast.id(name))
+            self.house.unpin(HOMES[name], self.cast, self.cast.id(name))
         self.pinned[name] = entry
 
     @precondition(lambda self: any(map(self.lags, HOMES)))

@@ -1,10 +1,13 @@
 """A broker's folder: made once, pinned by hand, read strictly."""
 
+import json
+
 import pytest
 
 from opaque_jobs.broker.config import (
     BrokerConfig,
     believe_simulated,
+    claimed_config,
     config_path,
     disbelieve_simulated,
     key_path,
@@ -12,10 +15,14 @@ from opaque_jobs.broker.config import (
     pin_member,
     set_up_broker,
     unpin_member,
+    write_config,
 )
 from opaque_jobs.broker.server import open_broker
 from opaque_jobs.broker.store import Store
+from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.crypto.keys import SigningKey
+from opaque_jobs.domain.canonical import canonical_bytes
+from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.release import Release
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError, TrustError
 from tests.world import NOW, Member, World
@@ -38,6 +45,11 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def keys(folder):
+    return open_broker_keys(key_path(folder), PASSPHRASE)
+
+
 def test_set_up_broker_opens_with_its_passphrase_only(folder):
     broker = open_broker(folder, passphrase=PASSPHRASE)
     assert broker.config.organisation_id == "org-1"
@@ -53,34 +65,63 @@ def test_set_up_twice_is_refused_and_changes_nothing(folder):
     assert key_path(folder).read_bytes() == before
 
 
-def test_member_of_another_organisation_cannot_be_pinned(folder):
+def test_member_of_another_organisation_cannot_be_pinned(folder, keys):
     with pytest.raises(InvalidInputError):
-        pin_member(folder, Member("member-x", "org-2").entry)
-    assert [member.id for member in load_config(folder).members] == ["member-a"]
+        pin_member(folder, Member("member-x", "org-2").entry, keys)
+    assert [member.id for member in load_config(folder, keys).members] == ["member-a"]
 
 
-def test_pinned_member_takes_the_place_of_their_old_key(tmp_path, folder):
+def test_pinned_member_takes_the_place_of_their_old_key(tmp_path, folder, keys):
     config_path(tmp_path).write_bytes(config_path(folder).read_bytes())
     fresh = Member("member-a", "org-1").entry
-    pin_member(tmp_path, fresh)
-    pin_member(tmp_path, Member("member-b", "org-1").entry)
-    config = load_config(tmp_path)
+    pin_member(tmp_path, fresh, keys)
+    pin_member(tmp_path, Member("member-b", "org-1").entry, keys)
+    config = load_config(tmp_path, keys)
     assert {member.id for member in config.members} == {"member-a", "member-b"}
     assert fresh.key_id in config.member_keys
     assert [path.name for path in tmp_path.iterdir()] == ["broker.json"]
 
 
-def test_member_who_was_let_go_is_pinned_no_more(tmp_path, folder):
+def test_member_who_was_let_go_is_pinned_no_more(tmp_path, folder, keys):
     config_path(tmp_path).write_bytes(config_path(folder).read_bytes())
-    unpin_member(tmp_path, "member-a")
-    assert load_config(tmp_path).members == ()
+    unpin_member(tmp_path, "member-a", keys)
+    assert load_config(tmp_path, keys).members == ()
     with pytest.raises(NotFoundError):
-        unpin_member(tmp_path, "member-a")
+        unpin_member(tmp_path, "member-a", keys)
+
+
+def _edited(folder, edit):
+    """Write the settings as a process of the same user can, with the passphrase of nothing."""
+    document = json.loads(config_path(folder).read_bytes())
+    settings = json.loads(document["settings"])
+    edit(settings)
+    document["settings"] = canonical_bytes(settings).decode()
+    config_path(folder).write_bytes(canonical_bytes(document))
+
+
+def test_settings_that_somebody_without_the_passphrase_wrote_are_refused(tmp_path):
+    world = World()
+    broker = world.make_broker(world.hospital, tmp_path)
+    thief = Member("member-thief", "org-hospital")
+    _edited(tmp_path, lambda settings: settings["members"].append(to_json(thief.entry)))
+    for read in (lambda: broker.config, lambda: load_config(tmp_path, world.hospital.broker)):
+        with pytest.raises(TrustError, match="changed by somebody"):
+            read()
+    with pytest.raises(TrustError, match="changed by somebody"):
+        pin_member(tmp_path, world.anna.entry, world.hospital.broker)
+
+
+def test_settings_authenticated_by_another_broker_are_refused(tmp_path):
+    world = World()
+    broker = world.make_broker(world.hospital, tmp_path)
+    write_config(tmp_path, broker.config, world.laboratory.broker)
+    with pytest.raises(TrustError, match="changed by somebody"):
+        _ = broker.config
 
 
 def test_folder_without_a_broker_is_not_found(tmp_path):
     with pytest.raises(NotFoundError):
-        load_config(tmp_path)
+        claimed_config(tmp_path)
     with pytest.raises(NotFoundError):
         open_broker(tmp_path, passphrase=PASSPHRASE)
 
@@ -89,7 +130,7 @@ def test_folder_without_a_broker_is_not_found(tmp_path):
 def test_settings_of_another_form_are_refused(tmp_path, data):
     config_path(tmp_path).write_bytes(data)
     with pytest.raises(InvalidInputError):
-        load_config(tmp_path)
+        claimed_config(tmp_path)
 
 
 @pytest.mark.parametrize("over", [{"port": 65536}, {"port": -1}, {"simulated_keys": ("x",)}, {"v": 2}])
@@ -171,13 +212,13 @@ def test_store_answers_for_a_dataset_of_a_run_once(tmp_path):
 def test_machine_that_was_believed_can_be_forgotten_once(tmp_path):
     world, key = World(), SigningKey.generate().public
     world.make_broker(world.hospital, tmp_path)
-    before = load_config(tmp_path).simulated_keys
-    believe_simulated(tmp_path, key)
-    assert load_config(tmp_path).simulated_keys == (*before, key.text)
-    disbelieve_simulated(tmp_path, key)
-    assert load_config(tmp_path).simulated_keys == before
+    before = load_config(tmp_path, world.hospital.broker).simulated_keys
+    believe_simulated(tmp_path, key, world.hospital.broker)
+    assert load_config(tmp_path, world.hospital.broker).simulated_keys == (*before, key.text)
+    disbelieve_simulated(tmp_path, key, world.hospital.broker)
+    assert load_config(tmp_path, world.hospital.broker).simulated_keys == before
     with pytest.raises(NotFoundError):
-        disbelieve_simulated(tmp_path, key)
+        disbelieve_simulated(tmp_path, key, world.hospital.broker)
 
 
 @pytest.mark.parametrize("name", ["genesis", "previous"])
