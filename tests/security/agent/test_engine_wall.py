@@ -29,7 +29,7 @@ def test_wall_plan_beyond_the_list_is_refused_whatever_way_it_came(wall):
 
 def test_wall_refused_plans_leave_nothing_in_the_output_folder(wall):
     _, out = wall
-    assert {path.name for path in out.iterdir()} == {"report.json", "result"}
+    assert {path.name for path in out.iterdir()} == {"report.json"}
     assert not any(
         b"canary-wall" in path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != "report.json"
     )
