@@ -5,20 +5,23 @@ from typing import Annotated, Any
 
 import typer
 
-from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.command import Noun, common, repeatable
+from opaque_jobs.cli.documents import moment
 from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.log_files import header, proven_document, write_lines
 from opaque_jobs.cli.log_heads import remembered, verified_head, verified_note
+from opaque_jobs.cli.one_log import is_own_log
 from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr
 from opaque_jobs.cli.session import Acting, acting_member, own_key_ids, services
 from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.steps import print_steps
-from opaque_jobs.crypto.checkpoints import Checkpoint, verifier_key
+from opaque_jobs.crypto.checkpoints import Checkpoint, verifier_key, verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.crypto.witnesses import LogWitness, cosigned
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.log import LogEntry
 from opaque_jobs.domain.workspace import MemberEntry, Roster
-from opaque_jobs.errors import ConflictError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.log_audit import Witness, audit_log
 
@@ -52,6 +55,42 @@ def checkpoint(*, workspace: Workspace, acting: Acting = None) -> None:
         },
         as_json=common().json,
     )
+
+
+@app.command("witnessed")
+def witnessed(
+    *,
+    workspace: Workspace,
+    file: Annotated[Path, typer.Argument(help="A checkpoint of the log with cosignatures, as its witnesses give it out.")],
+    witness: Annotated[list[str], repeatable("--witness", "NAME+ID+KEY of a witness that must have cosigned it. Repeatable.")],
+    acting: Acting = None,
+) -> None:
+    """Compare a checkpoint that outsiders have cosigned with the log as you see it: were you shown what they were?
+
+    Witnesses that you do not name are passed over. Example: opaque-jobs log witnessed Study note.txt --witness "w1+...+..."
+    """
+    try:
+        note = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise NotFoundError("the checkpoint cannot be read", hint="check the path") from None
+    named = [LogWitness.parse(each) for each in witness]
+    if not named:
+        raise InvalidInputError("no witness is named", hint="give --witness for each that you rely on")
+    with services() as opened:
+        actor = acting_member(opened, acting)
+        roster = _in_force(opened, actor, workspace)
+        told = verify_checkpoint(note, VerifyKey.parse(roster.log_key), workspace_id=roster.workspace_id)
+        times = cosigned(note, named)
+        missing = [each.name for each in named if each not in times]
+        if missing:
+            raise TrustError("a witness has not cosigned the checkpoint", hint=f"not there: {', '.join(missing)}")
+        if not is_own_log(opened, actor, roster.workspace_id, told):
+            raise TrustError(
+                "the log was shown differently to its witnesses and to you",
+                hint="do not sign anything; compare 'opaque-jobs log checkpoint' with the other members",
+            )
+    shown = {each.name: moment(at) for each, at in times.items()}
+    print_record({"workspace": roster.name, "size": told.size, "cosigned": shown}, as_json=common().json)
 
 
 @app.command("show")

@@ -11,13 +11,12 @@ from typing import Final
 from opaque_jobs.cli.log_heads import verified_head
 from opaque_jobs.crypto.checkpoints import Checkpoint
 from opaque_jobs.crypto.merkle import verify_consistency
-from opaque_jobs.domain.run import Receipt
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.verify.receipts import ReceiptReport, Step
 
-__all__ = ["compared_with_own_log"]
+__all__ = ["compared_with_own_log", "is_own_log"]
 
 _STEP: Final = "the data owners' brokers have followed the log that you have seen"
 _DIFFERS: Final = (
@@ -35,25 +34,24 @@ def compared_with_own_log(opened: Services, member: MemberEntry, report: Receipt
     if report.receipt is None or not report.holds:
         return report
     try:
-        same = _same_log(opened, member, report.receipt)
+        newest = Checkpoint.parse_seen(report.receipt.log_heads[-1].seen, workspace_id=report.receipt.workspace_id)
+        same = is_own_log(opened, member, report.receipt.workspace_id, newest)
         problem = "" if same else _DIFFERS
     except TrustError as error:
         problem = error.message
     return replace(report, steps=(*report.steps, Step(number=len(report.steps) + 1, name=_STEP, problem=problem)))
 
 
-def _same_log(opened: Services, member: MemberEntry, receipt: Receipt) -> bool:
-    """Tell whether the newest state in a receipt that holds and the newest that the member is shown are of one log.
+def is_own_log(opened: Services, member: MemberEntry, workspace_id: str, told: Checkpoint) -> bool:
+    """Tell whether a state of a log that others were shown and the newest that the member is shown are of one log.
 
     Raises:
         TrustError: What the member is shown does not continue what they have seen before.
     """
-    workspace_id = receipt.workspace_id
     own = verified_head(opened, member, workspace_id)
-    told = Checkpoint.parse_seen(receipt.log_heads[-1].seen, workspace_id=workspace_id)
     first, second = sorted((own, told), key=lambda each: each.size)
     try:
         path = opened.logs.consistency(workspace_id, actor=member.id, first=first.size, second=second.size)
     except InvalidInputError:
-        return False  # the brokers had followed it further than it is shown to go
+        return False  # others were shown more of it
     return verify_consistency(first=first.size, first_root=first.root, second=second.size, second_root=second.root, path=path)

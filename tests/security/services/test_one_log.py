@@ -1,5 +1,6 @@
 """A keeper of the log who shows a member another log than the brokers: results do not open, and receipts say why."""
 
+import base64
 import json
 from dataclasses import replace
 
@@ -13,7 +14,9 @@ from typer.testing import CliRunner
 from opaque_jobs.cli.log_heads import verified_head
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.verified_run import verified_run
+from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
+from opaque_jobs.crypto.witnesses import LogWitness
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.errors import TrustError
@@ -149,3 +152,40 @@ def test_receipt_whose_brokers_followed_different_logs_is_refused(home):
     other = {"org-hospital": ("job-2",), "org-laboratory": ("job-3",)}
     assert home.outcome(followed=lambda note, owner: home.follow(note, *other[owner])).reason == "receipt-refused"
     assert home.outcome(followed=lambda note, _owner: home.follow(note, "job-2")).reason is None
+
+
+WITNESS_KEY = SigningKey(b"\7" * 32)
+WITNESS = LogWitness(name="witness.example", key=WITNESS_KEY.public)
+
+
+def witnessed(home, tmp_path, note: str, *more: str):
+    """Compare a checkpoint that the witness has cosigned."""
+    said = f"cosignature/v1\ntime 1700000000\n{note.partition(chr(10) * 2)[0]}\n"
+    raw = WITNESS.key_id + (1_700_000_000).to_bytes(8, "big") + WITNESS_KEY.sign(said.encode())
+    file = tmp_path / "note.txt"
+    file.write_text(f"{note}\u2014 {WITNESS.name} {base64.b64encode(raw).decode()}\n", encoding="utf-8")
+    return home("log", "witnessed", home.cast.workspace_id, str(file), *(more or ("--witness", WITNESS.text)))
+
+
+def test_checkpoint_that_a_witness_cosigned_is_compared_with_the_members_log(home, tmp_path):
+    size = home.services.logs.head(home.cast.workspace_id, actor=home.anna.id).size
+    answer = witnessed(home, tmp_path, home.copy(size - 1).note(), "--witness", WITNESS.text, "--json")
+    assert answer.exit_code == 0, answer.stderr
+    assert json.loads(answer.stdout)["cosigned"] == {WITNESS.name: "2023-11-14T22:13:20+00:00"}
+
+
+def test_log_that_was_shown_differently_to_a_witness_is_found(home, tmp_path):
+    size = home.services.logs.head(home.cast.workspace_id, actor=home.anna.id).size
+    other = home.copy(size - 1)
+    other.append(EntryKind.SUBMISSION, "job-2")
+    answer = witnessed(home, tmp_path, other.note())
+    assert answer.exit_code == 8
+    assert "shown differently to its witnesses" in " ".join(answer.stderr.split())
+
+
+def test_checkpoint_without_the_cosignature_of_a_named_witness_is_refused(home, tmp_path):
+    note = home.copy(1).note()
+    other = LogWitness(name=WITNESS.name, key=SigningKey(b"\6" * 32).public)
+    answer = witnessed(home, tmp_path, note, "--witness", WITNESS.text, "--witness", other.text)
+    assert answer.exit_code == 8
+    assert witnessed(home, tmp_path, note, "--json").exit_code == 5  # nobody is named
