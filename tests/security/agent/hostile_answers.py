@@ -40,8 +40,9 @@ def fields(message, prefix=""):
         yield name
         if field.message_type is None or field.message_type.name in {"DataType", "Relation"}:
             continue
-        for each in [value] if hasattr(value, "ListFields") else value:
-            yield from fields(each, f"{name}.")
+        held = value.values() if field.message_type.GetOptions().map_entry else value
+        for each in [value] if hasattr(value, "ListFields") else held:
+            yield from fields(each, f"{name}.") if hasattr(each, "ListFields") else ()
 
 
 def plans(query):

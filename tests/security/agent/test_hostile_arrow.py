@@ -44,5 +44,8 @@ def test_socket_of_the_workers_is_out_of_their_reach(found):
     assert [row for row in tried if row["outcome"] != "refused" and row["name"] != "socket: make_the_folder"] == []
 
 
-def test_workers_serve_honest_functions_after_all_of_that(found):
+def test_sound_data_of_every_form_passes_from_client_and_worker(found):
+    honest = {name: row for name, row in found.items() if name.startswith("honest")}
+    assert len(honest) == 15
+    assert {name: row["detail"] for name, row in honest.items() if row["outcome"] != "reached"} == {}
     assert found["honest: worker after all"]["detail"] == "1"
