@@ -65,7 +65,8 @@ def test_member_create_in_a_key_server_asks_for_its_token_and_writes_it_nowhere(
     empty.json("org", "create", "Hospital")
     with VaultSimulator() as vault:
         wanted = ("--key-store", "vault", "--key-store-setting", f"address={vault.address}")
-        arguments = ("member", "create", "anna", "--org", "Hospital", *wanted)
+        owner = ("--broker-passphrase-file", str(empty.passphrase_file))
+        arguments = ("member", "create", "anna", "--org", "Hospital", *wanted, *owner)
         assert empty(*arguments, passphrase=token).exit_code == 0
         assert [key.type for key in vault.keys.values()] == ["ed25519"]
         assert empty("workspace", "create", "Alone", passphrase=token).exit_code == 0
