@@ -23,7 +23,7 @@ from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, SigningKey
 from opaque_jobs.crypto.parquet import RootKey
 from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.custody import Sharing
-from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePolicy, RowCondition, RowOperator, SaltedPolicy
+from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, ReleasePolicy, SaltedPolicy
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable, effective_inputs
 from opaque_jobs.domain.job import Code, DatasetUse, JobKind, JobSpec, Language, Limits, Recipient, TeeKind
 from opaque_jobs.domain.log import EntryKind, LogProof
@@ -31,6 +31,7 @@ from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.release import Hold, HoldScope
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import ApprovalBundle, Decision
+from opaque_jobs.domain.row_rule import RowOperator, RowTest
 from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster, RunPolicy
@@ -47,7 +48,7 @@ def salted(policy: ReleasePolicy, salt: str = SALT) -> SaltedPolicy:
 
 def everything(columns: Sequence[Column]) -> SaltedPolicy:
     """Release all columns and rows."""
-    return salted(ReleasePolicy(columns=tuple(column.name for column in columns), row_conditions=()))
+    return salted(ReleasePolicy(columns=tuple(column.name for column in columns), row_rule=None))
 
 
 class Clock:
@@ -120,8 +121,8 @@ class Organisation:
         return DatasetManifest(**(fields | over))
 
     def policy(self) -> ReleasePolicy:
-        condition = RowCondition(column="site", operator=RowOperator.EQUAL, value="A")
-        return ReleasePolicy(columns=("id", "value"), row_conditions=(condition,))
+        rule = RowTest(column="site", type="int64", operator=RowOperator.EQUAL, values=("7",))
+        return ReleasePolicy(columns=("id", "value"), row_rule=rule)
 
     def use(self, **over: Any) -> DatasetUse:
         fields: dict[str, Any] = {

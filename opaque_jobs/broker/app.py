@@ -26,6 +26,7 @@ from opaque_jobs.broker.client import NONCE_HEADER, STANDING_PATH, standing_said
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.peers import FairShares, in_turn, peer_of
 from opaque_jobs.broker.policy import Refused
+from opaque_jobs.broker.questions import answer_policy
 from opaque_jobs.broker.release import Broker, Token, Unlogged
 from opaque_jobs.broker.sessions import TOO_MANY
 from opaque_jobs.broker.statements import accept_deposit, accept_statements, parse_statements, standing_vetoes
@@ -46,6 +47,7 @@ MAX_BODY_BYTES: Final = {
     AUTH_PATH: 1 << 12,
     ATTEST_PATH: 8 << 20,
     "/opaque/v1/deposits": 4 << 20,
+    "/opaque/v1/policies": 1 << 14,
     "/opaque/v1/statements": 8 << 20,
     STANDING_PATH: 1 << 12,
     "/opaque/v1/logs": 16 << 20,
@@ -214,6 +216,17 @@ def _add_owner_side(app: FastAPI, broker: Broker) -> None:
     )
     async def deposits(request: Request) -> Response:
         return await accepted(lambda body: accept_deposit(broker, body), request)
+
+    @app.post(
+        "/opaque/v1/policies",
+        summary="Read a data set's release policy, sealed to a member of its owner",
+        tags=["owner"],
+        openapi_extra=_body("question: DSSE envelope as text"),
+    )
+    async def policy(request: Request) -> dict[str, Any]:
+        body = await _read(request)
+        answer: bytes = await in_turn(request.scope, lambda: answer_policy(broker, body))
+        return {"answer": answer.decode()}
 
     @app.post(
         "/opaque/v1/statements",

@@ -132,6 +132,17 @@ class BrokerClient:
         """
         self._post("/opaque/v1/deposits", key, {"deposit": deposit.decode(), "manifest": manifest.decode()})
 
+    def ask_policy(self, question: bytes) -> bytes:
+        """Ask for a data set's release policy; `policies.open_answer` verifies and opens what comes.
+
+        Raises:
+            ConfigurationError: The broker cannot be reached.
+            NotFoundError: It holds nothing of this data set.
+            TrustError: It does not believe the question.
+        """
+        body = canonical_bytes({"question": question.decode()})
+        return str(self._answered("POST", "/opaque/v1/policies", body).get("answer")).encode()
+
     def push(
         self,
         *,

@@ -25,6 +25,7 @@ from opaque_jobs.domain.job import DatasetUse, JobSpec, TeeKind
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.rerun_terms import lease_refusals
 from opaque_jobs.domain.review import Approval, ApprovalBundle
+from opaque_jobs.domain.row_rule import rule_columns
 from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError
@@ -162,7 +163,7 @@ class Granted:
 
     Args:
         roster: The member list to remember.
-        columns: (dataset id, version) -> columns whose keys may go out: the job's, and those of the owner's row conditions.
+        columns: (dataset id, version) -> columns whose keys may go out: the job's, and those of the owner's row rule.
         policies: `<id>/<version>` -> commitment to what is released of it.
     """
 
@@ -399,6 +400,6 @@ def _dataset_reasons(use: DatasetUse, knowledge: Knowledge, columns: dict[tuple[
         reasons.append("policy-changed")
     if not set(use.columns) <= set(holding.salted.policy.columns):
         reasons.append("columns-not-released")
-    needed = [condition.column for condition in holding.salted.policy.row_conditions]
+    needed = rule_columns(holding.salted.policy.row_rule)
     columns[key] = tuple(dict.fromkeys([*columns.get(key, ()), *use.columns, *needed]))
     return reasons

@@ -14,6 +14,7 @@ from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedVerifier
 from opaque_jobs.broker.believing import newest_roster
 from opaque_jobs.broker.config import BrokerConfig, database_path, load_config
+from opaque_jobs.broker.policies import policy_in_force
 from opaque_jobs.broker.policy import Case, Granted, Holding, Knowledge, Refused, decide
 from opaque_jobs.broker.rosters import Circle
 from opaque_jobs.broker.sessions import NO_SESSION, Session, Sessions
@@ -237,16 +238,16 @@ class Broker:
         holdings = {}
         for use in case.shows.uses or ():
             deposit = memory.deposit(use.dataset_id, use.dataset_version)
-            if deposit is not None:
-                _, salted = open_deposit(deposit, self.keys.sealing)
+            salted = policy_in_force(memory, use.dataset_id, self.keys.sealing)
+            if deposit is not None and salted is not None:
                 holdings[use.dataset_id, use.dataset_version] = Holding(manifest_digest=deposit.manifest_digest, salted=salted)
         return holdings
 
     def _seal(self, memory: Transaction, case: Case, granted: Granted, wanted: tuple[str, int]) -> Sealed | Refused:
-        deposit = memory.deposit(*wanted)
-        if deposit is None:
+        deposit, salted = memory.deposit(*wanted), policy_in_force(memory, wanted[0], self.keys.sealing)
+        if deposit is None or salted is None:
             return Refused(reasons=("dataset-unknown",))
-        root, salted = open_deposit(deposit, self.keys.sealing)
+        root, _ = open_deposit(deposit, self.keys.sealing)
         info = release_info(
             workspace_id=case.spec.workspace_id,
             dataset_id=deposit.dataset_id,

@@ -208,6 +208,14 @@ class Transaction:
             ),
         )
 
+    def newest_deposit(self, dataset_id: str) -> Deposit | None:
+        """Return the deposit of a dataset's version that was signed last."""
+        row = self._connection.execute(
+            "SELECT deposit FROM deposits WHERE dataset_id = ? ORDER BY issued_at DESC, dataset_version DESC LIMIT 1",
+            (dataset_id,),
+        ).fetchone()
+        return parse_deposit(parse_json(row[0], what="deposit")) if row else None
+
     @property
     def vetoes(self) -> Vetoes:
         """Holds and sharings."""

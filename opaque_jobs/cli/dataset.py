@@ -1,57 +1,35 @@
 """`opaque-jobs dataset`: encrypted before they leave their owner's machine, shared into workspaces."""
 
-import json
-import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from opaque_jobs.cli import dataset_policy
 from opaque_jobs.cli.command import Noun, common, repeatable
-from opaque_jobs.cli.documents import dataset_document
+from opaque_jobs.cli.dataset_policy import column_types, say_released
+from opaque_jobs.cli.documents import dataset_document, reader_document
 from opaque_jobs.cli.finding import find_dataset, find_workspace
-from opaque_jobs.cli.output import print_record, print_rows, stderr
+from opaque_jobs.cli.output import confirming, print_record, print_rows, stderr
 from opaque_jobs.cli.own_policies import kept_policy
 from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.policies import Wanted
 from opaque_jobs.cli.progress import counting
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
 from opaque_jobs.cli.signed_names import named_dataset, named_workspace
 from opaque_jobs.data.dataset_files import verify_files
-from opaque_jobs.domain.dataset import RowCondition, RowOperator, TestDataKind
+from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import InvalidInputError
 
 __all__ = ["app"]
 
 app = Noun(help="Data sets: encrypted by their owner, whose own key broker holds the keys.")
+app.add_typer(dataset_policy.app, name="policy")
 
 Dataset = Annotated[str, typer.Argument(help="Data set, by name or id.")]
 Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
-_CONDITION = re.compile(r"\s*(?P<column>.*?[^=<>!\s])\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>[^=<>!\s].*?)\s*")
-
-
-def _condition(text: str) -> RowCondition:
-    matched = _CONDITION.fullmatch(text)
-    if not matched:
-        raise InvalidInputError(
-            "a row condition is not well formed", hint="write it as 'COLUMN >= VALUE', with one of = != < <= > >="
-        )
-    value: Any = matched["value"]
-    try:
-        parsed = json.loads(value)
-    except ValueError:
-        parsed = value.strip("'\"")
-    if not isinstance(parsed, (bool, int, float, str)):
-        raise InvalidInputError("a row condition compares with a number, true, false or text", hint="one value only")
-    return RowCondition(column=matched["column"], operator=RowOperator(matched["operator"]), value=parsed)
-
-
-def _types(pairs: list[str]) -> dict[str, str]:
-    split = [pair.rpartition("=") for pair in pairs]
-    if not all(name and kind for name, _, kind in split):
-        raise InvalidInputError("a column type is not well formed", hint="write it as COLUMN=TYPE")
-    return {name: kind for name, _, kind in split}
 
 
 @app.command("encrypt")
@@ -61,30 +39,35 @@ def encrypt(
     name: Annotated[str, typer.Option(help="Name in jobs' code: letters, digits, '_'.")],
     description: Annotated[str, typer.Option(help="Up to 150 characters.")] = "",
     column: Annotated[list[str], repeatable("--column", "Allow this column only. Repeatable.")],
-    where: Annotated[list[str], repeatable("--where", "Jobs see only such rows: COLUMN OPERATOR VALUE. Repeatable.")],
+    where: Annotated[list[str], repeatable("--where", "Jobs see only rows that fulfil this rule. Repeatable.")],
     column_type: Annotated[list[str], repeatable("--type", "COLUMN=TYPE, for CSV. Repeatable.")],
     delimiter: Annotated[str, typer.Option(help="Between a CSV file's fields.")] = "",
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Make the next version of a data set that exists; say --column and --where again.")
+        bool, typer.Option("--refresh", help="Make the next version of a data set that exists, under the rules that it has.")
     ] = False,
     refreshed: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="With --refresh: which one, if nobody known here signed that name.")
     ] = None,
+    yes: dataset_policy.Yes = False,
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Encrypt a file and register it. The key goes to your organisation's broker, which must be running.
 
-    Only you and your broker know what --column and --where allow.
+    Only you and your broker know what --where allows. A refresh keeps the rules; what it changes must be confirmed.
 
-    Example: opaque-jobs dataset encrypt visits.csv --name visits --where "age >= 18" --as alice
+    A rule compares columns with values: = != < <= > >=, IN (...), BETWEEN ... AND ..., LIKE '...', IS [NOT] NULL, joined by
+    AND, OR, NOT and parentheses. Texts stand in single quotes, dates as 2024-01-31, times as 2024-01-31T12:00:00. A value
+    must be one of its column's type; a time without an offset is UTC. A null fulfils nothing but IS NULL, and NaN nothing
+    but !=.
+
+    Example: opaque-jobs dataset encrypt visits.csv --name visits --where "age >= 18 AND ward IN ('A', 'B')" --as alice
     """
     if refreshed is not None and not refresh:
         raise InvalidInputError("--id names the data set that --refresh makes a version of", hint="give both, or neither")
     with services() as opened:
         member = acting_member(opened, acting)
         known = opened.datasets.show(named_dataset(opened, member, refreshed or name), actor=member.id) if refresh else None
-        conditions, types = [_condition(text) for text in where], _types(column_type)
         signer = member_key(opened.context.settings, member, passphrase_file)
         with counting("encrypting", file.stat().st_size if file.is_file() else None) as advance:
             done = 0
@@ -94,7 +77,7 @@ def encrypt(
                 advance(max(0, now - done))
                 done = max(done, now)
 
-            view = publish_dataset(
+            published = publish_dataset(
                 opened,
                 member,
                 signer,
@@ -102,22 +85,14 @@ def encrypt(
                 name=name,
                 description=description,
                 refresh_of=known,
-                columns=column,
-                row_conditions=conditions,
-                types=types,
+                wanted=Wanted(columns=tuple(column), where=tuple(where)),
+                types=column_types(column_type),
                 delimiter=delimiter,
                 progress=progress,
+                confirm=confirming(yes),
             )
-    print_record(dataset_document(view), as_json=common().json, title=f"'{name}' encrypted")
-    commitments = [each.manifest.policy_commitment for each in view.versions[-2:]]
-    if len(set(commitments)) > 1:
-        stderr().print(
-            "[yellow]jobs that were approved for the version before do not read this one[/]: other rows or columns are released "
-            "of it, or the rule before is not kept in this home"
-        )
-    # Of a version before nothing is carried over, and nobody but the owner knows what that one allowed.
-    columns, rows = ", ".join(column) or "all columns", " and ".join(where) or "all rows"
-    stderr().print(f"approved jobs may read of it: {columns}; {rows}", markup=False)
+    print_record(dataset_document(published.view), as_json=common().json, title=f"'{name}' encrypted")
+    say_released(published)
 
 
 @app.command("test-data")
@@ -125,21 +100,35 @@ def make_test_data(
     *,
     dataset: Dataset,
     kind: Annotated[TestDataKind, typer.Option(help="synthetic: like the real data; mock: from the schema only; none.")],
-    source: Annotated[Path | None, typer.Option("--from", help="The plain file that the data set was made of.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="The plain file of the data set; mock does without.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="How many rows.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same data.")] = 1,
     key: Annotated[list[str], repeatable("--key", "A column to join on. Repeatable.")],
     acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Make the data that stands in for a data set in tests. Every member of its workspaces can read it: look at it first."""
+    """Make the data that stands in for a data set in tests, of released columns and rows only.
+
+    Every member of its workspaces can read it: look at it first. Of the keys of two data sets, half are in both.
+    """
     with services() as opened:
         member = acting_member(opened, acting)
-        if kind is not TestDataKind.NONE and source is None:
-            raise InvalidInputError("test data is made from the plain file", hint="give --from FILE")
-        view = attach_made_test_data(
-            opened, member, find_dataset(opened, member, dataset), kind=kind, source=source, rows=rows, seed=seed, keys=key
-        )
+        found = find_dataset(opened, member, dataset)
+        signer = member_key(opened.context.settings, member, passphrase_file)
+        view = attach_made_test_data(opened, member, signer, found, kind=kind, source=source, rows=rows, seed=seed, keys=key)
     print_record(dataset_document(view), as_json=common().json, title="test data attached")
+
+
+@app.command("jobs")
+def jobs(*, dataset: Dataset, acting: Acting = None) -> None:
+    """List the jobs, accepted or under review, that read a data set of yours, and which of its columns."""
+    with services() as opened:
+        member = acting_member(opened, acting)
+        found = find_dataset(opened, member, dataset)
+        readers = opened.datasets.readers(found.id, actor=member.id)
+    rows = [reader_document(each) for each in readers]
+    columns = ["job", "status", "columns", "version", "on_refresh", "workspace_id", "author_id", "id"]
+    print_rows(rows, columns, as_json=common().json, empty="no job under review or accepted reads it")
 
 
 @app.command("share")

@@ -185,10 +185,11 @@ def encrypt_data(cast: Cast, folder: Path, shown: Step) -> None:
     for owner, name, source in (("anna", MEASUREMENTS, sources.measurements), ("lea", DIAGNOSES, sources.diagnoses)):
         shown.say(f"{cast.organisation_of(owner)}: {source.name}")
         member, signer = cast.members[owner], cast.signers[owner]
-        view = publish_dataset(cast.services, member, signer, source=source, name=name)
+        view = publish_dataset(cast.services, member, signer, source=source, name=name).view
         attach_made_test_data(
             cast.services,
             member,
+            signer,
             view,
             kind=TestDataKind.SYNTHETIC,
             source=source,

@@ -13,6 +13,7 @@ from opaque_jobs.protocol.views import (
     DatasetView,
     JobView,
     OrganisationView,
+    ReaderView,
     ReviewView,
     RosterProposal,
     RunView,
@@ -26,6 +27,7 @@ __all__ = [
     "moment",
     "organisation_document",
     "own_organisation_document",
+    "reader_document",
     "review_document",
     "rotated_document",
     "run_document",
@@ -136,11 +138,27 @@ def dataset_document(view: DatasetView) -> dict[str, Any]:
         "rows": current.manifest.rows,
         "size_bytes": view.size_bytes,
         "columns": {column.name: column.type for column in view.columns},
+        "released": [column.name for column in view.released],
         "manifest_digest": current.manifest.digest,
         "policy_commitment": current.manifest.policy_commitment,
         "test_data": view.test_data_kind.value,
         "workspace_ids": list(view.workspace_ids),
         "created_at": moment(view.created_at),
+    }
+
+
+def reader_document(view: ReaderView) -> dict[str, Any]:
+    """Job that reads a data set."""
+    return {
+        "id": view.job_id,
+        "job": view.name,
+        "revision": view.revision,
+        "status": view.status.value,
+        "workspace_id": view.workspace_id,
+        "author_id": view.author_id,
+        "version": view.version,
+        "on_refresh": view.on_refresh,
+        "columns": list(view.columns),
     }
 
 

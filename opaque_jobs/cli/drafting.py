@@ -17,6 +17,7 @@ from opaque_jobs.domain.tee_policy import TeePolicies
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.protocol.views import DatasetView
 from opaque_jobs.services import DraftDataset, JobDraft
+from opaque_jobs.services.specs import check_released
 from opaque_jobs.templates.rendering import render
 
 __all__ = ["Wanted", "build_draft", "parse_use", "read_code", "read_parameters"]
@@ -35,7 +36,7 @@ class Wanted:
         template: Template name (and `@version`) for a no-code job.
         parameters: Of the template.
         datasets: Alias -> data set, of those that the job reads.
-        columns: Alias -> columns; all of a data set if it is not named.
+        columns: Alias -> columns; all that its owner releases if a data set is not named.
         inputs: Declarations.
         rerun_terms: How often it may run.
         tee_kinds: Accepted kinds of evidence.
@@ -152,7 +153,7 @@ def build_draft(wanted: Wanted) -> JobDraft:
     if wanted.template is None:
         return draft
     template = find_template(wanted.template)
-    available: dict[str, Sequence[Column]] = {alias: view.columns for alias, view in wanted.datasets.items()}
+    available: dict[str, Sequence[Column]] = {alias: view.released for alias, view in wanted.datasets.items()}
     rendered = render(template, wanted.parameters, available)
     return replace(
         draft,
@@ -171,6 +172,7 @@ def _check_columns(wanted: Wanted) -> None:
             raise InvalidInputError(
                 f"the data set '{alias}' has no column '{unknown[0]}'", hint="columns: " + ", ".join(known[:30])
             )
+        check_released(alias, names, wanted.datasets[alias].released)
 
 
 def _uses(datasets: Mapping[str, DatasetView], columns: Mapping[str, tuple[str, ...]]) -> tuple[DraftDataset, ...]:

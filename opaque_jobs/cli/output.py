@@ -7,15 +7,18 @@ no terminal or NO_COLOR is set.
 import json
 import sys
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
-__all__ = ["print_code", "print_json", "print_record", "print_rows", "stderr", "stdout", "trust_text", "visible"]
+from opaque_jobs.errors import ConflictError, InvalidInputError
+
+__all__ = ["confirming", "print_code", "print_json", "print_record", "print_rows", "stderr", "stdout", "trust_text", "visible"]
 
 _WIDE: Final = 500
 _WHOLE: Final = ("id", "_id", "digest")
@@ -50,6 +53,26 @@ def visible(text: str) -> str:
         char if char in "\n\t" or unicodedata.category(char) not in _UNSEEN else char.encode("unicode_escape").decode()
         for char in text
     )
+
+
+def confirming(sure: bool) -> Callable[[Sequence[str]], None]:
+    """Return what shows a change in words, and goes on only if it is wanted.
+
+    Args:
+        sure: Wanted already; nobody is asked.
+    """
+
+    def confirm(words: Sequence[str]) -> None:
+        for line in words:
+            stderr().print(line, markup=False)
+        if sure:
+            return
+        if not sys.stdin.isatty():
+            raise InvalidInputError("this change must be confirmed, and nobody can be asked here", hint="give --yes")
+        if not typer.confirm("change it?", err=True):
+            raise ConflictError("nothing was changed", hint="leave out what you do not want changed")
+
+    return confirm
 
 
 def _text(value: Any) -> str:

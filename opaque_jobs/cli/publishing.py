@@ -3,33 +3,57 @@
 The key exists in this process only, until the broker has it. If a step fails, what was written is removed.
 """
 
+import hashlib
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pyarrow as pa
 
 from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.vetoes import SHARING, sharing_subject
 from opaque_jobs.cli.brokers import check_answers, push
 from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
 from opaque_jobs.cli.own_policies import keep_policy, salted_policy
+from opaque_jobs.cli.policies import AS_BEFORE, Confirm, Wanted, check_named, policy_words, read_policy, wanted_policy
 from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import Signer
-from opaque_jobs.data.dataset_files import encrypt_file
-from opaque_jobs.data.sources import Progress, column_names, open_source
+from opaque_jobs.crypto.parquet_schema import manifest_columns, storable_schema
+from opaque_jobs.crypto.policies import sign_released
+from opaque_jobs.data.dataset_files import encrypt_batches
+from opaque_jobs.data.row_trial import Tally, counted, kept
+from opaque_jobs.data.sources import Progress, Source, column_names, csv_types, open_source, parse_arrow_type
 from opaque_jobs.data.test_data import mock, synthetic, write_test_data
 from opaque_jobs.domain.custody import Sharing
-from opaque_jobs.domain.dataset import Column, ReleasePolicy, RowCondition, SaltedPolicy, Source, TestDataKind
+from opaque_jobs.domain.dataset import ReleasePolicy, TestDataKind
+from opaque_jobs.domain.dataset import Source as Origin
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.protocol.views import DatasetView
 from opaque_jobs.services import Services
 
-__all__ = ["attach_made_test_data", "publish_dataset", "share_dataset", "unshare_dataset"]
+__all__ = ["Published", "attach_made_test_data", "publish_dataset", "share_dataset", "unshare_dataset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What publishing came to.
+
+    Args:
+        view: The data set.
+        policy: What is released of it.
+        rows: Rows that its row rule keeps, of rows in all.
+    """
+
+    view: DatasetView
+    policy: ReleasePolicy
+    rows: Tally
 
 
 def publish_dataset(
@@ -41,12 +65,12 @@ def publish_dataset(
     name: str,
     description: str = "",
     refresh_of: DatasetView | None = None,
-    columns: Sequence[str] = (),
-    row_conditions: Sequence[RowCondition] = (),
+    wanted: Wanted = AS_BEFORE,
     types: Mapping[str, str] | None = None,
     delimiter: str = "",
     progress: Progress = lambda _done, _total: None,
-) -> DatasetView:
+    confirm: Confirm = lambda _words: None,
+) -> Published:
     """Encrypt a file and register it as a data set, or as the next version of one.
 
     Args:
@@ -57,11 +81,11 @@ def publish_dataset(
         name: Identifier by which jobs refer to it.
         description: Up to 150 characters.
         refresh_of: The data set that gets a next version.
-        columns: Columns that jobs may use; all if empty.
-        row_conditions: Only rows that fulfil all of them are seen by jobs.
+        wanted: What may be released; what is not named stays as it was, and in a new data set is all.
         types: Column -> type, for CSV.
         delimiter: Between a CSV file's fields.
         progress: Told bytes done and in all.
+        confirm: Asked before a refresh changes the owner's rules.
 
     Raises:
         ConfigurationError: The organisation's broker does not answer, or the disk refuses. Nothing is kept.
@@ -81,89 +105,75 @@ def publish_dataset(
         raise ConflictError(
             f"the data set to refresh has another name than '{name}'", hint="give its own with --name; nothing was encrypted"
         )
-    _check_named(column_names(source, types=types or {}, delimiter=delimiter), columns, row_conditions)
+    known = column_names(source, types=types or {}, delimiter=delimiter)
+    check_named(known, wanted)
     owner = compared_organisation(opened, member)
     check_answers(owner.broker_address, owner.entry.id)
     check_own_key(member, signer)  # opens the key: nobody is asked for its passphrase in the middle of long work
+    plain = open_source(source, types=types or {}, delimiter=delimiter, progress=progress)
+    stored = manifest_columns(storable_schema(plain.schema))
+    before = read_policy(owner, member, signer, refresh_of.id) if refresh_of else None
+    policy = wanted_policy(stored, before.policy if before else None, wanted)
+    if before is not None and policy_words(before.policy, policy):
+        confirm(policy_words(before.policy, policy))
     dataset_id = refresh_of.id if refresh_of else new_id("ds")
     version = refresh_of.versions[-1].version + 1 if refresh_of else 1
     settings = opened.context.settings
     folder = settings.dataset_dir(dataset_id, version)
-
-    def policy(found: Sequence[Column]) -> SaltedPolicy:
-        return salted_policy(settings, owner.entry.id, dataset_id, _policy(found, columns, row_conditions))
-
-    encrypted = encrypt_file(
-        source,
+    if before is not None and before.policy == policy:
+        salted = before  # the broker's, so that any member's refresh keeps the commitment, and jobs' approval with it
+    else:
+        salted = salted_policy(settings, owner.entry.id, dataset_id, policy)
+    tally, size = Tally(), source.stat().st_size
+    encrypted = encrypt_batches(
+        counted(plain.batches(progress), policy.row_rule, tally),
+        plain.schema,
         name=name,
         dataset_id=dataset_id,
         version=version,
         organisation_id=owner.entry.id,
         out_dir=folder,
         now=datetime.now(UTC),
-        policy=policy,
-        types=types,
-        delimiter=delimiter,
-        progress=progress,
+        policy=lambda _columns: salted,
     )
+    progress(size, size)
     try:
         envelope = sign_manifest(encrypted.manifest, signer)
         deposit = sign_deposit(
             encrypted.manifest,
             encrypted.root_key,
-            encrypted.salted,
+            salted,
             signer,
             broker=owner.deposit_key,
             now=datetime.now(UTC),
         )
         with BrokerClient(owner.broker_address) as client:
             client.deposit(key=owner.broker_key, deposit=deposit, manifest=envelope)
-        keep_policy(settings, owner.entry.id, dataset_id, encrypted.salted)
-        if refresh_of:
-            return opened.datasets.add_version(actor=member.id, envelope=envelope, storage=folder)
-        return opened.datasets.register(
-            actor=member.id, envelope=envelope, storage=folder, source=Source.LOCAL, description=description
+        keep_policy(settings, owner.entry.id, dataset_id, salted)
+        released = sign_released(
+            policy.columns, signer, dataset_id=dataset_id, organisation_id=owner.entry.id, now=datetime.now(UTC)
         )
+        if refresh_of:
+            view = opened.datasets.add_version(actor=member.id, envelope=envelope, storage=folder, released=released)
+        else:
+            view = opened.datasets.register(
+                actor=member.id,
+                envelope=envelope,
+                storage=folder,
+                source=Origin.LOCAL,
+                description=description,
+                released=released,
+            )
+        return Published(view=view, policy=policy, rows=tally)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _check_named(known: Sequence[str], columns: Sequence[str], conditions: Sequence[RowCondition]) -> None:
-    given = {"--column": columns, "the row condition (--where)": [condition.column for condition in conditions]}
-    for what, named in given.items():
-        unknown = [name for name in named if name not in known]
-        if unknown:
-            raise InvalidInputError(
-                f"{what} names '{unknown[0]}', a column that the file does not have", hint="columns: " + ", ".join(known[:30])
-            )
-    if len(set(columns)) != len(columns):
-        raise InvalidInputError("--column names a column twice", hint="name each once")
-
-
-def _policy(known: Sequence[Column], columns: Sequence[str], conditions: Sequence[RowCondition]) -> ReleasePolicy:
-    names = tuple(columns) or tuple(column.name for column in known)
-    types = {column.name: column.type for column in known}
-    for condition in conditions:
-        if not _comparable(condition.value, types[condition.column]):
-            raise InvalidInputError(
-                f"the row condition on '{condition.column}' compares it with a value of another type",
-                hint=f"its type is {types[condition.column]}",
-            )
-    return ReleasePolicy(columns=names, row_conditions=tuple(conditions))
-
-
-def _comparable(value: object, kind: str) -> bool:
-    """Tell whether the engine can compare a column with a value."""
-    if kind == "bool" or isinstance(value, bool):
-        return kind == "bool" and isinstance(value, bool)
-    numeric = kind.startswith(("int", "uint", "float", "double", "halffloat", "decimal"))
-    return numeric is not isinstance(value, str)
-
-
 def attach_made_test_data(
     opened: Services,
     member: MemberEntry,
+    signer: Signer,
     dataset: DatasetView,
     *,
     kind: TestDataKind,
@@ -172,47 +182,87 @@ def attach_made_test_data(
     seed: int,
     keys: Sequence[str] = (),
 ) -> DatasetView:
-    """Make test data and attach it.
+    """Make test data, of released columns of released rows only, and attach it.
 
     Args:
         opened: The services.
         member: Of the owner.
+        signer: Their key: the own broker is asked what is released.
         dataset: The data set.
         kind: `synthetic` (like the plain source) or `mock` (from the schema alone).
-        source: The plain file; its types alone are looked at for `mock`.
+        source: The plain file, for `synthetic`.
         rows: How many.
         seed: The same seed gives the same data.
         keys: Columns to join on.
 
     Raises:
-        InvalidInputError: Too many rows, a key that is no column, or a file without the data set's columns.
+        ConfigurationError: The organisation's broker does not answer.
+        InvalidInputError: Too many rows, a key that is no released column, no file, or one without the data set's columns.
         NotFoundError: There is no such file.
     """
     settings = opened.context.settings
     folder = settings.datasets_dir / dataset.id / f"test-{new_id('data')}"
-    if kind is TestDataKind.NONE or source is None:
-        return opened.datasets.attach_test_data(actor=member.id, dataset_id=dataset.id, kind=TestDataKind.NONE, path=None)
-
-    def silent(_done: int, _total: int) -> None:
-        """Report nothing."""
-
-    plain = open_source(source, types={}, delimiter="", progress=silent)
-    missing = [column.name for column in dataset.columns if column.name not in plain.schema.names]
-    if missing:
-        raise InvalidInputError(
-            f"the file is not the one that '{dataset.name}' was made of: it has no column '{missing[0]}'",
-            hint="give the plain file of its current version with --from",
-        )
-    if kind is TestDataKind.SYNTHETIC:
-        table = synthetic(plain.batches(silent), plain.schema, rows=rows, seed=seed, keys=keys)
-    else:
-        table = mock(plain.schema, rows=rows, seed=seed, keys=keys)
+    if kind is TestDataKind.NONE:
+        return opened.datasets.attach_test_data(actor=member.id, dataset_id=dataset.id, kind=kind, path=None)
+    synthesise = kind is TestDataKind.SYNTHETIC
+    if synthesise and source is None:
+        raise InvalidInputError("synthetic test data is made from the plain file", hint="give --from FILE, or --kind mock")
+    plain = None if source is None else _plain_source(dataset, source)
+    policy = read_policy(compared_organisation(opened, member), member, signer, dataset.id).policy
+    own = int.from_bytes(hashlib.sha256(f"{seed}/{dataset.id}".encode()).digest()[:7])  # data sets share half of their keys
+    table = _made(dataset, policy, plain, synthesise=synthesise, rows=rows, seed=own, keys=keys)
     write_test_data(table, folder)
     try:
         return opened.datasets.attach_test_data(actor=member.id, dataset_id=dataset.id, kind=kind, path=folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _plain_source(dataset: DatasetView, source: Path) -> Source:
+    """Open the plain file of a data set, with the types that the data set has.
+
+    Raises:
+        InvalidInputError: It is another file.
+    """
+    types = {column.name: column.type for column in dataset.columns}
+    names = column_names(source, types={}, delimiter="")
+    missing = [name for name in types if name not in names]
+    if not missing:
+        plain = open_source(source, types=csv_types(source, types), delimiter="", progress=_silent)
+        found = {column.name: column.type for column in manifest_columns(storable_schema(plain.schema))}
+        missing = [name for name, kind in types.items() if found[name] != kind]
+    if missing:
+        raise InvalidInputError(
+            f"the file is not the one that '{dataset.name}' was made of: it has no column '{missing[0]}' of its type",
+            hint="give the plain file of its current version with --from",
+        )
+    return plain
+
+
+def _made(
+    dataset: DatasetView,
+    policy: ReleasePolicy,
+    plain: Source | None,
+    *,
+    synthesise: bool,
+    rows: int,
+    seed: int,
+    keys: Sequence[str],
+) -> pa.Table:
+    """Make data of the released columns, like the released rows or from types alone: nothing else of the file is looked at."""
+    if not synthesise or plain is None:
+        types = [(column.name, column.type) for column in dataset.columns if column.name in policy.columns]
+        fields = [plain.schema.field(name) if plain else pa.field(name, parse_arrow_type(name, text)) for name, text in types]
+        return mock(pa.schema(fields), rows=rows, seed=seed, keys=keys)
+    released = [name for name in plain.schema.names if name in policy.columns]
+    batches = (kept(batch, policy.row_rule).select(released) for batch in plain.batches(_silent))
+    schema = pa.schema([plain.schema.field(name) for name in released])
+    return synthetic(batches, schema, rows=rows, seed=seed, keys=keys)
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Report nothing."""
 
 
 def _signed_sharing(

@@ -21,6 +21,7 @@ from opaque_jobs.domain.custody import (
 )
 from opaque_jobs.domain.dataset import DatasetManifest, SaltedPolicy
 from opaque_jobs.domain.document import from_json, to_json
+from opaque_jobs.domain.row_rule import RowRule, row_tests, rule_columns
 from opaque_jobs.errors import InvalidInputError, TrustError
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SHARING",
     "KeyRelease",
     "check_policy",
+    "check_rule_types",
     "open_deposit",
     "open_release",
     "release_info",
@@ -86,12 +88,28 @@ def check_policy(manifest: DatasetManifest, salted: SaltedPolicy) -> None:
         InvalidInputError: It names another column, or one twice, or none.
     """
     known, policy = {column.name for column in manifest.columns}, salted.policy
-    named = set(policy.columns) | {condition.column for condition in policy.row_conditions}
+    named = set(policy.columns) | set(rule_columns(policy.row_rule))
     if not policy.columns or len(set(policy.columns)) != len(policy.columns) or not named <= known:
         raise InvalidInputError(
             "the release policy names no column, one twice, or one that the dataset does not have",
             hint="see the dataset's columns",
         )
+    check_rule_types(manifest, policy.row_rule)
+
+
+def check_rule_types(manifest: DatasetManifest, rule: RowRule | None) -> None:
+    """Check that a rule was made for columns of exactly these types.
+
+    Raises:
+        InvalidInputError: It was not, or a column is not there.
+    """
+    types = {column.name: column.type for column in manifest.columns}
+    for test in () if rule is None else row_tests(rule):
+        if types.get(test.column) != test.type:
+            raise InvalidInputError(
+                "the row rule was made for a column that the data does not have with this type",
+                hint="write the rule again with 'opaque-jobs dataset policy set'",
+            )
 
 
 def _by_known(envelope: bytes, keys: Mapping[str, VerifyKey], predicate_type: str) -> Statement:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from opaque_jobs.crypto.parquet import logical_name, physical_name
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["logical_batch", "manifest_columns", "physical_batch", "physical_schema", "storable_schema"]
+__all__ = ["indexing_options", "logical_batch", "manifest_columns", "physical_batch", "physical_schema", "storable_schema"]
 
 _MAX_DEPTH: Final = 32
 _KEPT: Final = (
@@ -66,6 +67,20 @@ def logical_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
         TrustError: A name was not made by `physical_name`.
     """
     return _rename(batch, _renamed_schema(batch.schema, logical_name))
+
+
+def indexing_options(physical: pa.Schema) -> dict[str, list[str]]:
+    """Give the writer's options by which readers skip no row that they should not.
+
+    Statistics and dictionaries of floats do: a reader takes -0.0 and 0.0 for different values in them, and NaN for none,
+    while a filter on rows does not. So columns of floats have neither.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(physical.empty_table(), sink)
+    leaves = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    columns = [leaves.column(index) for index in range(len(leaves))]
+    indexed = [column.path for column in columns if column.physical_type not in {"FLOAT", "DOUBLE"}]
+    return {"write_statistics": indexed, "use_dictionary": indexed}
 
 
 class _Retyped:

@@ -25,7 +25,7 @@ from opaque_jobs.crypto.parquet import (
     released_keys,
     wrap_data_key,
 )
-from opaque_jobs.crypto.parquet_schema import physical_batch, physical_schema, storable_schema
+from opaque_jobs.crypto.parquet_schema import indexing_options, physical_batch, physical_schema, storable_schema
 from opaque_jobs.domain.dataset import Part
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
 
@@ -276,8 +276,9 @@ class _Parts:
     def _open(self) -> None:
         self._factory, properties = _encryption_properties(self._schema, self._keys, part_name(len(self._parts)))
         self._file = _HashingFile(self._temporary())
+        physical = physical_schema(self._schema)
         self._writer = pq.ParquetWriter(
-            pa.PythonFile(self._file, mode="w"), physical_schema(self._schema), encryption_properties=properties
+            pa.PythonFile(self._file, mode="w"), physical, encryption_properties=properties, **indexing_options(physical)
         )
         self._rows = self._size = 0
 

@@ -269,7 +269,10 @@ def _mock_knots(kind: pa.DataType) -> np.ndarray:
 
 
 def key_column(kind: pa.DataType, rows: int, distinct_share: float, random: np.random.Generator) -> pa.Array:
-    """Make a column to join on: numbers from 1 on, the same universe in every data set, in random order.
+    """Make a column to join on: numbers from 1 on, in random order, of which every data set has another half.
+
+    So each key of one data set is in another, if that is no smaller, with probability one half: a join finds rows, and an outer
+    or anti join does too.
 
     Args:
         kind: Its type; texts are `key-00000001`.
@@ -277,8 +280,9 @@ def key_column(kind: pa.DataType, rows: int, distinct_share: float, random: np.r
         distinct_share: Share of distinct values; 1 makes every key once.
         random: Source of chance.
     """
-    universe = max(1, round(rows * distinct_share))
-    numbers = random.permutation(np.arange(1, rows + 1)) if universe >= rows else random.integers(1, universe + 1, size=rows)
+    distinct = max(1, round(rows * distinct_share))
+    own = random.permutation(np.arange(1, 2 * distinct + 1))[:distinct]
+    numbers = own[:rows] if distinct >= rows else random.choice(own, size=rows)
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         texts = pc.utf8_lpad(pa.array(numbers).cast(pa.string()), width=8, padding="0")
         return pc.binary_join_element_wise("key", texts, "-").cast(kind)

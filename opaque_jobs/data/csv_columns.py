@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["TYPE_NAMES", "Converter", "TypeFinder", "parse_types"]
+__all__ = ["TYPE_NAMES", "Converter", "TypeFinder", "parse_types", "type_name"]
 
 TYPE_NAMES: Final = "text, integer, float, boolean, date, timestamp, timestamp_tz, decimal(precision, scale)"
 _NULLS: Final = pa.array(["", "NA", "N/A", "NULL", "null", "None"])
@@ -51,6 +51,14 @@ def parse_types(given: Mapping[str, str]) -> dict[str, pa.DataType]:
         InvalidInputError: A type is not known.
     """
     return {column: _parse_type(column, text.strip().lower()) for column, text in given.items()}
+
+
+def type_name(stored: str) -> str:
+    """Return the name by which a person gives the type that a manifest writes; empty if no CSV column has it."""
+    decimal = re.fullmatch(r"decimal128\((\d+), (\d+)\)", stored)
+    if decimal:
+        return f"decimal({decimal[1]},{decimal[2]})"
+    return next((name for name, kind in _NAMED.items() if str(kind) == stored), "")
 
 
 def _parse_type(column: str, text: str) -> pa.DataType:

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from opaque_jobs.data.csv_columns import Converter, TypeFinder, parse_types
+from opaque_jobs.data.csv_columns import Converter, TypeFinder, parse_types, type_name
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 
-__all__ = ["Progress", "Source", "column_names", "open_source"]
+__all__ = ["Progress", "Source", "column_names", "csv_types", "open_source", "parse_arrow_type"]
 
 Progress = Callable[[int, int], None]
 """Told bytes done and bytes in all, now and then."""
@@ -68,6 +68,40 @@ def open_source(path: Path, *, types: Mapping[str, str], delimiter: str, progres
     if _is_parquet(path):
         return _open_parquet(path)
     return _open_csv(path, names, parse_types(types), _delimiter(path, delimiter), progress)
+
+
+def csv_types(path: Path, stored: Mapping[str, str]) -> dict[str, str]:
+    """Return what to say of a CSV file's types so that its columns become what they were stored as; nothing of Parquet.
+
+    Args:
+        path: The file.
+        stored: Column -> Arrow type, as a manifest writes it.
+    """
+    return {} if _is_parquet(path) else {name: word for name, kind in stored.items() if (word := type_name(kind))}
+
+
+def parse_arrow_type(column: str, text: str) -> pa.DataType:
+    """Return the Arrow type that a manifest names.
+
+    Raises:
+        InvalidInputError: It is a nested one, which its text alone does not tell.
+    """
+    decimal = re.fullmatch(r"decimal128\((\d+), (\d+)\)", text)
+    zoned = re.fullmatch(r"timestamp\[(ms|us), tz=(.+)\]", text)
+    fixed = re.fullmatch(r"fixed_size_binary\[(\d+)\]", text)
+    if decimal:
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    if zoned:
+        return pa.timestamp(zoned[1], tz=zoned[2])
+    if fixed:
+        return pa.binary(int(fixed[1]))
+    try:
+        return pa.type_for_alias(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"the type of column '{column}' cannot be made up from its name alone",
+            hint="give the plain file with --from: only its types are looked at",
+        ) from None
 
 
 def _delimiter(path: Path, given: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from opaque_jobs.crypto.parquet_schema import physical_batch, storable_schema
+from opaque_jobs.crypto.parquet_schema import indexing_options, physical_batch, storable_schema
 from opaque_jobs.data.column_models import FLOOR, Model, key_column, learn, mock_model
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
 
@@ -99,7 +99,8 @@ def write_test_data(table: pa.Table, folder: Path) -> Path:
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
         batches = [physical_batch(batch) for batch in table.combine_chunks().to_batches()]
         schema = physical_batch(pa.RecordBatch.from_pylist([], schema=table.schema)).schema
-        pq.write_table(pa.Table.from_batches(batches, schema=schema), work / "part-00000.parquet", store_schema=False)
+        made = pa.Table.from_batches(batches, schema=schema)
+        pq.write_table(made, work / "part-00000.parquet", store_schema=False, **indexing_options(schema))
         work.rename(folder)
     except OSError:
         raise ConfigurationError("test data cannot be written", hint="free some space or choose another folder") from None

@@ -8,6 +8,7 @@ from typing import Final
 from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.document import from_json, to_bytes, to_json
 from opaque_jobs.domain.ids import check_identifier
+from opaque_jobs.domain.row_rule import RowGroup, RowTest, check_size
 from opaque_jobs.errors import InvalidInputError
 
 __all__ = [
@@ -15,8 +16,6 @@ __all__ = [
     "DatasetManifest",
     "Part",
     "ReleasePolicy",
-    "RowCondition",
-    "RowOperator",
     "SaltedPolicy",
     "Source",
     "TestDataKind",
@@ -147,37 +146,23 @@ class DatasetManifest:
         return from_json(DatasetManifest, predicate, what="data set manifest")
 
 
-class RowOperator(StrEnum):
-    """Comparison in a row condition; a null never fulfils one."""
-
-    EQUAL = "="
-    NOT_EQUAL = "!="
-    LESS = "<"
-    LESS_OR_EQUAL = "<="
-    GREATER = ">"
-    GREATER_OR_EQUAL = ">="
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowCondition:
-    """Only rows that fulfil it are seen by jobs."""
-
-    column: str
-    operator: RowOperator
-    value: bool | int | float | str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasePolicy:
     """What the owner's broker releases of a data set; only the owner sees it.
 
     Args:
         columns: Columns that jobs may use.
-        row_conditions: All must hold (AND).
+        row_rule: Only rows that fulfil it are seen by jobs; None for all rows.
+
+    Raises:
+        InvalidInputError: The rule is larger than anybody writes.
     """
 
     columns: tuple[str, ...]
-    row_conditions: tuple[RowCondition, ...]
+    row_rule: RowTest | RowGroup | None
+
+    def __post_init__(self) -> None:
+        check_size(self.row_rule)
 
     def to_json(self) -> object:
         """Give the JSON form."""

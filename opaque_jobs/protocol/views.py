@@ -136,6 +136,33 @@ class DatasetVersionView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderView:
+    """A job that reads a data set.
+
+    Args:
+        job_id: The job.
+        name: Its name.
+        revision: Its revision.
+        status: `under_review` or `accepted`.
+        workspace_id: Where.
+        author_id: By whom.
+        version: The data set's version that it names.
+        on_refresh: It runs by itself on a next version.
+        columns: That it reads.
+    """
+
+    job_id: str
+    name: str
+    revision: int
+    status: JobStatus
+    workspace_id: str
+    author_id: str
+    version: int
+    on_refresh: bool
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetView:
     """A data set.
 
@@ -147,6 +174,7 @@ class DatasetView:
         source: Where it came from.
         versions: Ascending; the last is the current one.
         columns: Of the current version.
+        released: Those of them that its owner says to release to jobs.
         test_data_kind: What stands in for it in tests.
         test_data: Folder of plaintext test Parquet; None without one.
         workspace_ids: Where it is shared (of those the asker may see).
@@ -161,6 +189,7 @@ class DatasetView:
     source: Source
     versions: tuple[DatasetVersionView, ...]
     columns: tuple[Column, ...]
+    released: tuple[Column, ...]
     test_data_kind: TestDataKind
     test_data: Path | None
     workspace_ids: tuple[str, ...]

@@ -10,14 +10,16 @@ from sqlalchemy.orm import Session
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.crypto.keys import VerifyKey
+from opaque_jobs.crypto.policies import claimed_released, verify_released
 from opaque_jobs.domain.canonical import parse_json
-from opaque_jobs.domain.dataset import DatasetManifest, Source, TestDataKind
+from opaque_jobs.domain.dataset import Column, DatasetManifest, Source, TestDataKind
 from opaque_jobs.domain.ids import check_text
-from opaque_jobs.domain.lifecycle import RunEvent
+from opaque_jobs.domain.job import parse_job_spec
+from opaque_jobs.domain.lifecycle import JobStatus, RunEvent
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError, NotFoundError, TrustError
-from opaque_jobs.protocol.views import DatasetVersionView, DatasetView
+from opaque_jobs.protocol.views import DatasetVersionView, DatasetView, ReaderView
 from opaque_jobs.services import log_book
 from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force
 from opaque_jobs.services.closing import close_run
@@ -29,7 +31,7 @@ from opaque_jobs.store import runs as run_rows
 from opaque_jobs.store.records import DatasetRecord, DatasetVersionRecord, ShareRecord
 from opaque_jobs.store.words import CloseReason
 
-__all__ = ["Datasets", "claimed_manifest"]
+__all__ = ["Datasets", "claimed_manifest", "released_of"]
 
 
 class Datasets:
@@ -38,7 +40,9 @@ class Datasets:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def register(self, *, actor: str, envelope: bytes, storage: Path, source: Source, description: str) -> DatasetView:
+    def register(
+        self, *, actor: str, envelope: bytes, storage: Path, source: Source, description: str, released: bytes | None = None
+    ) -> DatasetView:
         """Register version 1 of a data set by its signed manifest.
 
         Args:
@@ -47,10 +51,11 @@ class Datasets:
             storage: Folder with the encrypted parts.
             source: Where the data came from.
             description: Up to 150 characters.
+            released: `policies.sign_released` by the actor; None leaves open what the owner's broker releases.
 
         Raises:
             DeniedError: The actor is not of the owner.
-            TrustError: The manifest's signature does not hold.
+            TrustError: The manifest's signature does not hold, or that of the released columns.
             InvalidInputError: A part is missing or has another size.
             ConflictError: The id is taken, the owner has one of this name, or it is not version 1.
         """
@@ -70,14 +75,16 @@ class Datasets:
                     source=source,
                     test_data_kind=TestDataKind.NONE,
                     test_data_path=None,
+                    released=None,
                     created_at=now,
                 ),
             )
+            self._release(session, manifest.dataset_id, actor, released)
             self._add(session, manifest, envelope=envelope, storage=storage, actor=actor, now=now)
             return self._view(session, manifest.dataset_id, actor)
 
-    def add_version(self, *, actor: str, envelope: bytes, storage: Path) -> DatasetView:
-        """Register the next version (a refresh). Versions are immutable.
+    def add_version(self, *, actor: str, envelope: bytes, storage: Path, released: bytes | None = None) -> DatasetView:
+        """Register the next version (a refresh). Versions are immutable. Arguments as `register`.
 
         Raises:
             ConflictError: It is not the next version, or has another name or owner.
@@ -99,8 +106,62 @@ class Datasets:
                 roster = roster_in_force(session, share.workspace_id)
                 verify_manifest(envelope, roster.members if roster else ())
                 self._log_version(session, share.workspace_id, manifest, now)
+            self._release(session, record.id, actor, released)
             self._add(session, manifest, envelope=envelope, storage=storage, actor=actor, now=now)
             return self._view(session, record.id, actor)
+
+    def set_released(self, *, actor: str, dataset_id: str, envelope: bytes) -> DatasetView:
+        """Keep which columns jobs may read from now on, as the actor signed it.
+
+        Trust: for authors, who are told early what they can ask for. What is released is the owner's broker's to decide.
+
+        Raises:
+            DeniedError: The actor is not of the owner.
+            TrustError: The signature does not hold, or it is about something else.
+        """
+        with self._context.store.write() as session:
+            self._owned(session, dataset_id, actor)
+            self._release(session, dataset_id, actor, envelope)
+            return self._view(session, dataset_id, actor)
+
+    def readers(self, dataset_id: str, *, actor: str) -> list[ReaderView]:
+        """Return the jobs under review or accepted that read a data set, for its owner.
+
+        Raises:
+            DeniedError: The actor is not of the owner.
+        """
+        with self._context.store.read() as session:
+            self._owned(session, dataset_id, actor)
+            found = []
+            for revision in job_rows.revisions_of_dataset(session, dataset_id):
+                if revision.status not in {JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED}:
+                    continue
+                spec = parse_job_spec(revision.spec)
+                found += [
+                    ReaderView(
+                        job_id=revision.job_id,
+                        name=spec.name,
+                        revision=revision.revision,
+                        status=revision.status,
+                        workspace_id=spec.workspace_id,
+                        author_id=spec.author_id,
+                        version=use.dataset_version,
+                        on_refresh=spec.rerun_terms.on_refresh,
+                        columns=use.columns,
+                    )
+                    for use in spec.datasets
+                    if use.dataset_id == dataset_id
+                ]
+            return found
+
+    def _release(self, session: Session, dataset_id: str, actor: str, envelope: bytes | None) -> None:
+        if envelope is None:
+            return
+        member = member_entry(people.member(session, actor))
+        keys = {member.key_id: VerifyKey.parse(member.public_key)}
+        if verify_released(envelope, keys, organisation_id=member.organisation_id).dataset_id != dataset_id:
+            raise TrustError("the released columns are of another data set", hint="sign them again")
+        rows.set_released(session, dataset_id, envelope)
 
     def renew_signature(self, *, actor: str, envelope: bytes) -> DatasetView:
         """Replace the signature of a version after its signer's key has changed; the manifest itself stays the same.
@@ -365,6 +426,7 @@ class Datasets:
             source=record.source,
             versions=versions,
             columns=current.columns,
+            released=released_of(record.released, current),
             test_data_kind=record.test_data_kind,
             test_data=self._context.located_path(record.test_data_path) if record.test_data_path else None,
             workspace_ids=tuple(visible),
@@ -388,6 +450,17 @@ def claimed_manifest(envelope: bytes) -> DatasetManifest:
     except (LookupError, TypeError, ValueError):
         raise InvalidInputError("a data set's manifest is not in its form", hint="was the database changed? restore it") from None
     return DatasetManifest.parse(predicate)
+
+
+def released_of(envelope: bytes | None, manifest: DatasetManifest) -> tuple[Column, ...]:
+    """Return the columns that an owner says to release; all of them if nothing was said.
+
+    Trust: as `claimed_manifest`. It tells authors what they can ask for; the owner's broker decides what they get.
+    """
+    if envelope is None:
+        return manifest.columns
+    names = claimed_released(envelope)
+    return tuple(column for column in manifest.columns if column.name in names)
 
 
 def _is_member(session: Session, workspace_id: str, actor: str) -> bool:

@@ -1,20 +1,21 @@
 """From a draft to the one document that everybody signs: data set versions, members, recipients and runtime are pinned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.consent import verify_manifest
-from opaque_jobs.domain.dataset import DatasetManifest
+from opaque_jobs.domain.dataset import Column, DatasetManifest
 from opaque_jobs.domain.job import Code, DatasetUse, JobSpec, Recipient, TemplateUse
 from opaque_jobs.domain.output_policy import OutputPolicy
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.protocol.drafts import DraftDataset, JobDraft
+from opaque_jobs.services.datasets import released_of
 from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store.records import JobRecord
 
-__all__ = ["build_spec"]
+__all__ = ["build_spec", "check_released"]
 
 
 def build_spec(session: Session, job: JobRecord, draft: JobDraft, roster: Roster, *, measurement: str) -> JobSpec:
@@ -33,7 +34,11 @@ def build_spec(session: Session, job: JobRecord, draft: JobDraft, roster: Roster
         TrustError: A manifest is not signed by a member of the roster.
     """
     manifests = {use.alias: _pinned(session, use, roster) for use in draft.datasets}
-    code, policy, template, columns = _content(draft, manifests)
+    released = {
+        use.alias: released_of(dataset_rows.dataset(session, use.dataset_id).released, manifests[use.alias])
+        for use in draft.datasets
+    }
+    code, policy, template, columns = _content(draft, released)
     home = roster.organisation(roster.member(job.author_id).organisation_id)
     return JobSpec(
         v=1,
@@ -50,7 +55,7 @@ def build_spec(session: Session, job: JobRecord, draft: JobDraft, roster: Roster
         code=code,
         template=template,
         inputs=draft.inputs,
-        datasets=tuple(_use(use, manifests[use.alias], columns.get(use.alias)) for use in draft.datasets),
+        datasets=tuple(_use(use, manifests[use.alias], columns.get(use.alias), released[use.alias]) for use in draft.datasets),
         output_policy=policy,
         recipients=(Recipient(organisation_id=home.id, sealing_key=home.sealing_key, sealing_key_id=home.sealing_key_id),),
         rerun_terms=draft.rerun_terms,
@@ -77,15 +82,16 @@ def _pinned(session: Session, use: DraftDataset, roster: Roster) -> DatasetManif
     return manifest
 
 
-def _use(use: DraftDataset, manifest: DatasetManifest, wanted: tuple[str, ...] | None) -> DatasetUse:
+def _use(use: DraftDataset, manifest: DatasetManifest, wanted: tuple[str, ...] | None, released: Sequence[Column]) -> DatasetUse:
     known = [column.name for column in manifest.columns]
-    chosen = use.columns or wanted or tuple(known)
+    chosen = use.columns or wanted or tuple(column.name for column in released)
     if not set(chosen) <= set(known):
         raise InvalidInputError(
             f"the data set '{use.alias}' does not have all the columns that the job names",
             hint="see 'opaque-jobs dataset show'",
             alias=use.alias,
         )
+    check_released(use.alias, chosen, released)
     return DatasetUse(
         alias=use.alias,
         dataset_id=manifest.dataset_id,
@@ -98,8 +104,24 @@ def _use(use: DraftDataset, manifest: DatasetManifest, wanted: tuple[str, ...] |
     )
 
 
+def check_released(alias: str, chosen: Sequence[str], released: Sequence[Column]) -> None:
+    """Check, before anybody votes, that a job asks for no column that its owner's broker will not release.
+
+    Raises:
+        InvalidInputError: It does; says which.
+    """
+    names = [column.name for column in released]
+    held = [name for name in chosen if name not in names]
+    if held or not chosen:
+        raise InvalidInputError(
+            f"the owner of the data set '{alias}' does not release "
+            + (f"its column '{held[0]}'" if held else "any column that it has now"),
+            hint="released: " + (", ".join(names[:30]) or "nothing") + "; ask its owner for more",
+        )
+
+
 def _content(
-    draft: JobDraft, manifests: Mapping[str, DatasetManifest]
+    draft: JobDraft, released: Mapping[str, Sequence[Column]]
 ) -> tuple[Code, OutputPolicy, TemplateUse | None, dict[str, tuple[str, ...]]]:
     """Give code and policy; those of a no-code job are rendered anew from its template, never taken on trust."""
     if draft.template is None:
@@ -111,7 +133,7 @@ def _content(
     from opaque_jobs.templates.rendering import render  # noqa: PLC0415
 
     template = load_catalogue().find(draft.template.name, draft.template.version)
-    rendered = render(template, draft.template.parameters, {alias: manifest.columns for alias, manifest in manifests.items()})
+    rendered = render(template, draft.template.parameters, released)
     if draft.template.digest != rendered.use.digest or draft.code not in (None, rendered.code):
         raise InvalidInputError("the job's code is not what its template gives", hint="fill in the template again")
     return rendered.code, rendered.output_policy, rendered.use, rendered.columns

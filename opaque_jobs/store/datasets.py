@@ -26,6 +26,7 @@ __all__ = [
     "remove_dataset",
     "remove_share",
     "set_envelope",
+    "set_released",
     "set_test_data",
     "shared_into",
     "shares",
@@ -65,6 +66,11 @@ def shared_into(session: Session, workspace_id: str) -> list[DatasetRecord]:
 def set_test_data(session: Session, dataset_id: str, kind: TestDataKind, path: str | None) -> None:
     """Change what stands in for a data set in tests."""
     compare_and_set(session, DatasetRow, DatasetRow.id == dataset_id, test_data_kind=kind, test_data_path=path)
+
+
+def set_released(session: Session, dataset_id: str, envelope: bytes) -> None:
+    """Keep what the owner signed of the columns that jobs may read."""
+    compare_and_set(session, DatasetRow, DatasetRow.id == dataset_id, released=envelope)
 
 
 def remove_dataset(session: Session, dataset_id: str) -> None:

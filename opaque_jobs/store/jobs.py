@@ -36,6 +36,7 @@ __all__ = [
     "revision",
     "revisions",
     "revisions_in",
+    "revisions_of_dataset",
     "revisions_reading",
     "set_job",
 ]
@@ -154,6 +155,18 @@ def revisions_reading(session: Session, dataset_id: str, *, workspace_id: str) -
     """Give (job, revision) of everything in a workspace that reads a data set."""
     where = (RevisionDatasetRow.dataset_id == dataset_id, RevisionDatasetRow.job_id.in_(_ids_in(workspace_id)))
     return [(each.job_id, each.revision) for each in fetch(session, RevisionDatasetRecord, RevisionDatasetRow, *where)]
+
+
+def revisions_of_dataset(session: Session, dataset_id: str) -> list[RevisionRecord]:
+    """Return the revisions, of jobs not archived, that read a data set."""
+    reading = exists().where(
+        RevisionDatasetRow.job_id == RevisionRow.job_id,
+        RevisionDatasetRow.revision == RevisionRow.revision,
+        RevisionDatasetRow.dataset_id == dataset_id,
+    )
+    shown = RevisionRow.job_id.in_(select(JobRow.id).where(JobRow.archived.is_(False)))
+    where = (shown, reading.correlate(RevisionRow))
+    return fetch(session, RevisionRecord, RevisionRow, *where, order=(RevisionRow.job_id, RevisionRow.revision))
 
 
 def behind(session: Session) -> list[RevisionRecord]:

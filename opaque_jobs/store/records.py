@@ -143,6 +143,7 @@ class DatasetRecord:
     source: Source
     test_data_kind: TestDataKind
     test_data_path: str | None
+    released: bytes | None
     created_at: datetime
 
 

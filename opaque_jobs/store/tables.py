@@ -220,6 +220,7 @@ class DatasetRow(Base):
     source: Mapped[Source] = mapped_column(_words(Source))
     test_data_kind: Mapped[TestDataKind] = mapped_column(_words(TestDataKind))
     test_data_path: Mapped[str | None] = mapped_column(Text)
+    released: Mapped[bytes | None]
     created_at: Mapped[datetime]
 
 

@@ -51,7 +51,7 @@ class Delivery:
     job_digest: str
     run_id: str
     columns: tuple[str, ...]
-    row_conditions: tuple[str, ...]
+    row_rule: str
 
 
 class Wire:
@@ -109,7 +109,7 @@ def _opened(admission: Admission, brokers: Brokers, asked: BrokerRequest, body: 
         job_digest=admission.job_digest,
         run_id=admission.run_id,
         columns=tuple(sorted(release.keys.column_keys)),
-        row_conditions=tuple(str(each) for each in release.salted.policy.row_conditions),
+        row_rule=str(release.salted.policy.row_rule),
     )
 
 
@@ -184,7 +184,7 @@ class BrokerHouse:
         home = manifest.organisation_id.removeprefix("org-")
         person = cast.people[owner]
         root = RootKey(dataset_id=manifest.dataset_id, version=version, secret=dataset.encode().ljust(32, b"."))
-        policy = salted(ReleasePolicy(columns=columns, row_conditions=()))
+        policy = salted(ReleasePolicy(columns=columns, row_rule=None))
         to = cast.organisations[home].deposit.public
         envelope = sign_deposit(manifest, root, policy, person.key, broker=to, now=cast.clock())
         body = {"deposit": envelope.decode(), "manifest": sign_manifest(manifest, person.key).decode()}

@@ -135,10 +135,10 @@ class Installation:
     def add_data(self, owner: str, name: str, source: Path, *, rows: int = 20) -> None:
         """Encrypt a file as its owner does, with so many rows of synthetic test data (if any), and share it."""
         member, signer = self.members[owner], self.signers[owner]
-        view = publish_dataset(self.services, member, signer, source=source, name=name)
+        view = publish_dataset(self.services, member, signer, source=source, name=name).view
         if rows:
             attach_made_test_data(
-                self.services, member, view, kind=TestDataKind.SYNTHETIC, source=source, rows=rows, seed=1, keys=["id"]
+                self.services, member, signer, view, kind=TestDataKind.SYNTHETIC, source=source, rows=rows, seed=1, keys=["id"]
             )
         self.datasets[name] = share_dataset(self.services, member, signer, dataset_id=view.id, workspace_id=self.workspace_id)
 

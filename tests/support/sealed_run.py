@@ -113,7 +113,7 @@ class SealedRuns:
         parts = write_dataset(table.to_batches(), table.schema, folder, owner.root, **over)
         stored = storable_schema(table.schema)
         names = tuple(stored.names)
-        chosen = policy or ReleasePolicy(columns=names, row_conditions=())
+        chosen = policy or ReleasePolicy(columns=names, row_rule=None)
         manifest = owner.manifest(
             name=alias,
             columns=manifest_columns(stored),

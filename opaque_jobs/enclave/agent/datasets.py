@@ -1,16 +1,16 @@
 """The data sets of a run: the engine gets their keys, and the author's session knows them by name."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from opaque_jobs.crypto.custody import KeyRelease
+from opaque_jobs.crypto.custody import KeyRelease, check_rule_types
 from opaque_jobs.crypto.parquet import logical_name
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.job import DatasetUse
-from opaque_jobs.enclave.agent.engine import Condition, Engine
+from opaque_jobs.domain.row_rule import RowRule, rule_columns
+from opaque_jobs.enclave.agent.engine import Engine
 from opaque_jobs.enclave.agent.places import DATA
-from opaque_jobs.errors import InvalidInputError, TrustError
+from opaque_jobs.errors import TrustError
 
 __all__ = ["define_real", "define_test", "give_keys"]
 
@@ -22,15 +22,11 @@ def define_real(engine: Engine, use: DatasetUse, manifest: DatasetManifest, rele
 
     Raises:
         EngineError: The files are not what they have to be.
-        InvalidInputError: The broker's conditions name a column that is not there.
+        InvalidInputError: The broker's row rule was made for other columns than there are.
     """
-    conditions = [
-        Condition(column=c.column, operator=c.operator.value, value=c.value) for c in release.salted.policy.row_conditions
-    ]
-    if not {c.column for c in conditions} <= {c.name for c in manifest.columns}:
-        raise InvalidInputError("a row condition names an unknown column", hint="the owner must mend the policy")
+    check_rule_types(manifest, release.salted.policy.row_rule)
     folder = root / use.alias
-    _define(engine, use, folder / manifest.parts[0].name, conditions)
+    _define(engine, use, folder / manifest.parts[0].name, release.salted.policy.row_rule)
 
 
 def give_keys(engine: Engine, use: DatasetUse, manifest: DatasetManifest, release: KeyRelease, *, root: Path = DATA) -> None:
@@ -39,7 +35,7 @@ def give_keys(engine: Engine, use: DatasetUse, manifest: DatasetManifest, releas
         path = root / use.alias / part.name
         engine.allow_file(path, dataset_id=use.dataset_id, version=use.dataset_version, part=part.name)
     needed: dict[str | None, bytes] = {None: release.keys.footer_key}
-    needed.update({c.column: release.keys.key_for(c.column) for c in release.salted.policy.row_conditions})
+    needed.update({name: release.keys.key_for(name) for name in rule_columns(release.salted.policy.row_rule)})
     needed.update({name: release.keys.key_for(name) for name in use.columns})
     for column, key in needed.items():
         engine.add_key(dataset_id=use.dataset_id, version=use.dataset_version, column=column, key=key)
@@ -55,10 +51,10 @@ def define_test(engine: Engine, use: DatasetUse, *, root: Path = DATA) -> None:
     files = sorted((root / use.alias).glob("*.parquet"))
     if not files:
         raise TrustError("a data set has no test data", hint="add test data to it")
-    _define(engine, use, files[0], ())
+    _define(engine, use, files[0], None)
 
 
-def _define(engine: Engine, use: DatasetUse, sample: Path, conditions: Sequence[Condition]) -> None:
+def _define(engine: Engine, use: DatasetUse, sample: Path, rule: RowRule | None) -> None:
     schema = engine.schema(sample)
     fields = {_logical(field["name"]): field for field in schema["fields"]}
     if not set(use.columns) <= set(fields):
@@ -68,7 +64,7 @@ def _define(engine: Engine, use: DatasetUse, sample: Path, conditions: Sequence[
         sample.parent,
         schema=schema,
         columns=[(fields[name]["name"], name, _inner(fields[name]["type"])) for name in use.columns],
-        conditions=conditions,
+        rule=rule,
         physical={name: field["name"] for name, field in fields.items()},
     )
 

@@ -18,9 +18,11 @@ from typing import IO, Any, Final, Self
 from py4j.java_gateway import GatewayParameters, JavaGateway
 from py4j.protocol import Py4JError, Py4JJavaError
 
+from opaque_jobs.domain.row_rule import RowRule
 from opaque_jobs.enclave.agent.functions import REFUSED_FUNCTIONS
 from opaque_jobs.enclave.agent.nesting import UDF_DAEMON, engine_wall
 from opaque_jobs.enclave.agent.places import ENGINE, JARS, JAVA, RESULT, SITE, UDF_LAUNCHER, UDF_SOCKETS
+from opaque_jobs.enclave.agent.row_filter import predicate
 from opaque_jobs.errors import SandboxError
 
 __all__ = ["SESSION_ID", "USER_ID", "Engine", "EngineError", "EngineSettings"]
@@ -95,7 +97,12 @@ _CONF: Final = {
     "spark.hadoop.parquet.crypto.factory.class": "opaquejobs.FileCrypto",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
 }
-_OPERATORS: Final = {"=": "equalTo", "!=": "notEqual", "<": "lt", "<=": "leq", ">": "gt", ">=": "geq"}
+_OWNERS: Final = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "false",
+}
+"""Settings of the session in which data sets are looked at and owners' rules analysed, whatever the author's are."""
 
 
 class EngineError(Exception):
@@ -130,7 +137,7 @@ class EngineError(Exception):
 
     @property
     def message(self) -> str:
-        """The whole message: may hold values from data and the owners' row conditions."""
+        """The whole message: may hold values from data and the owners' row rules."""
         return str(self._error.java_exception.getMessage())
 
     def _chain(self) -> list[Any]:
@@ -157,15 +164,6 @@ class EngineSettings:
     conf: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """One row condition: column (logical name), operator, value."""
-
-    column: str
-    operator: str
-    value: bool | int | float | str
-
-
 class Engine:
     """A running engine.
 
@@ -189,6 +187,9 @@ class Engine:
         service = _module(self._jvm.org.apache.spark.sql.connect.service, "SparkConnectService")
         self.port: Final = int(service.localPort())
         self._session = service.getOrCreateIsolatedSession(USER_ID, SESSION_ID, _module(self._jvm.scala, "None")).session()
+        self._owners = self._session.newSession()
+        for key, value in _OWNERS.items():
+            self._owners.conf().set(key, value)
 
     @classmethod
     def start(cls, settings: EngineSettings, *, output: IO[bytes], more_flags: Sequence[str] = ()) -> Self:
@@ -258,39 +259,40 @@ class Engine:
         Raises:
             EngineError: It is not what it has to be.
         """
-        return dict(json.loads(self._try(lambda: self._calls.schema(self._session, str(path)))))
+        return dict(json.loads(self._try(lambda: self._calls.schema(self._owners, str(path)))))
 
     def define(
         self, name: str, folder: Path, *, schema: dict[str, Any], columns: Sequence[tuple[str, str, Any]],
-        conditions: Sequence[Condition] = (), physical: Mapping[str, str],
+        rule: RowRule | None = None, physical: Mapping[str, str],
     ) -> None:  # fmt: skip
         """Make a data set known to the author's session by name, with approved columns and rows only.
 
         A temporary view keeps the analysed plan, and Spark resolves no column below a view, so what is cut off here stays
-        out of reach. With row conditions an expression that Spark neither folds nor moves filters past them: author's
-        predicates and functions see no row that the owner holds back.
+        out of reach. All of it is analysed in a session of the owners', which the author's settings do not reach. With a row
+        rule an expression that Spark neither folds nor moves filters past them: author's predicates and functions see no row
+        that the owner holds back.
 
         Args:
             name: Alias.
             folder: Its files.
             schema: Of the files, in Spark's JSON form.
             columns: Physical name, logical name, and the logical type's JSON if names inside it differ (else None).
-            conditions: The owner's row conditions.
-            physical: Logical name -> physical name, of conditions' columns too.
+            rule: The owner's row rule.
+            physical: Logical name -> physical name, of the rule's columns too.
         """
         functions = self._jvm.org.apache.spark.sql.functions
         types = self._jvm.org.apache.spark.sql.types.DataType
-        frame = self._session.read().schema(types.fromJson(json.dumps(schema))).parquet(str(folder))
-        for condition in conditions:
-            column = functions.col(_quoted(physical[condition.column]))
-            frame = frame.filter(getattr(column, _OPERATORS[condition.operator])(functions.lit(condition.value)))
-        if conditions:
+        frame = self._owners.read().schema(types.fromJson(json.dumps(schema))).parquet(str(folder))
+        if rule is not None:
+            kinds = {field["name"]: field["type"] for field in schema["fields"]}
+            known = {logical: (functions.col(_quoted(stored)), kinds[stored]) for logical, stored in physical.items()}
+            frame = frame.filter(predicate(self._jvm, rule, known))
             frame = frame.filter(functions.spark_partition_id().geq(functions.lit(0)))
         chosen = self._gateway.new_array(self._jvm.org.apache.spark.sql.Column, len(columns))
         for place, (stored, logical, inner) in enumerate(columns):
             column = functions.col(_quoted(stored))
             chosen[place] = (column if inner is None else column.cast(types.fromJson(json.dumps(inner)))).alias(logical)
-        frame.select(chosen).createOrReplaceTempView(name)
+        self._calls.moved(frame.select(chosen), self._session).createOrReplaceTempView(name)
 
     def alias(self, name: str, of: str) -> None:
         """Let a second name stand for a data set."""

@@ -2,7 +2,7 @@
 
 Each request is parsed, judged by `Rules`, and only then sent on, written anew from what was judged; each answer is rebuilt
 from a list. In real runs most of the engine's error texts stay here: Spark prints plans and values into them, and the owners'
-row conditions stand in plans.
+row rules stand in plans.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,8 @@
 package opaquejobs;
 
 import java.io.IOException;
+import java.math.BigDecimal;
+import java.util.List;
 import java.util.Set;
 import org.apache.hadoop.conf.Configuration;
 import org.apache.hadoop.fs.Path;
@@ -9,17 +11,25 @@ import org.apache.parquet.ParquetReadOptions;
 import org.apache.parquet.hadoop.ParquetFileReader;
 import org.apache.parquet.hadoop.util.HadoopInputFile;
 import org.apache.parquet.schema.MessageType;
+import org.apache.spark.sql.Column;
 import org.apache.spark.sql.catalyst.FunctionIdentifier;
 import org.apache.spark.sql.catalyst.analysis.FunctionRegistry$;
 import org.apache.spark.sql.catalyst.analysis.FunctionRegistryBase;
 import org.apache.spark.sql.catalyst.analysis.TableFunctionRegistry$;
+import org.apache.spark.sql.catalyst.expressions.Literal;
 import org.apache.spark.sql.catalyst.parser.ParseException;
 import org.apache.spark.sql.catalyst.parser.ParserInterface;
 import org.apache.spark.sql.classic.Dataset;
+import org.apache.spark.sql.classic.Dataset$;
+import org.apache.spark.sql.classic.ExpressionUtils;
 import org.apache.spark.sql.classic.SparkSession;
 import org.apache.spark.sql.classic.SparkSession$;
 import org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter;
+import org.apache.spark.sql.types.DataType;
+import org.apache.spark.sql.types.Decimal;
+import org.apache.spark.sql.types.DecimalType;
 import org.apache.spark.sql.types.StructType;
+import org.apache.spark.unsafe.types.UTF8String;
 
 /** What the agent asks of the engine that takes one call here and many over its gateway. */
 public final class EngineCalls {
@@ -55,6 +65,51 @@ public final class EngineCalls {
     } finally {
       PlanWall.setWriting(false);
     }
+  }
+
+  /** A literal of exactly this type (its JSON form), of a value as the engine keeps it: days, microseconds, digits, a text. */
+  public static Column literal(String type, String text) {
+    DataType kind = DataType.fromJson(type);
+    return ExpressionUtils.column(new Literal(internal(kind, text), kind));
+  }
+
+  private static Object internal(DataType kind, String text) {
+    if (kind instanceof DecimalType) {
+      return Decimal.apply(new BigDecimal(text), ((DecimalType) kind).precision(), ((DecimalType) kind).scale());
+    }
+    switch (kind.typeName()) {
+      case "boolean":
+        return Boolean.valueOf(text);
+      case "byte":
+        return Byte.valueOf(text);
+      case "short":
+        return Short.valueOf(text);
+      case "integer":
+      case "date":
+        return Integer.valueOf(text);
+      case "long":
+      case "timestamp":
+      case "timestamp_ntz":
+        return Long.valueOf(text);
+      case "float":
+        return Float.valueOf((float) Double.parseDouble(text));
+      case "double":
+        return Double.valueOf(text);
+      case "string":
+        return UTF8String.fromString(text);
+      default:
+        throw new IllegalArgumentException("type");
+    }
+  }
+
+  /** Whether a column equals one of these literals. */
+  public static Column among(Column column, List literals) {
+    return column.isin(literals.toArray());
+  }
+
+  /** A frame of one session as a frame of another: what was analysed under the first one's settings stays as it is. */
+  public static Dataset moved(Dataset frame, SparkSession session) {
+    return Dataset$.MODULE$.ofRows(session, frame.queryExecution().analyzed());
   }
 
   /** Take built-in functions away, before the first session copies the registry; gives how many went. */

@@ -11,8 +11,9 @@ from opaque_jobs.crypto.consent import RECEIPT
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.signing import verify_statement
 from opaque_jobs.domain.canonical import digest
-from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
+from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.job import Language
+from opaque_jobs.domain.row_rule import RowOperator, RowTest
 from opaque_jobs.domain.run import parse_receipt
 from opaque_jobs.protocol.enclave import FailureWord
 
@@ -28,12 +29,12 @@ PEOPLE = pa.table(
     }
 )
 FINDINGS = pa.table({"id": pa.array([1, 2, 3, 9], pa.int64()), "value": [1.5, 2.5, 3.5, 9.5]})
-ONLY_A = (RowCondition(column="site", operator=RowOperator.EQUAL, value="A"),)
+ONLY_A = RowTest(column="site", type="string", operator=RowOperator.EQUAL, values=("A",))
 
 
 @pytest.fixture
 def staged(runs):
-    policy = ReleasePolicy(columns=("id", "na me", "ne sted"), row_conditions=ONLY_A)
+    policy = ReleasePolicy(columns=("id", "na me", "ne sted"), row_rule=ONLY_A)
     runs.add(runs.world.hospital, "people", PEOPLE, policy=policy, part_bytes=64)
     runs.add(runs.world.laboratory, "findings", FINDINGS)
     return runs

@@ -386,12 +386,14 @@ def test_refresh_keeps_its_commitment_exactly_under_the_same_rule(cli, visits):
     again = cli.json(*command, *rule, "--refresh")
     assert again["policy_commitment"] == first["policy_commitment"]
     shown = cli.json("dataset", "show", "ruled", "--as", "ben")
-    assert shown["policy"] == {"columns": ["age"], "row_conditions": [{"column": "age", "operator": ">=", "value": 18}]}
+    test = {"column": "age", "type": "int64", "operator": ">=", "values": ["18"]}
+    assert shown["policy"] == {"columns": ["age"], "row_rule": test}
 
-    wider = cli(*command, "--refresh")
-    assert "do not read this one" in " ".join(wider.stderr.split())
+    assert cli.json(*command, "--refresh")["policy_commitment"] == first["policy_commitment"]
+    wider = cli(*command, "--where", "age >= 17", "--refresh", "--yes")
+    assert "need a new review" in " ".join(wider.stderr.split())
     assert cli.json("dataset", "show", "ruled", "--as", "ben")["policy_commitment"] != first["policy_commitment"]
-    assert cli.json(*command, *rule, "--refresh")["policy_commitment"] == first["policy_commitment"]
+    assert cli.json(*command, *rule, "--refresh", "--yes")["policy_commitment"] == first["policy_commitment"]
 
 
 def test_rule_is_shown_to_its_owner_only_and_only_where_it_is_kept(cli, visits):

@@ -5,9 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
+from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.output_policy import OutputPolicy
+from opaque_jobs.domain.row_rule import RowOperator, RowTest
 
 pytestmark = pytest.mark.spark
 
@@ -35,8 +36,8 @@ SEEN = {
 
 @pytest.fixture(scope="module")
 def rows(runs):
-    condition = RowCondition(column="site", operator=RowOperator.EQUAL, value="A")
-    policy = ReleasePolicy(columns=("id", "name"), row_conditions=(condition,))
+    rule = RowTest(column="site", type="string", operator=RowOperator.EQUAL, values=("A",))
+    policy = ReleasePolicy(columns=("id", "name"), row_rule=rule)
     runs.add(runs.world.hospital, "people", PEOPLE, policy=policy)
     done = runs.run_real(runs.spec(CODE, Language.PYTHON, output_policy=ROOMY))
     opened = runs.opened(done)

@@ -5,9 +5,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
+from opaque_jobs.domain.dataset import ReleasePolicy
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.output_policy import OutputPolicy
+from opaque_jobs.domain.row_rule import RowOperator, RowTest
 from opaque_jobs.protocol.enclave import FailureWord
 from tests.support.sealed_run import SealedRuns
 
@@ -58,8 +59,8 @@ def main(spark, inputs, params):
 @pytest.fixture(scope="module")
 def runs(enclave_runtime, tmp_path_factory) -> SealedRuns:
     runs = SealedRuns(runtime=enclave_runtime, folder=tmp_path_factory.mktemp("real"))
-    condition = RowCondition(column="site", operator=RowOperator.NOT_EQUAL, value="held-back-site")
-    policy = ReleasePolicy(columns=("id", "name"), row_conditions=(condition,))
+    rule = RowTest(column="site", type="string", operator=RowOperator.NOT_EQUAL, values=("held-back-site",))
+    policy = ReleasePolicy(columns=("id", "name"), row_rule=rule)
     runs.add(runs.world.hospital, "people", PEOPLE, policy=policy)
     return runs
 

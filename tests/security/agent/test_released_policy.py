@@ -6,13 +6,14 @@ import pytest
 
 from opaque_jobs.attestation.kbs import AUTH_PATH, attest_answer
 from opaque_jobs.crypto.consent import sign_manifest
-from opaque_jobs.domain.dataset import ReleasePolicy, RowCondition, RowOperator
+from opaque_jobs.domain.dataset import ReleasePolicy
+from opaque_jobs.domain.row_rule import RowOperator, RowTest
 from opaque_jobs.enclave.agent.admission import AdmissionError
 from opaque_jobs.protocol.enclave import FailureWord
 from tests.support.agent_stage import AgentStage
 from tests.world import salted
 
-OTHER_SITE = RowCondition(column="site", operator=RowOperator.EQUAL, value="B")
+OTHER_SITE = RowTest(column="site", type="int64", operator=RowOperator.EQUAL, values=("8",))
 NOBODY_KNOWS = "7b" * 32
 
 
@@ -23,8 +24,8 @@ def stage(tmp_path) -> AgentStage:
 
 def others(policy: ReleasePolicy) -> dict[str, ReleasePolicy]:
     return {
-        "other rows": replace(policy, row_conditions=(OTHER_SITE,)),
-        "all rows": replace(policy, row_conditions=()),
+        "other rows": replace(policy, row_rule=OTHER_SITE),
+        "all rows": replace(policy, row_rule=None),
         "more columns": replace(policy, columns=(*policy.columns, "hidden")),
         "fewer columns": replace(policy, columns=policy.columns[:1]),
     }

@@ -103,7 +103,7 @@ TABLE = {
     "delimiter-of-two-characters": (ENCRYPT + " --delimiter ab", "good.csv", 5, ["not one character"]),
     "release-of-an-unknown-column": (ENCRYPT + " --column nothing", "good.csv", 5, ["does not have"]),
     "condition-on-an-unknown-column": (
-        ENCRYPT + " --where nothing=1", "good.csv", 5, ["row condition", "'nothing'", "does not have", "columns: id, age, site"],
+        ENCRYPT + " --where nothing=1", "good.csv", 5, ["row rule", "'nothing'", "does not have", "columns: id, age, site"],
     ),
     "condition-of-another-type": (ENCRYPT + " --where age=old", "good.csv", 5, ["'age'", "int64"]),
     "condition-with-a-wrong-operator": (ENCRYPT + " --where age==>3", "good.csv", 5, ["not well formed", "= != < <= > >="]),
@@ -154,7 +154,7 @@ def test_command_given_what_is_wrong_says_so_and_changes_nothing(case, installat
 
 BEFORE_THE_PASSPHRASE = {
     "file-that-is-not-there": ("dataset encrypt nothing.csv --name fresh --as anna", 4, "no such file"),
-    "condition-on-an-unknown-column": ("dataset encrypt {file} --name fresh --where no=1 --as anna", 5, "row condition"),
+    "condition-on-an-unknown-column": ("dataset encrypt {file} --name fresh --where no=1 --as anna", 5, "row rule"),
     "name-that-is-taken": ("dataset encrypt {file} --name visits --as anna", 7, "already"),
     "data-that-is-shared": ("dataset share visits Study --as anna", 7, "shared into this workspace already"),
     "data-of-others": ("dataset share findings Study --as anna", 4, "findings"),
@@ -322,7 +322,7 @@ def test_encrypting_says_what_approved_jobs_may_read(installation, app, files, p
     """A refresh carries nothing over; nobody but the owner can notice."""
     arguments = ENCRYPT.format(file=files / "good.csv", **passphrases).split()
     shut = ["--where", "age>=18", "--column", "id", "--column", "site"]
-    for name, more, said in (("open", [], "all columns; all rows"), ("shut", shut, "id, site; age>=18")):
+    for name, more, said in (("open", [], "all columns; all rows"), ("shut", shut, "id, site; age >= 18")):
         named = [name if each == "fresh" else each for each in arguments]
         result = CliRunner().invoke(app, [*named, *more, "--home", str(installation.home)])
         assert said in " ".join(result.stderr.split())

@@ -291,10 +291,10 @@ def test_single_run_without_reruns_is_granted_once():
     assert attempt.decide() == Refused(reasons=("lease-used-up",))
 
 
-def test_policy_that_releases_no_row_conditions_column_is_granted_for_the_columns_asked():
+def test_policy_that_releases_no_row_rules_column_is_granted_for_the_columns_asked():
     attempt = Attempt(World())
     home = attempt.world.hospital
-    policy = ReleasePolicy(columns=("id", "value", "hidden"), row_conditions=())
+    policy = ReleasePolicy(columns=("id", "value", "hidden"), row_rule=None)
     approved = home.use(policy_commitment=salted(policy).commitment)
     attempt.spec_over["datasets"] = (approved, attempt.world.laboratory.use())
     attempt.known_over["holdings"] = {

@@ -137,13 +137,13 @@ def test_roster_with_a_missing_acceptance_is_not_remembered(stage):
 def test_deposit_is_sealed_at_rest_and_policy_too(stage):
     raw = b"".join(path.read_bytes() for path in stage.folder.iterdir())
     assert stage.world.hospital.root.secret not in raw
-    assert b"row_conditions" not in raw
+    assert b"row_rule" not in raw
     assert (stage.folder / "broker.db").stat().st_mode & 0o077 == 0
 
 
 def test_later_deposit_replaces_the_policy_but_never_the_key(stage):
     stage.world.clock.forward(1)
-    stage.deposit(stage.world.deposit(stage.world.hospital, policy=ReleasePolicy(columns=("id",), row_conditions=())))
+    stage.deposit(stage.world.deposit(stage.world.hospital, policy=ReleasePolicy(columns=("id",), row_rule=None)))
     assert stage.run(stage.enclave()).reasons == ("policy-changed", "columns-not-released")
     root = replace(stage.world.hospital.root, secret=bytes(32))
     stage.world.clock.forward(1)
@@ -154,7 +154,7 @@ def test_later_deposit_replaces_the_policy_but_never_the_key(stage):
 def test_older_deposit_does_not_bring_an_old_policy_back(stage):
     old = stage.world.deposit(stage.world.hospital)
     stage.world.clock.forward(1)
-    stage.deposit(stage.world.deposit(stage.world.hospital, policy=ReleasePolicy(columns=("id",), row_conditions=())))
+    stage.deposit(stage.world.deposit(stage.world.hospital, policy=ReleasePolicy(columns=("id",), row_rule=None)))
     with pytest.raises(ConflictError, match="later"):
         stage.deposit(old)
 
@@ -183,7 +183,7 @@ def test_policy_about_columns_that_do_not_exist_is_refused(stage):
     home = stage.world.hospital
     for columns in [(), ("id", "id"), ("id", "nothing")]:
         with pytest.raises(InvalidInputError):
-            stage.world.deposit(home, policy=ReleasePolicy(columns=columns, row_conditions=()))
+            stage.world.deposit(home, policy=ReleasePolicy(columns=columns, row_rule=None))
 
 
 @pytest.mark.parametrize("over", [{"dataset_id": "ds-other"}, {"version": 2}])

@@ -306,9 +306,7 @@ def _attack(stand: Stand, state: State, mutation: Mutation) -> list[Delivery]:
 
 
 def _what(deliveries: list[Delivery]) -> set[tuple[object, ...]]:
-    return {
-        (each.organisation, each.dataset, each.version, each.job_digest, each.columns, each.row_conditions) for each in deliveries
-    }
+    return {(each.organisation, each.dataset, each.version, each.job_digest, each.columns, each.row_rule) for each in deliveries}
 
 
 def _sweep(stand: Stand, chosen: list[Mutation], state: State, allowed: set[tuple[object, ...]]) -> dict[str, Counter[str]]:

@@ -1,5 +1,6 @@
 """Deposits, sharing statements and released keys that are well signed or sealed, and still not what they should be."""
 
+import functools
 import json
 
 import pytest
@@ -47,6 +48,10 @@ def test_deposit_and_sharing_for_another_organisation_are_refused():
         verify_sharing(WORLD.sharing(HOME), PINNED, organisation_id="org-other")
 
 
+TEST = {"column": "site", "type": "int64", "operator": "=", "values": ["7"]}
+DEEP = functools.reduce(lambda inner, _: {"joint": "not", "rules": [inner]}, range(50), TEST)
+
+
 def test_released_keys_open_with_their_policy():
     assert open_release(seal_release(RELEASE, KEY.public, INFO), KEY, INFO) == RELEASE
 
@@ -63,7 +68,7 @@ def test_released_keys_of_another_dataset_version_are_refused():
 
 
 def policy_with(**change) -> dict:
-    return {"policy": {"columns": ["id"], "row_conditions": []} | change, "salt": SALT}
+    return {"policy": {"columns": ["id"], "row_rule": None} | change, "salt": SALT}
 
 
 @pytest.mark.parametrize(
@@ -71,9 +76,16 @@ def policy_with(**change) -> dict:
     [
         {"policy": None},
         {"policy": {}},
-        {"policy": policy_with(row_conditions={})},
-        {"policy": policy_with(row_conditions=[{"column": "site", "operator": "like", "value": "A"}])},
-        {"policy": policy_with(row_conditions=[{"column": "site", "operator": "="}])},
+        {"policy": policy_with(row_rule={})},
+        {"policy": policy_with(row_rule=[])},
+        {"policy": policy_with(row_rule=TEST | {"values": [7]})},
+        {"policy": policy_with(row_rule=TEST | {"values": ["007"]})},
+        {"policy": policy_with(row_rule=TEST | {"operator": "like"})},
+        {"policy": policy_with(row_rule=TEST | {"more": None})},
+        {"policy": policy_with(row_rule={"joint": "and", "rules": [TEST]})},
+        {"policy": policy_with(row_rule={"joint": "not", "rules": [TEST, TEST]})},
+        {"policy": policy_with(row_rule={"joint": "and", "rules": [TEST] * 201})},
+        {"policy": policy_with(row_rule=DEEP)},
         {"policy": policy_with() | {"salt": SALT[2:]}},
         {"keys": None},
         {"more": 1},
