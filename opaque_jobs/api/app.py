@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
+from opaque_jobs.api.actor import Actor
 from opaque_jobs.api.authentication import Authenticator, KeyAuthenticator, first_of
 from opaque_jobs.api.binding import add_operation, read_body
 from opaque_jobs.api.idempotency import Answers, once
@@ -42,8 +43,8 @@ def create_api(
     answers: Answers,
     now: Callable[[], datetime],
     version: str,
-) -> FastAPI:
-    """Give the application.
+) -> tuple[FastAPI, Callable[[Request], Actor]]:
+    """Give the application, and what tells who sent a request, for further routes.
 
     Args:
         nouns: By name.
@@ -64,7 +65,7 @@ def create_api(
     add_handlers(app)
     authenticate = first_of([keys, *others])
 
-    def actor(request: Request) -> Any:
+    def actor(request: Request) -> Actor:
         _own_origin(request)
         return authenticate(request)
 
@@ -76,7 +77,7 @@ def create_api(
             add_operation(app, operation, getattr(noun.use_cases, operation.name), actor=actor, once=run_once)
     _add_login(app, keys)
     with_components(app)
-    return app
+    return app, actor
 
 
 _LOGIN_SCHEMA: Final = {

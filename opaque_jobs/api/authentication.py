@@ -12,13 +12,13 @@ from typing import Final, Protocol
 
 from fastapi import Request
 
+from opaque_jobs.api.actor import Actor, Via
 from opaque_jobs.api.problems import UnauthenticatedError
 from opaque_jobs.api.tokens import Session, Tokens
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.login import PROOF_S, verify_login, verify_proof
 from opaque_jobs.crypto.signing import claimed_key_id
 from opaque_jobs.errors import OpaqueJobsError, TrustError
-from opaque_jobs.services.actor import Actor, Via
 
 __all__ = ["Authenticator", "KeyAuthenticator", "KeyOf", "first_of"]
 

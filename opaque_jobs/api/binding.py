@@ -11,12 +11,12 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from opaque_jobs.api.actor import Actor
 from opaque_jobs.api.schemas import described
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.document import from_json, to_json
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.operations import API_PREFIX, Operation, Parameter, Place
-from opaque_jobs.services.actor import Actor
 
 __all__ = ["MOST_BODY_BYTES", "add_operation", "etag_of", "read_body"]
 

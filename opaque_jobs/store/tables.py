@@ -34,6 +34,7 @@ from opaque_jobs.store.words import CloseReason, RosterState
 
 __all__ = [
     "AcceptanceRow",
+    "AnswerRow",
     "Base",
     "DatasetRow",
     "DatasetVersionRow",
@@ -359,6 +360,19 @@ class PinnedQueryRow(Base):
     language: Mapped[Language] = mapped_column(_words(Language))
     text: Mapped[str] = mapped_column(Text)
     pinned_at: Mapped[datetime]
+
+
+class AnswerRow(Base):
+    """What was answered to a change that somebody asked for under an idempotency key; no status while it is carried out."""
+
+    __tablename__ = "answers"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    asked: Mapped[str]
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes]
+    asked_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class LogSignerRow(Base):

@@ -122,7 +122,7 @@ class ToyCoordinator:
         self.keys = {name: SigningKey.generate() for name in ("anna", "lea")}
         self.use_cases = ToyUseCases()
         self.authenticator = KeyAuthenticator(Tokens(b"s" * 32), self._key_of, origins=[ORIGIN], now=lambda: self.now)
-        self.app = create_api(
+        self.app, _ = create_api(
             {"toys": Noun(declared=Toys, use_cases=self.use_cases)},
             keys=self.authenticator,
             answers=KeptAnswers(),
