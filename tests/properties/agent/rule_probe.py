@@ -33,7 +33,7 @@ def main():
     for key, value in MORE_HOSTILE.items():
         engine._session.conf().set(key, value)
     engine.allow_plaintext(Path("/data"))
-    engine.set_result(run_id="run-1", key=None)
+    engine.set_result(run_id="run-1", key=None, max_bytes=1 << 20)
     engine.freeze_keys()
     kept: list[list[int]] = []
     for case in json.loads(Path("/data/all/cases.json").read_text()):
