@@ -3,6 +3,9 @@
 The author's: own user, process, network, mount, IPC and host-name namespaces, no capabilities, a system call filter without
 namespaces and with Unix sockets only. It sees Python, the libraries, and what is bound in by name: no data, no keys, no output
 folder. The engine's has its own user and mount namespace: whatever it is told to write, there is no host's folder to write to.
+
+The author's has no procfs: each process's `mountinfo` names the runtime's folder on the host, and other files the kernel's command
+line, boot, load and neighbours. Nothing mounted over such files would cover the first, so `/proc` is a folder of fixed files.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +15,7 @@ from typing import Final
 from opaque_jobs.enclave.agent.places import (
     AGENT_CODE,
     AUTHOR_FILTER,
+    AUTHOR_PROC,
     ENGINE,
     OUT,
     PYTHON,
@@ -43,6 +47,11 @@ _ENVIRONMENT: Final = {
 }
 _BACKLOG: Final = 4096
 """Workers that may wait to be started; the kernel takes less where it allows less."""
+_PROC: Final = {
+    "cpuinfo": "".join(f"processor\t: {each}\n\n" for each in range(2)),
+    "meminfo": "MemTotal:        2097152 kB\nMemFree:         1048576 kB\nMemAvailable:    1048576 kB\n",
+}
+"""What `/proc` holds: the same on every machine, for libraries that ask how many threads or how much memory to use."""
 _PASSED_ON: Final = ("PYTHON_", "PYTHONUNBUFFERED", "PYSPARK_", "SPARK_", "OPAQUE_JOBS_")
 """Beginnings of the names of variables by which Spark speaks to its Python workers; none of them is a secret."""
 
@@ -56,12 +65,13 @@ def nested_command(*, filter_fd: int, binds: Iterable[str], environment: Mapping
         environment: More variables.
     """
     variables = {**_ENVIRONMENT, **environment}
+    _write_proc(AUTHOR_PROC)
     return [
         "/usr/bin/bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--clearenv",
         "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
         "--symlink", "usr/lib", "/lib64", "--ro-bind", "/etc", "/etc",
         "--ro-bind", "/opt/python", "/opt/python", "--ro-bind", str(SITE), str(SITE),
-        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",  # noqa: S108 - its own tmpfs
+        "--ro-bind", str(AUTHOR_PROC), "/proc", "--dev", "/dev", "--tmpfs", "/tmp",  # noqa: S108 - its own tmpfs
         *binds,
         "--chdir", "/tmp", "--seccomp", str(filter_fd),  # noqa: S108 - its own tmpfs
         *(part for name, value in sorted(variables.items()) for part in ("--setenv", name, value)),
@@ -81,6 +91,12 @@ def engine_wall() -> list[str]:
         "--bind", "/proc", "/proc", *(part for path in writable for part in ("--bind", str(path), str(path))),
         "--size", "4096", "--tmpfs", str(OUT), "--remount-ro", str(OUT), "--",
     ]  # fmt: skip
+
+
+def _write_proc(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in _PROC.items():
+        (folder / name).write_text(content)
 
 
 def write_udf_launcher(path: Path = UDF_LAUNCHER, sockets: Path = UDF_SOCKETS) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 __all__ = [
     "AGENT_CODE",
     "AUTHOR_FILTER",
+    "AUTHOR_PROC",
     "DATA",
     "ENGINE",
     "GATE",
@@ -33,6 +34,7 @@ ENGINE: Final = SCRATCH / "engine"
 """The engine's own working folder."""
 RESULT: Final = SCRATCH / "result"
 """The enclave's own memory (a tmpfs of its own) in which the engine writes the result: what the host cannot reach."""
+AUTHOR_PROC: Final = SCRATCH / "author-proc"
 GATE: Final = SCRATCH / "gate"
 UDF_LAUNCHER: Final = SCRATCH / "udf" / "python3"
 UDF_SOCKETS: Final = SCRATCH / "udf" / "sockets"

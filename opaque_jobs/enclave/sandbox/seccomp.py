@@ -29,11 +29,11 @@ rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min 
 sched_getscheduler sched_setaffinity sched_yield seccomp select sendfile sendmmsg sendmsg sendto set_robust_list
 set_tid_address setfsgid setfsuid setgid setgroups setitimer setpgid setpriority setregid setresgid setresuid setreuid setrlimit
 setsid setsockopt setuid shutdown sigaltstack signalfd signalfd4 splice stat statfs statx symlink symlinkat sync_file_range
-sysinfo tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
+tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
 timerfd_settime times tkill truncate umask uname unlink unlinkat utime utimensat utimes vfork vmsplice wait4 waitid write writev
 """
-_NESTING: Final = " capset clone mount pivot_root umount2 unshare"
-"""What bubblewrap calls to make a sandbox inside the sandbox."""
+_NESTING: Final = " capset clone mount pivot_root sysinfo umount2 unshare"
+"""What bubblewrap calls to make a sandbox inside the sandbox; and `sysinfo`, which tells the host's load, memory and uptime."""
 _NEW_NAMESPACES: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET; NEWTIME cannot be given to clone."""
 _AF_UNIX: Final = 1
