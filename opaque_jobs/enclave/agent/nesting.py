@@ -4,8 +4,8 @@ The author's: own user, process, network, mount, IPC and host-name namespaces, n
 namespaces and with Unix sockets only. It sees Python, the libraries, and what is bound in by name: no data, no keys, no output
 folder. The engine's has its own user and mount namespace: whatever it is told to write, there is no host's folder to write to.
 
-The author's has no procfs: each process's `mountinfo` names the runtime's folder on the host, and other files the kernel's command
-line, boot, load and neighbours. Nothing mounted over such files would cover the first, so `/proc` is a folder of fixed files.
+The author's has no procfs: each process's `mountinfo` names the runtime's folder on the host, and other files the kernel's
+command line, boot, load and neighbours. Nothing mounted over such files would cover the first: `/proc` holds fixed files instead.
 """
 
 from collections.abc import Iterable, Mapping
@@ -52,6 +52,9 @@ _PROC: Final = {
     "meminfo": "MemTotal:        2097152 kB\nMemFree:         1048576 kB\nMemAvailable:    1048576 kB\n",
 }
 """What `/proc` holds: the same on every machine, for libraries that ask how many threads or how much memory to use."""
+_SHM_BYTES: Final = 64 << 20
+_TMP_BYTES: Final = 256 << 20
+"""All that can be written to is small and counted; the filter, and no `/dev/zero`, leave no memory that no process holds."""
 _PASSED_ON: Final = ("PYTHON_", "PYTHONUNBUFFERED", "PYSPARK_", "SPARK_", "OPAQUE_JOBS_")
 """Beginnings of the names of variables by which Spark speaks to its Python workers; none of them is a secret."""
 
@@ -71,8 +74,9 @@ def nested_command(*, filter_fd: int, binds: Iterable[str], environment: Mapping
         "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
         "--symlink", "usr/lib", "/lib64", "--ro-bind", "/etc", "/etc",
         "--ro-bind", "/opt/python", "/opt/python", "--ro-bind", str(SITE), str(SITE),
-        "--ro-bind", str(AUTHOR_PROC), "/proc", "--dev", "/dev", "--tmpfs", "/tmp",  # noqa: S108 - its own tmpfs
-        *binds,
+        "--ro-bind", str(AUTHOR_PROC), "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero",
+        "--size", str(_SHM_BYTES), "--tmpfs", "/dev/shm", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp",  # noqa: S108 - its own
+        *binds, "--remount-ro", "/dev", "--remount-ro", "/",
         "--chdir", "/tmp", "--seccomp", str(filter_fd),  # noqa: S108 - its own tmpfs
         *(part for name, value in sorted(variables.items()) for part in ("--setenv", name, value)),
         "--",

@@ -178,7 +178,7 @@ class RunningBubblewrap:
     def _breach(self, pid: int, limits: Limits) -> Ending | None:
         if self._cgroups.ran_out_of_memory():
             return Ending.MEMORY_LIMIT
-        if self._cgroups.mode is LimitMode.WATCH and watched_memory_bytes(pid, _tmpfs(limits)) > limits.memory_bytes:
+        if self._cgroups.mode is LimitMode.WATCH and watched_memory_bytes(pid) > limits.memory_bytes:
             return Ending.MEMORY_LIMIT
         if sum(_folder_bytes(mount.source) for mount in self._spec.mounts if mount.writable) > limits.out_bytes:
             return Ending.DISK_LIMIT

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +22,10 @@ _CONTROLLERS: Final = ("memory", "pids")
 _GONE_S: Final = 10.0
 _POLL_S: Final = 0.01
 _ABANDONED_S: Final = 3600.0
-_PAGE_SLACK: Final = 1 << 16
+_INODE_BYTES: Final = 1024
+"""About what the kernel keeps for a file in a tmpfs, beside its content."""
+_SHARED_MARKS: Final = (b"/memfd:", b"/dev/zero", b"/SYSV")
+_MAPS_FIELDS: Final = 6
 
 
 class LimitMode(StrEnum):
@@ -232,34 +235,77 @@ def descendants_of(pid: int) -> list[int]:
     return found
 
 
-def watched_memory_bytes(pid: int, tmpfs: Mapping[str, int]) -> int:
-    """Sum private memory, swap and tmpfs content of a sandbox whose outermost process is `pid`.
+def watched_memory_bytes(pid: int) -> int:
+    """Sum what a sandbox, whose outermost process is `pid`, holds in memory and swap.
 
-    Args:
-        pid: The outermost process.
-        tmpfs: Path inside -> size of each tmpfs.
+    Private pages, every tmpfs that is mounted inside (of sandboxes inside it too) but not on the host, and files in memory and
+    shared mappings that belong to no mount.
 
-    Units: bytes. Shared pages of a tmpfs count once, through the tmpfs; pages shared after a fork may count twice.
+    Units: bytes. Pages shared after a fork may count twice, and shared mappings count whole.
     """
     pids = descendants_of(pid)
-    total = sum(_private_bytes(one) for one in pids)
-    total += sum({inode: size for one in pids for inode, size in _memory_files(one)}.values())
-    for inside, size_bytes in tmpfs.items():
+    files: dict[int, int] = {}
+    for one in pids:
+        for inode, size in (*_memory_files(one), *_shared_mappings(one)):
+            files[inode] = max(size, files.get(inode, 0))
+    return sum(map(_private_bytes, pids)) + sum(files.values()) + sum(_tmpfs_bytes(pids).values())
+
+
+def _tmpfs_bytes(pids: Sequence[int]) -> dict[int, int]:
+    """Map each device of a tmpfs that is the sandbox's own to the memory of its content."""
+    known = {device for device, _ in _tmpfs_mounts("self")}
+    found: dict[int, int] = {}
+    namespaces: dict[str, int] = {}
+    for pid in pids:
         with contextlib.suppress(OSError):
-            usage = os.statvfs(f"/proc/{pids[-1]}/root{inside}")
-            if usage.f_blocks * usage.f_frsize <= size_bytes + _PAGE_SLACK:  # else bubblewrap has not mounted it yet
-                total += (usage.f_blocks - usage.f_bfree) * usage.f_frsize
-    return total
+            namespaces[os.readlink(f"/proc/{pid}/ns/mnt")] = pid  # noqa: PTH115 - no path is meant
+    for pid in namespaces.values():
+        for device, place in _tmpfs_mounts(pid):
+            if device not in known and device not in found:
+                with contextlib.suppress(OSError):
+                    path = f"/proc/{pid}/root{place}"
+                    if os.stat(path).st_dev == device:  # noqa: PTH116 - else it is covered by another mount
+                        usage = os.statvfs(path)
+                        blocks = (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+                        found[device] = blocks + (usage.f_files - usage.f_ffree) * _INODE_BYTES
+    return found
+
+
+def _tmpfs_mounts(pid: int | str) -> Iterator[tuple[int, str]]:
+    """Yield (device, place) of each tmpfs that a process sees."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+            left, _, right = line.partition(" - ")
+            if right.startswith("tmpfs "):
+                fields = left.split(" ")
+                major, _, minor = fields[2].partition(":")
+                yield os.makedev(int(major), int(minor)), fields[4].encode().decode("unicode_escape")
 
 
 def _memory_files(pid: int) -> Iterator[tuple[int, int]]:
-    """Yield (inode, bytes) of a process's files that live in memory without a mount; they need not be mapped."""
+    """Yield (inode, bytes) of a process's open files that live in memory without a mount; they need not be mapped."""
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as found:
         for entry in found:
             with contextlib.suppress(OSError):
                 if os.readlink(entry.path).startswith("/memfd:"):  # noqa: PTH115 - hundreds of them, several times a second
                     info = entry.stat()
                     yield info.st_ino, info.st_blocks * 512
+
+
+def _shared_mappings(pid: int) -> Iterator[tuple[int, int]]:
+    """Yield (inode, end of what is mapped) of memory that is mapped from no mount's file; its file need not be open.
+
+    Pages that were written and then given back by `madvise` are in nobody's counters, so the whole mapping counts.
+    """
+    with contextlib.suppress(OSError):
+        maps = Path(f"/proc/{pid}/maps").read_bytes()
+        if not any(mark in maps for mark in _SHARED_MARKS):
+            return
+        for line in maps.splitlines():
+            fields = line.split(None, 5)
+            if len(fields) == _MAPS_FIELDS and fields[5].startswith(_SHARED_MARKS):
+                first, _, last = fields[0].partition(b"-")
+                yield int(fields[4]), int(fields[2], 16) + int(last, 16) - int(first, 16)
 
 
 def _private_bytes(pid: int) -> int:

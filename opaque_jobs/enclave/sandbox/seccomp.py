@@ -1,8 +1,9 @@
 """Which system calls exist inside. Both filters are allowlists: what is not named answers "no such call" (ENOSYS).
 
 The enclave's filter keeps what the JVM, Python and a nested bubblewrap use. That last one needs namespaces, mount and
-pivot_root, which act on its own namespaces only. The author's filter, loaded by the nested sandbox, takes those away too and
-leaves Unix sockets as the only sockets. Both lack ptrace, process_vm_*, io_uring, bpf, perf, keyctl, userfaultfd, modules.
+pivot_root, which act on its own namespaces only. The author's filter, loaded by the nested sandbox, takes those away too. It
+leaves Unix sockets as the only sockets, and no memory that belongs to no process. Both lack ptrace, process_vm_*, io_uring, bpf,
+perf, keyctl, userfaultfd, modules.
 """
 
 import errno
@@ -21,7 +22,7 @@ fchownat fcntl fdatasync fgetxattr flistxattr flock fork fstat fstatfs fsync ftr
 get_robust_list getcpu getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpeername getpgid getpgrp getpid
 getppid getpriority getrandom getresgid getresuid getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid
 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch ioctl kill lchown lgetxattr link linkat listen listxattr
-llistxattr lseek lstat madvise membarrier memfd_create mincore mkdir mkdirat mlock mmap mprotect mremap msync munlock munmap
+llistxattr lseek lstat madvise membarrier mincore mkdir mkdirat mlock mprotect mremap msync munlock munmap
 nanosleep newfstatat open openat openat2 pause pidfd_open pidfd_send_signal pipe pipe2 poll ppoll prctl pread64 preadv preadv2
 prlimit64 pselect6 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recvfrom recvmmsg recvmsg rename renameat
 renameat2 restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend
@@ -32,8 +33,11 @@ setsid setsockopt setuid shutdown sigaltstack signalfd signalfd4 splice stat sta
 tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
 timerfd_settime times tkill truncate umask uname unlink unlinkat utime utimensat utimes vfork vmsplice wait4 waitid write writev
 """
-_NESTING: Final = " capset clone mount pivot_root sysinfo umount2 unshare"
-"""What bubblewrap calls to make a sandbox inside the sandbox; and `sysinfo`, which tells the host's load, memory and uptime."""
+_NESTING: Final = " capset clone memfd_create mmap mount pivot_root sysinfo umount2 unshare"
+"""What bubblewrap and the agent call to make a sandbox inside the sandbox; and `sysinfo`, which tells the host's load, memory
+and uptime."""
+_SHARED_ANONYMOUS: Final = 0x21
+"""MAP_SHARED and MAP_ANONYMOUS together: memory that stays when no process maps it, so nobody could count it."""
 _NEW_NAMESPACES: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET; NEWTIME cannot be given to clone."""
 _AF_UNIX: Final = 1
@@ -87,6 +91,8 @@ def _allowlist(*, nesting: bool) -> bytes:
             rules.add_rule(kernel.ALLOW, name)
     if not nesting:
         rules.add_rule(kernel.ALLOW, "clone", kernel.Arg(0, kernel.MASKED_EQ, _NEW_NAMESPACES, 0))
+        for kind in (0x00, 0x01, 0x20):
+            rules.add_rule(kernel.ALLOW, "mmap", kernel.Arg(3, kernel.MASKED_EQ, _SHARED_ANONYMOUS, kind))
     for family in (_AF_UNIX, _AF_INET, _AF_INET6) if nesting else (_AF_UNIX,):
         rules.add_rule(kernel.ALLOW, "socket", kernel.Arg(0, kernel.MASKED_EQ, _LOW_32_BITS, family))
     if nesting:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 def look(_=None):
     """Read every file below /proc and /sys, and ask the kernel; give name and content of what could be read."""
-    import ctypes, os, socket
+    import ctypes, itertools, os, socket
     found = {}
     asked = ("stat status maps mounts mountinfo mountstats cgroup cmdline environ io limits sched task/self/mountinfo").split()
     more = ("cmdline stat meminfo cpuinfo loadavg uptime version modules mounts partitions diskstats swaps interrupts softirqs "
@@ -22,12 +22,13 @@ def look(_=None):
             "sys/kernel/hostname sys/kernel/osrelease sys/kernel/ostype key-users keys timer_list config.gz kallsyms").split()
     names = [f"/proc/{name}" for name in more] + [f"/proc/{pid}/{name}" for pid in ("self", "1", "2", "3") for name in asked]
     for top in ("/proc", "/sys", "/run", "/var"):
-        for folder, _, files in os.walk(top):
-            names += [os.path.join(folder, each) for each in files]
+        for folder, _, files in itertools.islice(os.walk(top), 3):
+            names += [os.path.join(folder, each) for each in files if each not in ("kmsg", "kcore", "kpagecount", "kpageflags")]
     for name in names:
         try:
-            with open(name, "rb") as file:
-                found[name] = file.read(65536).decode("utf-8", "replace")
+            file = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+            found[name] = os.read(file, 4096).decode("utf-8", "replace")
+            os.close(file)
         except OSError:
             pass
     if ctypes.CDLL(None, use_errno=True).sysinfo(ctypes.create_string_buffer(4096)) == 0:

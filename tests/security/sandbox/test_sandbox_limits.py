@@ -1,5 +1,6 @@
 """Bombs, and a starter that dies."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,57 @@ while True:
     fd = os.memfd_create("bomb")
     os.write(fd, bytes(8 << 20))
     kept.append(fd)
+"""
+SHARED_BOMB = """
+import mmap
+kept = []
+while True:
+    kept.append(mmap.mmap(-1, 8 << 20))
+    kept[-1].write(bytes(8 << 20))
+    kept[-1].madvise(mmap.MADV_DONTNEED)
+"""
+CLOSED_MEMORY_FILE_BOMB = """
+import mmap
+kept = []
+while True:
+    fd = os.memfd_create("bomb")
+    os.write(fd, bytes(8 << 20))
+    kept.append(mmap.mmap(fd, 8 << 20))
+    os.close(fd)
+    time.sleep(0.01)
+"""
+EMPTY_FILES_BOMB = """
+n = 0
+while True:
+    os.close(os.open(f"/scratch/{n}", os.O_CREAT | os.O_WRONLY))
+    n += 1
+"""
+NESTED = """
+from opaque_jobs.enclave.agent.nesting import nested_command
+from opaque_jobs.enclave.agent.places import AUTHOR_FILTER
+filter_fd = os.open(AUTHOR_FILTER, os.O_RDONLY)
+command = [*nested_command(filter_fd=filter_fd, binds=(), environment={}), "/opt/python/bin/python3", "-c", INSIDE]
+said = subprocess.run(command, pass_fds=(filter_fd,), capture_output=True, env={})
+tell([said.returncode, (said.stdout + said.stderr).decode()[-2000:]])
+"""
+NESTED_PREAMBLE = """
+import ctypes, errno, json, mmap, os, time
+def attempt(action, *arguments):
+    try:
+        action(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "worked"
+def fill(folder):
+    n = 0
+    try:
+        while n < 1024:
+            with open(f"{folder}/{n}", "wb", buffering=0) as file:
+                file.write(bytes(1 << 20))
+            n += 1
+    except OSError as error:
+        return [n, errno.errorcode[error.errno]]
+    return [n, "worked"]
 """
 FORK_BOMB = """
 import time
@@ -53,9 +105,53 @@ tell(fill("/scratch"))
 """
 
 
-@pytest.mark.parametrize("bomb", [MEMORY_BOMB, FORKED_MEMORY_BOMB, MEMORY_FILE_BOMB], ids=["one", "forked", "unmapped"])
+BOMBS = {
+    "one": MEMORY_BOMB,
+    "forked": FORKED_MEMORY_BOMB,
+    "unmapped": MEMORY_FILE_BOMB,
+    "shared": SHARED_BOMB,
+    "closed": CLOSED_MEMORY_FILE_BOMB,
+    "files": EMPTY_FILES_BOMB,
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_memory_bomb_is_killed_and_named(probe, bomb):
     assert probe(bomb, memory_bytes=256 << 20).ending == "memory-limit"
+
+
+def nested(inside: str) -> str:
+    return NESTED.replace("INSIDE", repr(NESTED_PREAMBLE + inside))
+
+
+def test_memory_of_a_sandbox_inside_is_counted_with_the_outer_one(probe):
+    fill = "[fill(each) for each in ('/tmp', '/dev/shm')]; time.sleep(60)"
+
+    assert probe(nested(fill), memory_bytes=256 << 20).ending == "memory-limit"
+
+
+def test_memory_that_no_process_holds_cannot_be_had_in_a_sandbox_inside(ordinary_probe):
+    inside = """
+tried = {
+    "memory file": attempt(lambda: os.memfd_create("bomb")),
+    "shared mapping": attempt(mmap.mmap, -1, 1 << 20),
+    "zero": attempt(lambda: mmap.mmap(os.open("/dev/zero", os.O_RDWR), 1 << 20)),
+    "private mapping": attempt(lambda: mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE)),
+    **{folder: fill(folder) for folder in ("/", "/dev", "/proc", "/dev/shm", "/tmp")},
+}
+print(json.dumps(tried))
+"""
+    code, said = ordinary_probe(nested(inside)).heard
+
+    assert code == 0, said
+    seen = json.loads(said)
+    assert seen.pop("private mapping") == "worked"
+    assert seen.pop("/tmp") == [256, "ENOSPC"]  # noqa: S108 - inside
+    assert seen.pop("/dev/shm") == [64, "ENOSPC"]  # noqa: S108 - inside
+    assert seen.pop("zero") in {"ENODEV", "ENOSYS"}
+    assert seen == {
+        "memory file": "ENOSYS", "shared mapping": "ENOSYS", "/": [0, "EROFS"], "/dev": [0, "EROFS"], "/proc": [0, "EROFS"],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("bomb", [FORK_BOMB, THREAD_BOMB], ids=["fork", "thread"])

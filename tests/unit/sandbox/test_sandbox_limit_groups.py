@@ -1,6 +1,8 @@
 """Limits: refusing what is none, and reading what the kernel says."""
 
+import mmap
 import os
+import tempfile
 
 import pytest
 
@@ -50,18 +52,29 @@ def test_control_groups_are_made_with_their_limits_and_removed():
 
 
 def test_watch_counts_private_memory_and_unmapped_memory_files():
-    before = watched_memory_bytes(os.getpid(), {})
+    before = watched_memory_bytes(os.getpid())
     held = bytearray(os.urandom(1 << 20) * 32)
     descriptor = os.memfd_create("held")
     os.write(descriptor, held)
-    after = watched_memory_bytes(os.getpid(), {})
+    after = watched_memory_bytes(os.getpid())
     os.close(descriptor)
     assert after - before > 48 << 20
 
 
 def test_watch_does_not_count_a_file_system_that_is_not_the_sandboxes():
-    plain = watched_memory_bytes(os.getpid(), {})
-    assert watched_memory_bytes(os.getpid(), {"/": 1 << 20}) - plain < 16 << 20
+    plain = watched_memory_bytes(os.getpid())
+    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+        file.write(bytes(64 << 20))
+        file.flush()
+        assert watched_memory_bytes(os.getpid()) - plain < 16 << 20
+
+
+def test_watch_counts_a_shared_mapping_whose_pages_were_given_back():
+    before = watched_memory_bytes(os.getpid())
+    with mmap.mmap(-1, 64 << 20) as held:
+        held.write(bytes(64 << 20))
+        held.madvise(mmap.MADV_DONTNEED)
+        assert watched_memory_bytes(os.getpid()) - before > 48 << 20
 
 
 def test_processes_are_found_downwards():
