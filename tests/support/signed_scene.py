@@ -10,12 +10,23 @@ from opaque_jobs.attestation.evidence import unbound
 from opaque_jobs.attestation.result import AttestationResult, issue_result, verify_result
 from opaque_jobs.attestation.simulated import SimulatedAttester, SimulatedVerifier
 from opaque_jobs.broker.monitor import accept_page
+from opaque_jobs.broker.questions import answer_policy
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.statements import Statements, accept_deposit, accept_statements
 from opaque_jobs.crypto.acknowledgement import verify_acknowledgement
 from opaque_jobs.crypto.checkpoints import verify_checkpoint
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change, verify_member_change
 from opaque_jobs.crypto.keys import SealingKey, SigningKey, VerifyKey
+from opaque_jobs.crypto.login import Login, sign_login, verify_login
+from opaque_jobs.crypto.policies import (
+    PolicyQuestion,
+    answer_question,
+    open_answer,
+    sign_question,
+    sign_released,
+    verify_question,
+    verify_released,
+)
 from opaque_jobs.crypto.release import sign_release, verify_release
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import canonical_bytes
@@ -24,7 +35,7 @@ from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.release import HoldScope, Release
 from opaque_jobs.errors import TrustError
-from tests.world import MEASUREMENT, NOW, World
+from tests.world import MEASUREMENT, NOW, World, salted
 
 OTHER = "sha256:" + "77" * 32
 
@@ -249,3 +260,64 @@ REQUEST = {"path": "/opaque/v1/statements", "nonce": "00" * 16, "body": b'{"with
 
 def accept_acknowledgement(s: Scene, envelope: bytes, *, key: VerifyKey | None = None, **over: Any) -> None:
     verify_acknowledgement(envelope, key or s.home.broker.signing.public, **(REQUEST | over))
+
+
+def make_login(s: Scene) -> bytes:
+    login = Login(
+        v=1,
+        coordinator="https://coordinator.example",
+        member_id=s.world.anna.id,
+        session_key=s.next_key.public.text,
+        challenge="challenge",
+        issued_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+    )
+    return sign_login(login, s.world.anna.key)
+
+
+def accept_login(s: Scene, envelope: bytes, *, key: VerifyKey | None = None, after_s: int = 0) -> None:
+    verify_login(envelope, key or s.world.anna.key.public, now=NOW + timedelta(seconds=after_s))
+
+
+ASKER = SealingKey(b"\4" * 32)
+
+
+def _question(s: Scene, **over: Any) -> PolicyQuestion:
+    given = {
+        "v": 1,
+        "dataset_id": s.home.dataset_id,
+        "organisation_id": s.home.id,
+        "issued_at": NOW.isoformat(),
+        "answer_to": ASKER.public.text,
+    }
+    return PolicyQuestion(**(given | over))
+
+
+def make_question(s: Scene) -> bytes:
+    return sign_question(_question(s), s.world.anna.key)
+
+
+def accept_question(s: Scene, envelope: bytes, **over: Any) -> None:
+    verify_question(envelope, **({"keys": s.keys, **s.own} | over))
+
+
+def question_asked_late(s: Scene, envelope: bytes) -> None:
+    s.deposit(s.world.deposit(s.home))
+    s.world.clock.forward(600)
+    answer_policy(s.broker, canonical_bytes({"question": envelope.decode()}))
+
+
+def make_answer(s: Scene) -> bytes:
+    return answer_question(_question(s), salted(s.home.policy()), s.home.broker.signing)
+
+
+def accept_answer(s: Scene, envelope: bytes, *, broker: VerifyKey | None = None, **over: Any) -> None:
+    open_answer(envelope, _question(s, **over), ASKER, broker=broker or s.home.broker.signing.public)
+
+
+def make_released(s: Scene) -> bytes:
+    return sign_released(("id",), s.world.anna.key, dataset_id=s.home.dataset_id, organisation_id=s.home.id, now=NOW)
+
+
+def accept_released(s: Scene, envelope: bytes, **over: Any) -> None:
+    verify_released(envelope, **({"keys": s.keys, **s.own} | over))

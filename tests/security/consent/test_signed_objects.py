@@ -31,23 +31,32 @@ from tests.support.signed_scene import (
     REQUEST,
     Scene,
     accept_acknowledgement,
+    accept_answer,
     accept_change,
     accept_checkpoint,
     accept_evidence,
+    accept_login,
+    accept_question,
+    accept_released,
     accept_token,
     deposit_after_a_later_one,
     hold_after_a_later_one,
+    make_answer,
     make_change,
     make_checkpoint,
     make_evidence,
     make_hold,
+    make_login,
+    make_question,
     make_receipt,
     make_release,
+    make_released,
     make_token,
     make_vote,
     must,
     older_checkpoint,
     only_this_job_is_let_go,
+    question_asked_late,
     release_in_the_log,
     shared_elsewhere,
     sharing_after_a_later_one,
@@ -82,6 +91,8 @@ OF_DATA = "jobs name the data set's version by its manifest's digest"
 ALL_BROKERS = "every broker is shown the same one, and must be"
 LEASE = "it covers the runs of its lease; the broker's own memory counts them (test_release_is_remembered_across_a_restart)"
 
+OF_MEMBER = "it opens a session of one member, whatever is done in it; what they sign there is signed by itself"
+OF_OWNER = "a release policy belongs to the data set, all versions, wherever that is used"
 OF_REQUEST = "it is about one request's bytes; what those say is signed by itself"
 
 SIGNED: dict[str, Row] = {
@@ -247,6 +258,46 @@ SIGNED: dict[str, Row] = {
             lambda s, e: accept_token(s, e, key=s.laboratory.broker.signing.public),
             RECEIPT_TESTS,
             lambda s, e: accept_token(s, e, after_s=301),
+        ),
+    ),
+    "login": Row(
+        make_login,
+        accept_login,
+        (
+            *([OF_MEMBER] * 4),
+            lambda s, e: accept_login(s, e, key=s.world.carl.key.public),
+            OF_MEMBER,
+            lambda s, e: accept_login(s, e, after_s=3600),
+        ),
+    ),
+    "policy-question": Row(
+        make_question,
+        accept_question,
+        (
+            *([OF_OWNER] * 4),
+            lambda s, e: accept_question(s, e, keys=s.strangers, **s.theirs),
+            OF_OWNER,
+            question_asked_late,
+        ),
+    ),
+    "policy-answer": Row(
+        make_answer,
+        accept_answer,
+        (
+            *([OF_OWNER] * 4),
+            lambda s, e: accept_answer(s, e, broker=s.laboratory.broker.signing.public),
+            lambda s, e: accept_answer(s, e, dataset_id=s.laboratory.dataset_id),
+            lambda s, e: accept_answer(s, e, issued_at=(NOW + timedelta(seconds=1)).isoformat()),
+        ),
+    ),
+    "released-columns": Row(
+        make_released,
+        accept_released,
+        (
+            *([OF_OWNER] * 4),
+            lambda s, e: accept_released(s, e, keys=s.strangers, **s.theirs),
+            OF_OWNER,
+            "an older one lets nobody read more: the owner's broker decides by its own memory",
         ),
     ),
     "checkpoint": Row(
