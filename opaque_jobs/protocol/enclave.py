@@ -33,6 +33,10 @@ __all__ = [
     "Start",
     "Status",
     "StatusWord",
+    "TimeLimit",
+    "encode",
+    "frame",
+    "parse_message",
 ]
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
@@ -172,7 +176,25 @@ class Finished:
     reasons: list[str]
 
 
-Message = Start | EvidenceRequest | EvidenceResponse | BrokerRequest | BrokerResponse | Heartbeat | Cancel | Status | Finished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeLimit:
+    """Agent -> its guard, never further: end the run after so long, whatever the agent does then."""
+
+    seconds: int
+
+
+Message = (
+    Start
+    | EvidenceRequest
+    | EvidenceResponse
+    | BrokerRequest
+    | BrokerResponse
+    | Heartbeat
+    | Cancel
+    | Status
+    | Finished
+    | TimeLimit
+)
 _KINDS: Final[dict[str, type[Any]]] = {
     "start": Start,
     "evidence-request": EvidenceRequest,
@@ -183,6 +205,7 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "cancel": Cancel,
     "status": Status,
     "finished": Finished,
+    "time-limit": TimeLimit,
 }
 _NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
@@ -196,6 +219,11 @@ def encode(message: Message) -> bytes:
     """Give the frame's payload for a message."""
     body = {field.name: getattr(message, field.name) for field in fields(message)}
     return canonical_bytes({"v": 1, "kind": _NAMES[type(message)], "body": body})
+
+
+def frame(payload: bytes) -> bytes:
+    """Give the frame around a payload."""
+    return _LENGTH.pack(len(payload)) + payload
 
 
 def parse_message(payload: bytes) -> Message:
@@ -227,8 +255,7 @@ class Channel:
         Raises:
             OSError: The peer is gone.
         """
-        payload = encode(message)
-        self._connection.sendall(_LENGTH.pack(len(payload)) + payload)
+        self._connection.sendall(frame(encode(message)))
 
     def receive(self) -> Message | None:
         """Read one frame; None at the end of the stream.

@@ -17,6 +17,7 @@ from opaque_jobs.enclave.agent.datasets import define_real, define_test, give_ke
 from opaque_jobs.enclave.agent.engine import SESSION_ID, USER_ID, Engine, EngineError, EngineSettings
 from opaque_jobs.enclave.agent.gate import Gate
 from opaque_jobs.enclave.agent.gate_rules import Rules
+from opaque_jobs.enclave.agent.guard import clear_output
 from opaque_jobs.enclave.agent.nesting import write_udf_launcher
 from opaque_jobs.enclave.agent.outbox import Outbox
 from opaque_jobs.enclave.agent.output import WrittenResult, beside_result, beyond_bytes, send_result, write_result
@@ -26,7 +27,7 @@ from opaque_jobs.enclave.agent.receipt import signed_receipt
 from opaque_jobs.enclave.agent.run_log import RunLog
 from opaque_jobs.enclave.agent.sql_job import SqlFailedError, literal, run_sql
 from opaque_jobs.enclave.agent.sql_rules import Names, RefusedError
-from opaque_jobs.enclave.agent.wire import Wire, clear_output
+from opaque_jobs.enclave.agent.wire import Wire
 from opaque_jobs.errors import DeniedError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.enclave import FailureWord, Mode, Start, StatusWord
 from opaque_jobs.protocol.result_files import (

@@ -1,39 +1,34 @@
-"""The agent's end of the control channel, and its lease: who does not hear from the host in time ends itself.
+"""The agent's end of the control channel. Lease, time limit and cancels are its parent's, see `guard`.
 
-Ending is `os._exit`: the agent is the sandbox's main process, so everything inside dies with it, keys first of all.
+Ending is `os._exit`: the parent ends with the agent, and everything inside with the parent, keys first of all.
 """
 
 import os
 import queue
-import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from opaque_jobs.crypto.keys import decode_base64
-from opaque_jobs.enclave.agent.places import OUT
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, SandboxError
 from opaque_jobs.protocol.enclave import (
     CONTROL_FD,
-    LEASE_S,
     BrokerRequest,
     BrokerResponse,
-    Cancel,
     Channel,
     EvidenceRequest,
     EvidenceResponse,
     FailureWord,
     Finished,
-    Heartbeat,
     Message,
     Start,
     Status,
     StatusWord,
+    TimeLimit,
 )
 
-__all__ = ["Wire", "clear_output"]
+__all__ = ["Wire"]
 
 _ANSWER_S: Final = 120.0
 
@@ -44,7 +39,6 @@ class Wire:
     Args:
         connection: The control socket; by default the inherited one.
         end: Ends the whole agent.
-        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -52,20 +46,16 @@ class Wire:
         connection: socket.socket | None = None,
         *,
         end: Callable[[int], NoReturn] = os._exit,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._channel = Channel(connection or socket.socket(fileno=CONTROL_FD))
         self._end = end
-        self._clock = clock
         self._sending = threading.Lock()
         self._answers: queue.Queue[EvidenceResponse | BrokerResponse] = queue.Queue()
         self._asking = threading.Lock()
-        self._renewed = clock()
-        self._deadline = float("inf")
         self._requests = 0
 
     def begin(self) -> Start:
-        """Wait for the first message, then watch lease and channel from threads of their own.
+        """Wait for the first message, then read on a thread of its own.
 
         Raises:
             InvalidInputError: The host says something else first.
@@ -73,14 +63,12 @@ class Wire:
         message = self._channel.receive()
         if not isinstance(message, Start):
             raise InvalidInputError("the run does not begin with a start", hint="host and agent must match")
-        self._renewed = self._clock()
-        for target in (self._read, self._watch):
-            threading.Thread(target=target, daemon=True).start()
+        threading.Thread(target=self._read, daemon=True).start()
         return message
 
-    def limit(self, seconds: float) -> None:
-        """Let the run end itself after so long."""
-        self._deadline = self._clock() + seconds
+    def limit(self, seconds: int) -> None:
+        """Let the guard end the run after so long."""
+        self._send(TimeLimit(seconds=seconds))
 
     def status(self, word: StatusWord) -> None:
         """Tell progress."""
@@ -138,31 +126,7 @@ class Wire:
                 self._end(1)
             if message is None:
                 self._end(1)
-            if isinstance(message, Heartbeat):
-                self._renewed = self._clock()
-            elif isinstance(message, Cancel):
-                clear_output()
-                self.finish(FailureWord.CANCELLED)
-            elif isinstance(message, EvidenceResponse | BrokerResponse):
+            if isinstance(message, EvidenceResponse | BrokerResponse):
                 self._answers.put(message)
             else:
                 self._end(1)
-
-    def _watch(self) -> None:
-        while True:
-            now = self._clock()
-            if now - self._renewed > LEASE_S:
-                self._end(1)
-            if now > self._deadline:
-                clear_output()
-                self.finish(FailureWord.TIME_LIMIT)
-            time.sleep(0.5)
-
-
-def clear_output() -> None:
-    """Take back what was written so far."""
-    for path in OUT.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

@@ -2,14 +2,12 @@
 
 import socket
 import threading
-import time
 
 import pytest
 
 from opaque_jobs.enclave.agent.wire import Wire
 from opaque_jobs.errors import InvalidInputError, SandboxError
 from opaque_jobs.protocol.enclave import (
-    LEASE_S,
     BrokerRequest,
     BrokerResponse,
     Channel,
@@ -32,10 +30,9 @@ class Host:
         ours, self.theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.wire_began = False
-        self.clock_moved_s = 0.0
         self.ended = threading.Event()
         self.codes = []
-        self.wire = Wire(self.theirs, end=self.end, clock=lambda: time.monotonic() + self.clock_moved_s)
+        self.wire = Wire(self.theirs, end=self.end)
 
     def end(self, code: int):
         self.codes.append(code)
@@ -108,15 +105,6 @@ def test_wire_end_of_the_channel_ends_the_agent(host):
     host.channel.close()
 
     assert host.ended.wait(5)
-
-
-def test_wire_lease_that_is_not_renewed_ends_the_agent(host):
-    host.begin()
-
-    host.clock_moved_s = LEASE_S + 1
-
-    assert host.ended.wait(5)
-    assert host.codes[0] == 1
 
 
 def test_wire_a_second_start_ends_the_agent(host):
