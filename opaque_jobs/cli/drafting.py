@@ -12,11 +12,12 @@ from opaque_jobs.cli.template import find_template
 from opaque_jobs.domain.dataset import Column
 from opaque_jobs.domain.inputs import InputVariable
 from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind
+from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.tee_policy import TeePolicies
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.protocol.views import DatasetView
-from opaque_jobs.services import DraftDataset, JobDraft
+from opaque_jobs.services import DEFAULT_OUTPUT_POLICY, DraftDataset, JobDraft
 from opaque_jobs.services.specs import check_released
 from opaque_jobs.templates.rendering import render
 
@@ -43,6 +44,7 @@ class Wanted:
         tee_policies: What is demanded of each kind of hardware.
         experimental_hardware: The author accepts what hardware does not vouch for.
         spark_conf: Engine settings.
+        log: What a real run's log may say; None leaves it to the template, and is fixed words without one.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Wanted:
     tee_policies: TeePolicies
     experimental_hardware: bool = False
     spark_conf: dict[str, str]
+    log: LogKind | None = None
 
 
 def parse_use(text: str) -> tuple[str, str, tuple[str, ...] | None]:
@@ -88,8 +91,12 @@ def _parsed(text: str) -> str:
         with warnings.catch_warnings(action="ignore"):
             ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        where = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        raise InvalidInputError(f"the Python file does not parse{where}", hint="mend it there; nothing was drafted") from None
+        said = (
+            f", line {error.lineno or 0}: {error.msg}"
+            if isinstance(error, SyntaxError)
+            else ": it is nested too deeply, or has null bytes"
+        )
+        raise InvalidInputError(f"the Python file does not parse{said}", hint="fix it there; nothing was drafted") from None
     return text
 
 
@@ -136,6 +143,8 @@ def build_draft(wanted: Wanted) -> JobDraft:
     """
     if (wanted.code is None) == (wanted.template is None):
         raise InvalidInputError("a job needs code or a template", hint="give one of --sql, --python, --pinned and --template")
+    if wanted.template is not None and wanted.log is not None:
+        raise InvalidInputError("a template says itself what a run's log holds", hint="leave out --log")
     _check_columns(wanted)
     draft = JobDraft(
         kind=JobKind.NOTEBOOK if wanted.template is None else JobKind.NO_CODE,
@@ -149,6 +158,7 @@ def build_draft(wanted: Wanted) -> JobDraft:
         datasets=_uses(wanted.datasets, wanted.columns),
         rerun_terms=wanted.rerun_terms,
         spark_conf=wanted.spark_conf,
+        output_policy=replace(DEFAULT_OUTPUT_POLICY, log=wanted.log or LogKind.WORDS),
     )
     if wanted.template is None:
         return draft

@@ -12,20 +12,21 @@ from opaque_jobs.cli.documents import job_document, review_document, run_documen
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
-from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stderr, stdout
+from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stderr, stdout, visible
 from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.review_page import draft_page, print_page
 from opaque_jobs.cli.reviewing import check_meant, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
-from opaque_jobs.cli.running import check_succeeded, run_test
+from opaque_jobs.cli.running import check_succeeded, failed_test_log, run_test
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.cli.signed_names import named_job, named_workspace
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
 from opaque_jobs.domain.lifecycle import RunState
+from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
@@ -96,6 +97,13 @@ Follow = Annotated[
 ]
 OnRefresh = Annotated[bool, typer.Option("--on-refresh", help="A newer version of what it follows starts a run.")]
 Conf = Annotated[list[str], repeatable("--conf", "Engine setting KEY=VALUE. Repeatable.")]
+Log = Annotated[
+    LogKind | None,
+    typer.Option(
+        help="Log of real runs: none; words of a fixed list (default); or [bold]full[/]: what the code prints, values of the "
+        "data too, which every owner must approve. Logs of tests are always full."
+    ),
+]
 Values = Annotated[list[str], repeatable("--input", "Input value NAME=VALUE. Repeatable.")]
 
 
@@ -176,6 +184,7 @@ def create(
     follow: Follow,
     on_refresh: OnRefresh = False,
     conf: Conf,
+    log: Log = None,
     replace: Annotated[str | None, typer.Option("--replace", help="Replace this draft's content; makes no new job.")] = None,
     acting: Acting = None,
 ) -> None:
@@ -215,6 +224,7 @@ def create(
                 tee_policies=read_policies(tee_policy).policies if tee_policy else NO_HARDWARE,
                 experimental_hardware=experimental_hardware,
                 spark_conf=_conf(conf),
+                log=log,
             )
         )
         if replace:
@@ -249,7 +259,10 @@ def create(
 
 @app.command("test")
 def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
-    """Run the draft on test data, in the same sandbox as a real run. No real data is touched."""
+    """Run the draft on test data, in the same sandbox as a real run. No real data is touched.
+
+    If it fails, its log is shown: what it printed, and the whole error with its line.
+    """
     with services() as opened:
         actor = acting_member(opened, acting)
         view = find_job(opened, actor, job)
@@ -257,7 +270,12 @@ def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
         with step(f"testing '{view.draft.name}'") as shown:
             run = run_test(opened, actor, view.id, values, on_status=shown.say)
         look = f"look at it with 'opaque-jobs result show {run.id}'" if run.state is RunState.SUCCEEDED else ""
-        print_record(run_document(run), as_json=common().json, title=look)
+        said = None if run.state is RunState.SUCCEEDED else failed_test_log(opened, actor, run)
+        print_record(
+            {**run_document(run), **({"log": said} if said and common().json else {})}, as_json=common().json, title=look
+        )
+        if said and not common().json:
+            stderr().print(escape(visible(said)), highlight=False)
         check_succeeded(opened, actor, run)
 
 

@@ -32,6 +32,7 @@ from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.job import DatasetUse, JobSpec, parse_job_spec
 from opaque_jobs.domain.lifecycle import JobStatus
+from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.review import Decision, demands
 from opaque_jobs.domain.workspace import MemberEntry, Roster
 from opaque_jobs.errors import ConflictError, NotFoundError, OpaqueJobsError, TrustError
@@ -334,11 +335,18 @@ def _inputs(spec: JobSpec) -> list[dict[str, Any]]:
     ]
 
 
+_LOGS: Final = {
+    LogKind.NONE: "no log of real runs",
+    LogKind.WORDS: "of real runs a log in fixed words: whether it failed, an error's class from a list and its line",
+    LogKind.FULL: "of real runs a log with WHATEVER THE CODE PRINTS, values of the data too, up to {}",
+}
+
+
 def _output(spec: JobSpec) -> str:
     policy = spec.output_policy
     return (
         f"at most {policy.max_rows:,} rows, {policy.max_columns:,} columns, {decimal(policy.max_bytes)}; "
-        f"a preview of {policy.preview_rows:,} rows"
+        f"a preview of {policy.preview_rows:,} rows; {_LOGS[policy.log].format(decimal(policy.max_log_bytes))}"
     )
 
 

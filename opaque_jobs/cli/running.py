@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opaque_jobs.airflow.rest import AirflowRest
+from opaque_jobs.cli.results import read_test_log
 from opaque_jobs.domain.lifecycle import RUN, RunState
 from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, SandboxError
+from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, NotFoundError, SandboxError
 from opaque_jobs.protocol.result_files import LOG_FILE, TEST_LOG_FILE
 from opaque_jobs.protocol.views import RunView
 from opaque_jobs.runner.execution import execute_test
@@ -24,6 +25,7 @@ __all__ = [
     "check_has_result",
     "check_over",
     "check_succeeded",
+    "failed_test_log",
     "find_run",
     "has_log",
     "run_test",
@@ -118,6 +120,13 @@ def has_log(opened: Services, actor: MemberEntry, run: RunView) -> bool:
     except ConflictError:
         return False
     return any((folder / name).is_file() for name in (LOG_FILE, TEST_LOG_FILE))
+
+
+def failed_test_log(opened: Services, actor: MemberEntry, run: RunView) -> str | None:
+    """Return what a failed test run says of itself, for a member who may read it; None if it left nothing."""
+    with contextlib.suppress(ConflictError, DeniedError, NotFoundError):
+        return read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
+    return None
 
 
 def _ending(run: RunView) -> str:

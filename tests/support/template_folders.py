@@ -29,7 +29,7 @@ def document(**over: Any) -> dict[str, Any]:
         "language": "sql",
         "datasets": [{"name": "people", "description": "People"}],
         "parameters": PARAMETERS,
-        "output_policy": {"max_rows": 10, "max_columns": 2, "max_bytes": 1000000, "preview_rows": 10},
+        "output_policy": {"max_rows": 10, "max_columns": 2, "max_bytes": 1000000, "preview_rows": 10, "log": "words"},
     }
     return {name: value for name, value in (fields | over).items() if value is not None}
 

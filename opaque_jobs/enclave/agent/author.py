@@ -67,7 +67,7 @@ class AuthorProcess:
             "--ro-bind-data", str(code_fd), "/author/job.py", "--ro-bind-data", str(setting_fd), "/author/run.json",
         ]  # fmt: skip
         command = nested_command(filter_fd=filter_fd, binds=binds, environment={})
-        output = log.pipe()
+        output = log.pipe(authors=True)
         passed = (writing, code_fd, setting_fd, filter_fd)
         self._process = subprocess.Popen(
             [*command, str(PYTHON), "/author/main.py", str(writing)],

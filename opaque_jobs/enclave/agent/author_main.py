@@ -77,15 +77,25 @@ def line_of(error: BaseException) -> int:
     return lines[-1] if lines else 0
 
 
+def print_error(error: BaseException) -> None:
+    """Print Python's message with the lines of the author's code, without what this program did before them."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != "job.py":
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
+
+
 def begin(report_fd: int) -> int:
     """Run, report, and give the exit code."""
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", closefd=False)  # else prints come after the traceback
     code = Path("/author/job.py").read_text(encoding="utf-8")
     setting = json.loads(Path("/author/run.json").read_text(encoding="utf-8"))
     report = {"error": "", "condition": "", "line": 0}
     try:
         run(code, setting)
     except BaseException as error:  # noqa: BLE001 - whatever the author's code raises
-        traceback.print_exception(error)
+        sys.stdout.flush()
+        print_error(error)
         condition = getattr(error, "getCondition", lambda: None)()
         report = {"error": type(error).__name__, "condition": str(condition or ""), "line": line_of(error)}
     sys.stdout.flush()

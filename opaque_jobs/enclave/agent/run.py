@@ -77,6 +77,8 @@ class Run:
         except AdmissionError as error:
             return error.word, error.reasons
         self._wire.limit(admission.spec.limits.timeout_s)
+        if admission.mode is Mode.REAL:
+            self._log = RunLog(verbose=False, policy=admission.spec.output_policy)
         try:
             self._run(admission)
         except AuthorError:

@@ -111,7 +111,9 @@ TABLE = {
     "name-that-is-taken": (ENCRYPT.replace("fresh", "visits"), "good.csv", 7, ["'visits' already", "--refresh"]),
     "name-that-is-no-name": (ENCRYPT.replace("fresh", "1/2"), "good.csv", 5, ["data set"]),
     "wrong-passphrase": (ENCRYPT.replace("{passphrase}", "{wrong}"), "good.csv", 8, ["anna.member.json: the passphrase"]),
-    "python-that-does-not-parse": (CREATE + " --dataset visits --python {file}", "broken.py", 5, ["does not parse, line 2"]),
+    "python-that-does-not-parse": (
+        CREATE + " --dataset visits --python {file}", "broken.py", 5, ["does not parse, line 2: '(' was never closed"],
+    ),
     "job-on-an-unknown-dataset": (CREATE + " --dataset nothing --sql {file}", "good.sql", 4, ["'nothing'"]),
     "job-without-code": (CREATE + " --dataset visits", "good.sql", 5, ["code or a template"]),
     "default-out-of-range": (

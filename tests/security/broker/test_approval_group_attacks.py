@@ -6,6 +6,7 @@ import pytest
 
 from opaque_jobs.broker.policy import Granted, Refused
 from opaque_jobs.domain.approval_rule import ApprovalGroup
+from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.review import Decision
 from tests.support.release_attempt import Attempt
 from tests.world import Member, World
@@ -66,6 +67,21 @@ def test_same_member_twice_counts_once(case):
 def test_data_owner_without_an_approving_member_is_not_passed_over(case):
     case.approve(case.world.anna, case.world.ben)
     assert case.decide() == Refused(reasons=("data-owner-not-approving",))
+
+
+def test_full_log_needs_an_approval_from_each_owner_of_what_is_read(case):
+    policy = replace(case.world.make_spec().output_policy, log=LogKind.FULL)
+    case.spec_over["output_policy"] = policy
+    case.approve(case.world.anna, case.world.ben)
+    assert case.decide() == Refused(reasons=("data-owner-not-approving",))
+
+
+def test_approval_of_a_job_with_another_log_is_none_for_a_full_one(case):
+    approved = case.world.make_spec()
+    full = case.world.make_spec(output_policy=replace(approved.output_policy, log=LogKind.FULL))
+
+    assert full.digest != approved.digest
+    assert full.output_policy_digest != approved.output_policy_digest
 
 
 def test_data_owner_without_any_member_is_not_passed_over(case):

@@ -28,12 +28,12 @@ while True:
     kept[-1].madvise(mmap.MADV_DONTNEED)
 """
 CLOSED_MEMORY_FILE_BOMB = """
-import mmap
-kept = []
+libc = ctypes.CDLL(None)
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 while True:
     fd = os.memfd_create("bomb")
     os.write(fd, bytes(8 << 20))
-    kept.append(mmap.mmap(fd, 8 << 20))
+    libc.mmap(None, 8 << 20, 1, 1, fd, 0)  # Python's own mmap would keep a descriptor
     os.close(fd)
     time.sleep(0.01)
 """

@@ -18,7 +18,9 @@ from opaque_jobs.cli.review_page import print_page, read_page
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.attested import ATTESTED
 from opaque_jobs.domain.job import Code, Language, TeeKind
+from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
+from opaque_jobs.protocol.drafts import DEFAULT_OUTPUT_POLICY
 from tests.support.tee_policies import make_snp_policy, on_hardware
 from tests.world import everything
 
@@ -128,6 +130,21 @@ def test_review_of_a_simulated_job_says_that_nothing_is_attested(study, capsys):
     text = shown(study, job.id, capsys)
     assert ATTESTED[TeeKind.SIMULATED] in text
     assert "nobody measures" not in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (LogKind.NONE, "no log of real runs"),
+        (LogKind.WORDS, "of real runs a log in fixed words"),
+        (LogKind.FULL, "a log with WHATEVER THE CODE PRINTS, values of the data too, up to 65.5 kB"),
+    ],
+)
+def test_review_says_in_words_what_the_log_of_a_real_run_may_hold(study, capsys, kind, words):
+    job = study.make_job(output_policy=replace(DEFAULT_OUTPUT_POLICY, log=kind))
+    study.submit(job.id)
+
+    assert words in " ".join(shown(study, job.id, capsys).split())
 
 
 def test_review_shows_no_raw_key_and_names_organisations(study, capsys):

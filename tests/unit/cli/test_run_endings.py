@@ -2,6 +2,7 @@
 
 import pytest
 
+from opaque_jobs.cli.running import failed_test_log
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.store.words import CloseReason
@@ -57,6 +58,15 @@ def test_result_of_a_test_run_that_failed_names_its_log(study, shell, trial, sho
     assert "the run failed: output-refused" in message
     assert f"opaque-jobs result log {trial.id}" in message
     assert "it was so" in shell.says("result", "log", trial.id)
+
+
+def test_test_run_that_failed_says_all_about_it_at_once(study, trial):
+    study.services.runs.start(trial.id)
+    study.services.runs.fail(trial.id, reason=CloseReason.AUTHOR_ERROR)
+    left_log(study, study.services.context.settings.test_dir(trial.id), "log.txt")
+    failed = study.services.runs.show(trial.id, actor=study.id("anna"))
+
+    assert failed_test_log(study.services, study.people["anna"].entry, failed) == "it was so"
 
 
 def test_result_of_a_run_refused_by_brokers_says_their_reasons_in_words(study, shell, run, showing):

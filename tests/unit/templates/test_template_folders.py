@@ -36,7 +36,7 @@ def test_template_that_is_complete_is_read(tmp_path):
         ({"parameters": PARAMETERS | {"properties": {"a": {"type": 5}}}}, "2020-12"),
         ({"parameters": PARAMETERS | {"properties": {"a": {"$ref": "http://127.0.0.1/x"}}}}, "leaves the document"),
         ({"parameters": PARAMETERS | {"properties": {"a": {"type": "string", "x-column-of": "b"}}}}, "does not have"),
-        ({"output_policy": {"max_rows": 0, "max_columns": 1, "max_bytes": 1, "preview_rows": 1}}, "bound"),
+        ({"output_policy": {"max_rows": 0, "max_columns": 1, "max_bytes": 1, "preview_rows": 1, "log": "words"}}, "bound"),
     ],
 )
 def test_template_with_a_wrong_field_is_refused_with_its_reason(tmp_path, over, message):
