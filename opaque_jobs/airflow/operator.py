@@ -20,17 +20,25 @@ from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.errors import OpaqueJobsError
 from opaque_jobs.protocol.views import RunView
 from opaque_jobs.runner.execution import RunOutcome, execute
+from opaque_jobs.runner.lease import LEASE_S
 from opaque_jobs.store.words import CloseReason
 
 __all__ = ["EnclaveSparkOperator"]
 
-_SANDBOX_FAILED: Final = (CloseReason.SANDBOX_UNAVAILABLE, CloseReason.SANDBOX_ENDED)
+_SANDBOX_GONE: Final = (
+    CloseReason.SANDBOX_UNAVAILABLE,
+    CloseReason.SANDBOX_ENDED,
+    CloseReason.STOPPED,
+    CloseReason.WORKER_LOST,
+)
+"""Reasons of a run that says nothing about the job, and whose sandbox is certain to be gone."""
 
 
 class EnclaveSparkOperator(BaseOperator):
     """Runs one approved job revision and publishes its sealed result with the receipt.
 
-    A retry happens only if the sandbox was to blame; everything else would fail the same way, or must not happen twice.
+    A retry happens only if the sandbox or its worker was to blame; everything else would fail the same way, or must not happen
+    twice. Whether a retry that follows a release of keys may run is for the approved rerun terms to say.
 
     Args:
         job_id: The job.
@@ -41,6 +49,9 @@ class EnclaveSparkOperator(BaseOperator):
 
     template_fields = ()
     ui_color = "#dbe7f5"
+    lost_after_s = LEASE_S + 10.0
+    """How long a retry waits for an earlier attempt that nobody has closed."""
+    poll_s = 1.0
 
     def __init__(self, *, job_id: str, revision: int, job_digest: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
         defaults: dict[str, Any] = {"retries": 1, "retry_delay": timedelta(seconds=10), "do_xcom_push": False}
@@ -95,16 +106,29 @@ class EnclaveSparkOperator(BaseOperator):
         )
 
     def _open(self, context: Context) -> RunView:
-        """Give the run that never began, or this attempt's; the latter only if each one before failed for want of a sandbox."""
+        """Give the run that never began, or this attempt's; the latter only if each one before lost its sandbox."""
         ti: Any = context["ti"]
         retry = ti.try_number - (ti.max_tries - self.retries)
         for earlier in range(1, retry):
-            before = open_run(context, job_id=self.job_id, revision=self.revision, retry=earlier)
+            before = self._over(open_run(context, job_id=self.job_id, revision=self.revision, retry=earlier))
             if before.state is RunState.QUEUED:
                 return before
-            if before.state is not RunState.FAILED or before.reason not in _SANDBOX_FAILED:
-                raise AirflowFailException(f"run {before.id} was not ended by its sandbox; it is not tried again") from None
+            if before.state is not RunState.FAILED or before.reason not in _SANDBOX_GONE:
+                how = before.reason or before.state.value
+                raise AirflowFailException(f"run {before.id} before this one: {how}; it is not tried again") from None
         return open_run(context, job_id=self.job_id, revision=self.revision, retry=retry)
+
+    def _over(self, run: RunView) -> RunView:
+        """Wait until the lease of an earlier attempt is over, and close it: its sandbox is gone by then."""
+        deadline = time.monotonic() + self.lost_after_s
+        while run.state is RunState.RUNNING and self._go_on and time.monotonic() < deadline:
+            self.log.info("run %s: waiting for the end of its lease", run.id)
+            time.sleep(self.poll_s)
+            try:
+                run = services().runs.close_if_lost(run.id)
+            except OpaqueJobsError as error:
+                raise AirflowException(f"run {run.id} cannot be closed now: {error.message}") from None
+        return run
 
 
 def _airflow_error(text: str, *, retryable: bool) -> AirflowException:

@@ -1,8 +1,8 @@
 """Carry out one run: assemble what the enclave needs, let it run, check the receipt, publish result and receipt together."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -43,6 +43,9 @@ __all__ = ["RunOutcome", "SessionRunner", "execute", "execute_test"]
 
 _CLOSE_REASONS: Final = {word: CloseReason(word.value) for word in FailureWord}
 """Made when this is imported: a word of the enclave's that the database does not know is found before any run."""
+_UNEXPLAINED: Final = (FailureWord.CANCELLED, FailureWord.INTERNAL)
+"""How a session ends whose enclave was ended from outside."""
+_AGAIN: Final = (CloseReason.SANDBOX_UNAVAILABLE, CloseReason.STOPPED, CloseReason.WORKER_LOST)
 _HEAP_SHARE: Final = 0.4
 """Of the sandbox's memory; the rest is for the agent, Python workers, Spark off-heap and scratch."""
 _MARGIN_BYTES: Final = 256 << 20
@@ -57,7 +60,7 @@ class RunOutcome:
         state: `succeeded`, `failed` or `cancelled`.
         reason: Closed word; None on success.
         reasons: A broker's refusal codes.
-        retryable: Only the sandbox was to blame: another attempt may succeed.
+        retryable: Only the sandbox or its worker was to blame: another attempt may succeed.
     """
 
     run_id: str
@@ -156,7 +159,8 @@ def _carry_out(call: _Call, kind: RunKind, keep_open: Callable[[], bool], on_sta
     try:
         with scratch_folder(final) as folder, RunLease(call.services.runs, call.run_id, keep_open) as lease:
             outcome = _session(call, record, folder, lease=lease, on_status=on_status)
-            return _close(call, record, folder, final, outcome)
+            with _storage():
+                return _close(call, record, folder, final, outcome)
     except SandboxError:
         return _failed(call, CloseReason.SANDBOX_UNAVAILABLE, retryable=True)
     except ConfigurationError:
@@ -166,11 +170,28 @@ def _carry_out(call: _Call, kind: RunKind, keep_open: Callable[[], bool], on_sta
         return _failed(call, CloseReason.DATA_REFUSED)
     except TrustError:
         return _failed(call, CloseReason.INTERNAL)
-    except OSError:
-        return _failed(call, CloseReason.STORAGE_FAILED)
-    except BaseException:
-        _failed(call, CloseReason.INTERNAL)
+    except _BrokenOffError as broken:
+        return _failed(call, broken.reason, retryable=broken.retryable)
+    except BaseException as error:  # not an Exception: told to end, by a signal or the interpreter
+        _failed(call, CloseReason.INTERNAL if isinstance(error, Exception) else CloseReason.STOPPED)
         raise
+
+
+class _BrokenOffError(Exception):
+    """The host's side cannot go on with the run, for a reason of its own."""
+
+    def __init__(self, reason: CloseReason, *, retryable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise _BrokenOffError(CloseReason.STORAGE_FAILED) from None
 
 
 def _record(call: _Call) -> RunRecord:
@@ -184,7 +205,8 @@ def _session(
     spec = parse_job_spec(record.spec)
     runtime = call.context.runtime()
     memory = min(call.memory_bytes, spec.limits.memory_bytes)
-    manifests, parts = _data(call, record, spec)
+    with _storage():
+        manifests, parts = _data(call, record, spec)
     attester = find_attester(call.context.settings) if record.kind is RunKind.REAL else _NoAttester()
     request = SessionRequest(
         start=Start(
@@ -214,10 +236,16 @@ def _session(
 
     def tell(word: StatusWord) -> None:
         lease.tell(word.value)
-        on_status(word.value)
+        try:
+            on_status(word.value)
+        except OSError:
+            raise _BrokenOffError(CloseReason.WORKER_LOST, retryable=True) from None  # nobody hears it any more
 
     with BrokerRelay(call.context, spec, run_id=record.id, asks_for_keys=lease.asks_for_keys) as relay:
-        return call.session(request, relay=relay, attester=attester, keep_open=lease.keep, on_status=tell)
+        outcome = call.session(request, relay=relay, attester=attester, keep_open=lease.keep, on_status=tell)
+    if outcome.failure in _UNEXPLAINED and lease.stopped:
+        raise _BrokenOffError(CloseReason.STOPPED, retryable=True)
+    return outcome
 
 
 def _mode(record: RunRecord) -> Mode:
@@ -360,5 +388,5 @@ def _ended(call: _Call, *, retryable: bool = False) -> RunOutcome:
         state=record.state,
         reason=record.reason.value if record.reason else None,
         reasons=tuple(record.reasons),
-        retryable=retryable and record.reason is CloseReason.SANDBOX_UNAVAILABLE,
+        retryable=retryable and record.reason in _AGAIN,
     )

@@ -51,6 +51,11 @@ class RunLease:
         """
         self._runs.note_key_request(self._run_id)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the caller has said that the run shall not go on."""
+        return not self._keep_open()
+
     def keep(self) -> bool:
         """Tell whether the run goes on."""
         if not self._keep_open():

@@ -18,7 +18,7 @@ from opaque_jobs.store import runs as rows
 from opaque_jobs.store.records import RunRecord
 from opaque_jobs.store.words import CloseReason
 
-__all__ = ["close_abandoned"]
+__all__ = ["close_abandoned", "close_lost"]
 
 _ENDED: Final = frozenset({"success", "failed"})
 
@@ -35,14 +35,36 @@ def close_abandoned(context: Context, airflow_states: Mapping[tuple[str, str], s
             close_run(context, session, record, RunEvent.FAIL, actor=None, now=now, reason=reason)
             closed.append(ClosedRun(run_id=record.id, reason=reason.value))
     for each in closed:
-        # A crash leaves a folder that belongs to no success.
-        discard(context.settings.result_dir(each.run_id))
-        discard(context.settings.test_dir(each.run_id))
+        _discard(context, each.run_id)
     return closed
 
 
+def close_lost(context: Context, run_id: str) -> None:
+    """Close a run if its lease is over: the enclave ends itself without it, so nobody carries the run on."""
+    now = context.now()
+    with context.store.write() as session:
+        record = rows.run(session, run_id)
+        if not _lost(record, now):
+            return
+        close_run(context, session, record, RunEvent.FAIL, actor=None, now=now, reason=CloseReason.WORKER_LOST)
+    _discard(context, run_id)
+
+
+def _discard(context: Context, run_id: str) -> None:
+    """Remove what a crash has left: a folder that belongs to no success."""
+    discard(context.settings.result_dir(run_id))
+    discard(context.settings.test_dir(run_id))
+
+
+def _lost(record: RunRecord, now: datetime) -> bool:
+    return record.state is RunState.RUNNING and record.lease_until is not None and record.lease_until <= now
+
+
 def _why(record: RunRecord, airflow_states: Mapping[tuple[str, str], str], now: datetime) -> CloseReason | None:
-    if record.state is RunState.RUNNING and record.lease_until is not None and record.lease_until <= now:
-        return CloseReason.LEASE_OVER
-    ended = airflow_states.get((record.job_id, record.dag_run_id)) in _ENDED
-    return CloseReason.AIRFLOW_ENDED if record.kind is RunKind.REAL and ended else None
+    if _lost(record, now):
+        return CloseReason.WORKER_LOST
+    airflow = airflow_states.get((record.job_id, record.dag_run_id))
+    if record.kind is not RunKind.REAL or airflow not in _ENDED:
+        return None
+    skipped = airflow == "success" and record.state is RunState.QUEUED
+    return CloseReason.SKIPPED if skipped else CloseReason.AIRFLOW_ENDED

@@ -26,7 +26,7 @@ from opaque_jobs.services.consent_rules import bundle_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.deployments import gate_words
 from opaque_jobs.services.jobs import spec_of_draft
-from opaque_jobs.services.reconciling import close_abandoned
+from opaque_jobs.services.reconciling import close_abandoned, close_lost
 from opaque_jobs.services.refreshes import check_news, newer_versions, refreshed_envelopes, version_read
 from opaque_jobs.services.run_rules import check_lease, check_runner, checked_inputs
 from opaque_jobs.store import datasets as dataset_rows
@@ -204,6 +204,12 @@ class Runs:
         with self._context.store.write() as session:
             record = rows.run(session, run_id)
             rows.set_lease(session, run_id, until=record.lease_until, keys_asked_at=record.keys_asked_at or now)
+
+    def close_if_lost(self, run_id: str) -> RunView:
+        """Close a running run whose lease is over as `worker-lost`; give the run, closed or not."""
+        close_lost(self._context, run_id)
+        with self._context.store.read() as session:
+            return _view(rows.run(session, run_id))
 
     def is_open(self, run_id: str) -> bool:
         """Tell whether the run is queued or running still."""

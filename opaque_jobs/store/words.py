@@ -60,4 +60,6 @@ class CloseReason(StrEnum):
     RECEIPT_REFUSED = "receipt-refused"
     STORAGE_FAILED = "storage-failed"
     AIRFLOW_ENDED = "airflow-ended"
-    LEASE_OVER = "lease-over"
+    WORKER_LOST = "worker-lost"
+    STOPPED = "stopped"
+    SKIPPED = "skipped"

@@ -45,7 +45,7 @@ def _closed_without_a_trace(cast, run_id):
     assert runs.show(run_id, actor=cast.id("anna")).state is RunState.RUNNING
     assert runs.reconcile({}) == []
     cast.clock.forward(seconds=61)
-    assert [(each.run_id, each.reason) for each in runs.reconcile({})] == [(run_id, "lease-over")]
+    assert [(each.run_id, each.reason) for each in runs.reconcile({})] == [(run_id, "worker-lost")]
     for folder in (settings.results_dir, settings.tests_dir):
         assert not folder.is_dir() or list(folder.iterdir()) == []
 
@@ -84,6 +84,6 @@ def test_run_closed_by_housekeeping_cannot_be_published_by_a_late_worker(study, 
 
     agent = SimulatedAgent(study, before_end=lose_the_lease)
     outcome = execute(study.services, run.id, cores=1, memory_bytes=1 << 31, session=agent)
-    assert (outcome.state, outcome.reason) == (RunState.FAILED, "lease-over")
+    assert (outcome.state, outcome.reason) == (RunState.FAILED, "worker-lost")
     results = study.services.context.settings.results_dir
     assert not results.is_dir() or list(results.iterdir()) == []

@@ -134,7 +134,7 @@ def test_run_whose_process_is_killed_leaves_nothing_and_ends_truly(installation,
         check_published(installation, crashed.run_id, crashed.final)
     else:
         assert view.state is RunState.FAILED
-        assert (view.reason == "lease-over") is (victim == "worker")
+        assert (view.reason == "worker-lost") is (victim == "worker")
         assert not crashed.final.exists()
     assert [path.name for path in installation.settings.results_dir.glob(".*")] == []
 

@@ -24,6 +24,7 @@ class Runs:
         self.opened = {}
         self.gate = "waiting"
         self.refusal = None
+        self.lease = 3
 
     def open(self, *, job_id, revision, dag_run_id, attempt, actor, trigger, inputs):
         if self.refusal:
@@ -31,6 +32,13 @@ class Runs:
         run = SimpleNamespace(id=f"run-{attempt}", state=RunState.QUEUED, reason=None, job_digest="sha256:0")
         run.actor, run.trigger, run.inputs = actor, trigger, inputs
         return self.opened.setdefault((job_id, dag_run_id, attempt), run)
+
+    def close_if_lost(self, run_id):
+        run = next(run for run in self.opened.values() if run.id == run_id)
+        self.lease -= 1
+        if self.lease <= 0:
+            self.fail(run_id, reason="worker-lost")
+        return run
 
     def gate_states(self, ids):
         return dict.fromkeys(ids, self.gate)
@@ -61,6 +69,9 @@ def context(*, run_type="manual", name="alice", cleared=0, conf=None, try_number
 
 class Operator(EnclaveSparkOperator):
     """The operator with another way to carry out a run."""
+
+    lost_after_s = 0.2
+    poll_s = 0.01
 
     def carry_out(self, run_id, tell):
         return self.way(run_id, tell)
@@ -160,7 +171,31 @@ def test_operator_retried_though_its_run_never_began_takes_that_run(runs):
     assert [run.id for run in runs.opened.values()] == ["run-1"]
 
 
-@pytest.mark.parametrize("reason", [None, "author-error", "airflow-ended"])
+@pytest.mark.parametrize("reason", ["worker-lost", "stopped", "sandbox-ended"])
+def test_operator_retried_after_its_worker_died_opens_another_run(runs, reason):
+    run = runs.open(job_id="job-a", revision=1, dag_run_id="r1", attempt=1, actor=None, trigger=None, inputs={})
+    run.state = RunState.RUNNING
+    runs.fail("run-1", reason=reason)
+    operator(ended()).execute(context(try_number=2))
+    assert [run.id for run in runs.opened.values()] == ["run-1", "run-2"]
+
+
+def test_operator_retried_while_the_earlier_attempt_has_its_lease_waits_until_that_is_over(runs):
+    run = runs.open(job_id="job-a", revision=1, dag_run_id="r1", attempt=1, actor=None, trigger=None, inputs={})
+    run.state = RunState.RUNNING
+    operator(ended()).execute(context(try_number=2))
+    assert (run.state, run.reason, runs.lease) == (RunState.FAILED, "worker-lost", 0)
+    assert [run.id for run in runs.opened.values()] == ["run-1", "run-2"]
+
+
+def test_operator_retried_while_the_earlier_attempt_is_carried_on_does_not_run_again(runs):
+    run = runs.open(job_id="job-a", revision=1, dag_run_id="r1", attempt=1, actor=None, trigger=None, inputs={})
+    run.state, runs.lease = RunState.RUNNING, 10**6
+    with pytest.raises(AirflowFailException, match="run-1 before this one: running; it is not tried again"):
+        operator(ended()).execute(context(try_number=2))
+
+
+@pytest.mark.parametrize("reason", ["author-error", "airflow-ended", "cancelled"])
 def test_operator_retried_though_the_sandbox_was_not_to_blame_does_not_run_again(runs, reason):
     run = runs.open(job_id="job-a", revision=1, dag_run_id="r1", attempt=1, actor=None, trigger=None, inputs={})
     run.state = RunState.RUNNING

@@ -162,10 +162,50 @@ def test_missing_machine_part_is_told_and_closes_the_run(ready):
     assert ready.services.runs.show(run.id, actor=ready.id("anna")).state is RunState.FAILED
 
 
-def test_full_disk_closes_the_run_as_storage_failed(ready):
+def test_result_that_cannot_be_stored_closes_the_run_as_storage_failed(ready):
     run = ready.open_run(ready.accepted_job().id)
-    outcome = _go(ready, run.id, SimulatedAgent(ready, raises=OSError(28, "No space left on device")))
-    assert outcome.reason == "storage-failed"
+    in_the_way = ready.services.context.settings.result_dir(run.id) / "in-the-way"
+    agent = SimulatedAgent(ready, before_end=lambda _request: in_the_way.mkdir(parents=True))
+    outcome = _go(ready, run.id, agent)
+    assert (outcome.reason, outcome.retryable) == ("storage-failed", False)
+
+
+def test_error_of_the_machine_that_is_not_the_storages_is_not_called_so(ready):
+    run = ready.open_run(ready.accepted_job().id)
+    with pytest.raises(OSError, match="Too many open files"):
+        _go(ready, run.id, SimulatedAgent(ready, raises=OSError(24, "Too many open files")))
+    assert ready.services.runs.show(run.id, actor=ready.id("anna")).reason == "internal"
+
+
+def test_run_whose_supervisor_is_gone_closes_as_worker_lost_and_may_be_retried(ready):
+    run = ready.open_run(ready.accepted_job().id)
+
+    def tell(_word):
+        raise BrokenPipeError
+
+    outcome = _go(ready, run.id, SimulatedAgent(ready), on_status=tell)
+    assert (outcome.reason, outcome.retryable) == ("worker-lost", True)
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit])
+def test_run_whose_process_is_told_to_end_closes_as_stopped(ready, signal):
+    run = ready.open_run(ready.accepted_job().id)
+    with pytest.raises(signal):
+        _go(ready, run.id, SimulatedAgent(ready, raises=signal()))
+    assert ready.services.runs.show(run.id, actor=ready.id("anna")).reason == "stopped"
+
+
+@pytest.mark.parametrize("failure", [FailureWord.CANCELLED, FailureWord.INTERNAL])
+def test_run_that_its_caller_ends_closes_as_stopped_and_may_be_retried(ready, failure):
+    run = ready.open_run(ready.accepted_job().id)
+    outcome = _go(ready, run.id, SimulatedAgent(ready, failure=failure), keep_open=lambda: False)
+    assert (outcome.reason, outcome.retryable) == ("stopped", True)
+
+
+def test_run_whose_author_failed_while_its_caller_ends_keeps_the_authors_reason(ready):
+    run = ready.open_run(ready.accepted_job().id)
+    outcome = _go(ready, run.id, SimulatedAgent(ready, failure=FailureWord.AUTHOR_ERROR), keep_open=lambda: False)
+    assert (outcome.reason, outcome.retryable) == ("author-error", False)
 
 
 def test_unknown_exception_closes_the_run_and_goes_on(ready):

@@ -217,10 +217,48 @@ def test_reconcile_closes_what_airflow_has_ended_and_what_lost_its_lease(study):
     stray.mkdir(parents=True)
     states = {(job.id, "e"): "failed", (job.id, "r"): "running", (job.id, "l"): "running", ("job-other", "w"): "failed"}
     closed = study.services.runs.reconcile(states)
-    assert {(each.run_id, each.reason) for each in closed} == {(ended.id, "airflow-ended"), (lost.id, "lease-over")}
+    assert {(each.run_id, each.reason) for each in closed} == {(ended.id, "airflow-ended"), (lost.id, "worker-lost")}
     assert not stray.exists()
     assert study.services.runs.show(waiting.id, actor=study.id("anna")).state is RunState.QUEUED
     assert study.services.runs.reconcile(states) == []
+
+
+def test_reconcile_names_a_run_that_was_skipped_by_hand(study):
+    job = study.accepted_job(rerun_terms=make_terms(max_runs=9))
+    skipped = study.open_run(job.id, dag_run_id="s")
+    assert [(each.run_id, each.reason) for each in study.services.runs.reconcile({(job.id, "s"): "success"})] == [
+        (skipped.id, "skipped")
+    ]
+
+
+def test_running_run_is_closed_as_lost_once_its_lease_is_over_and_not_before(study):
+    run = study.open_run(study.accepted_job(rerun_terms=make_terms()).id)
+    runs = study.services.runs
+    assert runs.close_if_lost(run.id).state is RunState.QUEUED
+    runs.start(run.id)
+    study.clock.forward(seconds=59)
+    assert runs.close_if_lost(run.id).state is RunState.RUNNING
+    study.clock.forward(seconds=1)
+    lost = runs.close_if_lost(run.id)
+    assert (lost.state, lost.reason) == (RunState.FAILED, "worker-lost")
+    assert runs.close_if_lost(run.id) == lost
+
+
+@pytest.mark.parametrize(("max_runs", "asked", "again"), [(1, False, True), (1, True, False), (2, True, True)])
+def test_run_after_a_lost_one_is_for_the_rerun_terms_to_allow(study, max_runs, asked, again):
+    job = study.accepted_job(rerun_terms=make_terms(max_runs=max_runs))
+    lost = study.open_run(job.id)
+    study.services.runs.start(lost.id)
+    if asked:
+        study.services.runs.note_key_request(lost.id)
+    study.clock.forward(seconds=61)
+    study.services.runs.close_if_lost(lost.id)
+    if again:
+        assert study.open_run(job.id, attempt=2).state is RunState.QUEUED
+    else:
+        with pytest.raises(ConflictError) as caught:
+            study.open_run(job.id, attempt=2)
+        assert caught.value.facts["reasons"] == "lease-used-up"
 
 
 def test_history_is_seen_by_every_member_and_numbered(study):
