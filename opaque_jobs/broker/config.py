@@ -2,20 +2,18 @@
 
 What is pinned here (own members' keys, development keys) is the root of all that the broker believes. It comes from the
 organisation itself, never from the other side of the wire. It is read again at each decision, so a change needs no restart; and
-it is authenticated under a key that only the broker's own keys give, so whoever can merely write the file changes nothing.
-Source: HKDF (RFC 5869), HMAC (RFC 2104), both with SHA-256.
+it is authenticated under a key that only the broker's own keys give, so whoever can merely write the file changes nothing. Each
+change has a higher version, which the broker's database remembers: an older file, authentic as it is, is refused.
 """
 
-import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
+from opaque_jobs.broker.authentic import Authenticator, Purpose
+from opaque_jobs.broker.store import Store
 from opaque_jobs.crypto.key_files import (
     IN_FILE,
     KeyKind,
@@ -54,6 +52,7 @@ class BrokerConfig:
 
     Args:
         v: Format version, 1.
+        version: Which of its settings; `write_config` counts.
         organisation_id: Whose broker it is.
         port: Loopback port.
         members: The organisation's own members with their true keys.
@@ -61,6 +60,7 @@ class BrokerConfig:
     """
 
     v: int
+    version: int = 0
     organisation_id: str
     port: int
     members: tuple[MemberEntry, ...]
@@ -110,16 +110,14 @@ def write_config(folder: Path, config: BrokerConfig, keys: BrokerKeys) -> None:
     Raises:
         ConfigurationError: They cannot be written.
     """
-    text = to_bytes(config).decode()
+    store = Store(database_path(folder), keys)
+    version = max(store.settings, config.version) + 1
+    text = to_bytes(replace(config, version=version)).decode()
+    mac = Authenticator.of(keys, Purpose.SETTINGS).mac(text.encode()).hex()
     fresh = config_path(folder).with_name(f".broker.json.{os.urandom(8).hex()}")
-    write_new_private_file(fresh, to_bytes(_Authentic(settings=text, mac=_mac(keys, text).hex())))
+    write_new_private_file(fresh, to_bytes(_Authentic(settings=text, mac=mac)))
     fresh.replace(config_path(folder))
-
-
-def _mac(keys: BrokerKeys, text: str) -> bytes:
-    # The sealing key is in memory wherever it is kept; a signing key may stay on its token.
-    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"opaque-jobs broker settings").derive(keys.sealing.seed)
-    return hmac.digest(key, text.encode(), "sha256")
+    store.keep_settings(version)
 
 
 def set_up_broker(
@@ -153,22 +151,35 @@ def set_up_broker(
     return public
 
 
-def load_config(folder: Path, keys: BrokerKeys) -> BrokerConfig:
+def load_config(folder: Path, keys: BrokerKeys, store: Store | None = None) -> BrokerConfig:
     """Read the settings.
+
+    Args:
+        folder: The broker's.
+        keys: The broker's.
+        store: Its database, if that is open already.
 
     Raises:
         NotFoundError: There is no broker in this folder.
         InvalidInputError: They do not parse.
-        TrustError: Somebody else than the holder of the broker's keys wrote them.
+        TrustError: Somebody else than the holder of the broker's keys wrote them, or they are older than others that were seen.
     """
     document = _read(folder)
-    if not hmac.compare_digest(_mac(keys, document.settings).hex().encode(), document.mac.encode()):
+    if not Authenticator.of(keys, Purpose.SETTINGS).verifies(document.settings.encode(), document.mac):
         raise TrustError(
             "the broker's settings were changed by somebody who does not have its passphrase",
             hint="it releases nothing; restore broker.json from your copy and find out who can write there",
             reasons="broker-settings-changed",
         )
-    return _parsed(document)
+    config, known = _parsed(document), store or Store(database_path(folder), keys)
+    if config.version < known.settings:
+        raise TrustError(
+            "the broker's settings are older than those that it has seen",
+            hint="it releases nothing; restore the newest broker.json and find out who can write there",
+            reasons="broker-settings-changed",
+        )
+    known.saw_settings(config.version)
+    return config
 
 
 def claimed_config(folder: Path) -> BrokerConfig:

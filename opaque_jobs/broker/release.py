@@ -67,13 +67,13 @@ class Broker:
         self.anchors = anchors
         self.keys = keys
         self.clock = clock
-        self.store = Store(database_path(folder))
+        self.store = Store(database_path(folder), keys)
         self._sessions = Sessions()
 
     @property
     def config(self) -> BrokerConfig:
         """The settings as they are now."""
-        return load_config(self.folder, self.keys)
+        return load_config(self.folder, self.keys, self.store)
 
     @property
     def circle(self) -> Circle:
@@ -134,7 +134,7 @@ class Broker:
         appends to the log; once the broker has followed the log to there, the same request gives the keys.
         """
         wanted = dataset_id, version
-        with self.store.transaction() as memory:
+        with self.store.transaction(in_full=True) as memory:
             now = self.clock()  # the wait for the step may have been long
             case = self._sessions.proven(session_id, now=now)
             if case is None:

@@ -3,8 +3,10 @@
 It remembers deposits (still sealed to the broker's key), where datasets are shared, the newest member lists, withdrawals, holds,
 every release, and the log of each workspace as far as its tree goes. All reading and writing happens inside `Store.transaction`,
 one at a time, so a decision and its record are one step, and a statement that was answered for is seen by every later decision.
-Each step that writes is counted, and the count is kept in a file beside the database before the broker answers: a database that
-was restored from an older copy, exchanged or emptied is noticed (`anchor`), and nothing is released from it.
+Each step that writes is counted and sealed under a key that only the broker's own keys give, and count and seal are kept in a
+file beside the database before the broker answers. So a database that was restored from an older copy, exchanged or emptied is
+noticed (`anchor`), and one whose rows somebody else changed is (`seal`), when it is opened and before every release: nothing is
+released from either.
 """
 
 import json
@@ -20,7 +22,10 @@ from typing import Final
 
 from opaque_jobs.broker import vetoes
 from opaque_jobs.broker.anchor import Anchor, Mark
+from opaque_jobs.broker.authentic import Authenticator, Purpose
+from opaque_jobs.broker.seal import RowSum, schema_is
 from opaque_jobs.broker.vetoes import Vetoes
+from opaque_jobs.crypto.keys import BrokerKeys
 from opaque_jobs.crypto.merkle import EMPTY, Frontier
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.custody import Deposit, parse_deposit
@@ -32,7 +37,8 @@ from opaque_jobs.errors import ConfigurationError
 
 __all__ = ["Store", "Transaction", "utc_text"]
 
-_SCHEMA: Final = """
+_SCHEMA: Final = (
+    """
 CREATE TABLE IF NOT EXISTS deposits (
   dataset_id TEXT NOT NULL, dataset_version INTEGER NOT NULL, issued_at TEXT NOT NULL, deposit BLOB NOT NULL,
   PRIMARY KEY (dataset_id, dataset_version)
@@ -65,10 +71,12 @@ CREATE TABLE IF NOT EXISTS acceptances (
   digest TEXT NOT NULL, key_id TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (digest, key_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memory (
-  id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL, latest TEXT
+  id TEXT PRIMARY KEY, steps INTEGER NOT NULL, lost INTEGER NOT NULL, latest TEXT, settings INTEGER NOT NULL, seal TEXT NOT NULL
 ) STRICT;
 """
-_VERSION: Final = 6
+    + vetoes.SCHEMA
+)
+_VERSION: Final = 7
 _MAX_WITHDRAWAL_BYTES: Final = 4096
 _MAX_WITHDRAWALS_OF_JOB: Final = 64
 _MAX_WITHDRAWALS: Final = 4096
@@ -86,13 +94,22 @@ def utc_text(moment: datetime) -> str:
 class Store:
     """The database file; made with its schema when missing.
 
+    Args:
+        path: The file.
+        keys: The broker's own: what somebody without them wrote counts for nothing.
+
     Raises:
         ConfigurationError: It cannot be opened, or was written by a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: BrokerKeys) -> None:
         self._path = path
-        self._anchor = Anchor(path.with_name("memory.anchor"))
+        self._anchor = Anchor(path.with_name("memory.anchor"), Authenticator.of(keys, Purpose.GUARD))
+        self._sealer = Authenticator.of(keys, Purpose.MEMORY)
+        self._rows = RowSum(Authenticator.of(keys, Purpose.ROW))
+        self._read_at: Mark | None = None
+        """The mark of the step up to which the rows' sum is known."""
+        self._settings = 0
         self._alone = threading.Lock()
         try:
             path.touch(mode=0o600)
@@ -104,17 +121,40 @@ class Store:
                         "the broker's database is of another version",
                         hint="use the program that wrote it, or set the broker up anew and deposit again",
                     )
-                connection.executescript(_SCHEMA + vetoes.SCHEMA)
                 if version == 0:
-                    connection.execute("INSERT INTO memory VALUES (?, 0, 0, NULL)", (secrets.token_hex(16),))
-                    self._anchor.keep(_mark(connection))
-                    connection.execute(f"PRAGMA user_version = {_VERSION}")
+                    self._make(connection)
         except (sqlite3.Error, OSError):
             raise ConfigurationError("the broker's database cannot be opened", hint="check its folder and free space") from None
+        with self.transaction():  # all of it is verified now
+            pass
 
-    def _check_anchor(self, connection: sqlite3.Connection) -> None:
-        """Notice that this is not the database that last answered; it stays noticed until `recover`."""
-        if not self._anchor.allows(_mark(connection)):
+    def _make(self, connection: sqlite3.Connection) -> None:
+        connection.executescript(_SCHEMA)
+        connection.execute("DELETE FROM memory")
+        # Where one was before, a new one is not the one that last answered.
+        lost = self._anchor.present and not self._anchor.fresh
+        connection.execute("INSERT INTO memory VALUES (?, 0, ?, NULL, 0, '')", (secrets.token_hex(16), lost))
+        self._rows.read(connection, _SCHEMA)
+        self._seal(connection)
+        if not lost:
+            self._anchor.keep(_mark(connection))
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _seal(self, connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE memory SET seal = ?", (self._sealer.mac(self._sealed(connection)).hex(),))
+
+    def _sealed(self, connection: sqlite3.Connection) -> bytes:
+        own = connection.execute("SELECT id, steps, lost, latest, settings FROM memory").fetchall()
+        return repr((own, self._rows.total)).encode()
+
+    def _check(self, connection: sqlite3.Connection, *, in_full: bool) -> None:
+        """Notice that this is not the database that last answered, or not as it was left; it stays noticed until `recover`."""
+        mark = _mark(connection)
+        if in_full or mark != self._read_at:
+            self._rows.read(connection, _SCHEMA)
+        sound = schema_is(connection, _SCHEMA) and self._sealer.verifies(self._sealed(connection), mark.seal)
+        if not (sound and self._anchor.allows(mark)):
+            self._read_at = None
             connection.execute("UPDATE memory SET lost = 1")
             connection.execute("COMMIT")
             connection.execute("BEGIN IMMEDIATE")
@@ -123,15 +163,36 @@ class Store:
         """Go on with this database as it is, after its owner has looked into why it is not the one that last answered.
 
         Releases that stand in the log and not here are learned from the log again.
+
+        Raises:
+            ConfigurationError: It has tables or triggers that are not the broker's.
         """
-        with closing(self._connect()) as connection:
+        with self._alone, closing(self._connect()) as connection:
+            if not schema_is(connection, _SCHEMA):
+                raise ConfigurationError(
+                    "the broker's database is not built as a broker builds it",
+                    hint="restore it from your copy, or set the broker up anew and deposit again",
+                )
+            connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE memory SET lost = 0, steps = max(steps, ?) + 1", (self._anchor.steps,))
+            self._rows.read(connection, _SCHEMA)
+            self._seal(connection)
+            connection.execute("COMMIT")
             self._anchor.keep(_mark(connection))
 
     @property
     def busy(self) -> bool:
         """Whether a step is going on, for which others wait."""
         return self._alone.locked()
+
+    @property
+    def settings(self) -> int:
+        """The latest version of the broker's settings that was seen: none before it counts any more."""
+        return self._settings
+
+    def saw_settings(self, version: int) -> None:
+        """Believe no version of the settings before this any more; the next step that writes makes it last."""
+        self._settings = max(self._settings, version)
 
     def reset_clock(self) -> None:
         """Forget the latest time seen, after a clock that was once too far ahead.
@@ -141,14 +202,24 @@ class Store:
         with self.transaction() as memory:
             memory.forget_time()
 
+    def keep_settings(self, version: int) -> None:
+        """Make the version of the settings last, so that no earlier one is believed again."""
+        self.saw_settings(version)
+        with self.transaction() as memory:
+            memory.put_settings(version)
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
     @contextmanager
-    def transaction(self) -> Iterator["Transaction"]:
+    def transaction(self, *, in_full: bool = False) -> Iterator["Transaction"]:
         """Read and write alone; on leaving, all is on disk, or nothing after an exception.
+
+        Args:
+            in_full: Verify every row first, not just that the last step was this broker's.
 
         Raises:
             ConfigurationError: The database refuses (a full disk, for example).
@@ -157,28 +228,36 @@ class Store:
             with self._alone, closing(self._connect()) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
-                    self._check_anchor(connection)
+                    self._check(connection, in_full=in_full)
+                    self._rows.watch(connection, _SCHEMA)
                     before = connection.total_changes
                     memory = Transaction(connection)
+                    self.saw_settings(memory.settings)
                     yield memory
                     wrote = connection.total_changes != before
                     if wrote:
+                        memory.put_settings(self._settings)
                         connection.execute("UPDATE memory SET steps = steps + 1")
-                    # A mark never follows a database that is known to be an older copy.
-                    mark = _mark(connection) if wrote and not memory.lost else None
+                    # Neither mark nor seal follows a database that is known to be an older copy, or changed by others.
+                    keeps = wrote and not memory.lost
+                    if keeps:
+                        self._seal(connection)
+                    mark, lost = _mark(connection), memory.lost
                 except BaseException:
+                    self._read_at = None
                     connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
-                if mark is not None:
+                self._read_at = None if lost else mark
+                if keeps:
                     self._anchor.keep(mark)
         except sqlite3.Error:
             raise ConfigurationError("the broker's database refuses to work", hint="check its folder and free space") from None
 
 
 def _mark(connection: sqlite3.Connection) -> Mark:
-    identity, steps = connection.execute("SELECT id, steps FROM memory").fetchone()
-    return Mark(identity=identity, steps=steps)
+    identity, steps, seal = connection.execute("SELECT id, steps, seal FROM memory").fetchone()
+    return Mark(identity=identity, steps=steps, seal=seal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +392,15 @@ class Transaction:
     def mark_lost(self) -> None:
         """Remember that this memory is incomplete."""
         self._connection.execute("UPDATE memory SET lost = 1")
+
+    @property
+    def settings(self) -> int:
+        """The latest version of the broker's settings that was seen."""
+        return int(self._connection.execute("SELECT settings FROM memory").fetchone()[0])
+
+    def put_settings(self, version: int) -> None:
+        """Remember a version of the settings; never goes back."""
+        self._connection.execute("UPDATE memory SET settings = max(settings, ?)", (version,))
 
     def observed(self, now: datetime) -> datetime:
         """Return the latest time that this broker has seen, its clock's time among them; kept every few seconds."""

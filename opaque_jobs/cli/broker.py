@@ -222,8 +222,9 @@ def recover(
     with services() as opened:
         entry = find_organisation(opened, org).entry
         folder = opened.context.settings.broker_dir(entry.id)
-        load_config(folder, open_broker(opened, entry.id, passphrase_file))
-    store = Store(database_path(folder))
+        keys = open_broker(opened, entry.id, passphrase_file)
+    store = Store(database_path(folder), keys)
+    load_config(folder, keys, store)
     if clock:
         store.reset_clock()
     else:

@@ -57,5 +57,5 @@ def test_clock_that_was_too_far_ahead_is_forgotten_on_the_owners_word(stage):
     stage.attest(stage.enclave())
     stage.world.clock.forward(-20 * 86400)
     assert stage.run(stage.enclave()).reasons == SET_BACK
-    Store(stage.folder / "broker.db").reset_clock()
+    Store(stage.folder / "broker.db", stage.broker.keys).reset_clock()
     assert isinstance(stage.run(stage.enclave()), Sealed)

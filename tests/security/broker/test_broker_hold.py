@@ -235,7 +235,7 @@ def test_recovered_broker_knows_its_releases_from_the_log(stage, tmp_path):
     shutil.copytree(tmp_path / "older", stage.folder)
     stage.restart()
     assert isinstance(stage.run(stage.enclave("run-3")), Refused)
-    Store(stage.folder / "broker.db").recover()
+    Store(stage.folder / "broker.db", stage.broker.keys).recover()
     assert stage.run(stage.enclave("run-3")).reasons == ("lease-used-up",)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from opaque_jobs.broker.anchor import Anchor, Mark
+from opaque_jobs.broker.authentic import Authenticator, Purpose
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.log_proof import log_refusals, proven
@@ -15,6 +16,8 @@ from opaque_jobs.domain.release import Release
 from opaque_jobs.domain.run import inputs_digest
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from tests.world import World
+
+OWN = Authenticator.of(World().hospital.broker, Purpose.GUARD)
 
 
 class Follower:
@@ -291,27 +294,28 @@ def test_list_that_not_all_accepted_is_not_in_force(follower):
 
 
 def test_mark_lets_no_older_other_or_unmarked_database_pass(tmp_path):
-    anchor = Anchor(tmp_path / "memory.anchor")
-    assert anchor.allows(Mark(identity="a", steps=0))
-    assert not anchor.allows(Mark(identity="a", steps=1))
-    anchor.keep(Mark(identity="a", steps=5))
-    allowed = [steps for steps in range(8) if anchor.allows(Mark(identity="a", steps=steps))]
-    assert (allowed, anchor.steps) == ([5, 6, 7], 5)
-    assert not anchor.allows(Mark(identity="b", steps=9))
+    anchor = Anchor(tmp_path / "memory.anchor", OWN)
+    assert anchor.allows(Mark(identity="a", steps=0, seal="s"))
+    assert not anchor.allows(Mark(identity="a", steps=1, seal="s"))
+    anchor.keep(Mark(identity="a", steps=5, seal="s"))
+    allowed = [steps for steps in range(8) if anchor.allows(Mark(identity="a", steps=steps, seal="s"))]
+    assert (allowed, anchor.steps) == ([5, 6], 5)
+    assert not anchor.allows(Mark(identity="b", steps=6, seal="s"))
+    assert not anchor.allows(Mark(identity="a", steps=5, seal="other"))
     (tmp_path / "memory.anchor").write_bytes(b"{}")
-    assert not anchor.allows(Mark(identity="a", steps=9))
+    assert not anchor.allows(Mark(identity="a", steps=9, seal="s"))
     with pytest.raises(InvalidInputError):
         accept_page(None, b"{}")
 
 
 def test_mark_that_cannot_be_read_or_written_lets_nothing_pass(tmp_path):
-    anchor = Anchor(tmp_path / "folder")
+    anchor = Anchor(tmp_path / "folder", OWN)
     (tmp_path / "folder").mkdir()
-    assert not anchor.allows(Mark(identity="a", steps=0))
+    assert not anchor.allows(Mark(identity="a", steps=0, seal="s"))
     assert anchor.steps == 0
     for path in (tmp_path / "folder", tmp_path / "none" / "memory.anchor"):
         with pytest.raises(ConfigurationError):
-            Anchor(path).keep(Mark(identity="a", steps=1))
+            Anchor(path, OWN).keep(Mark(identity="a", steps=1, seal="s"))
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 

@@ -79,7 +79,7 @@ def test_pinned_member_takes_the_place_of_their_old_key(tmp_path, folder, keys):
     config = load_config(tmp_path, keys)
     assert {member.id for member in config.members} == {"member-a", "member-b"}
     assert fresh.key_id in config.member_keys
-    assert [path.name for path in tmp_path.iterdir()] == ["broker.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"broker.json", "broker.db", "memory.anchor"}
 
 
 def test_member_who_was_let_go_is_pinned_no_more(tmp_path, folder, keys):
@@ -156,7 +156,7 @@ def make_release(**over):
 def test_database_that_is_none_is_refused(tmp_path):
     (tmp_path / "broker.db").write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigurationError):
-        Store(tmp_path / "broker.db")
+        Store(tmp_path / "broker.db", World().hospital.broker)
 
 
 def test_database_of_a_newer_version_is_refused(tmp_path):
@@ -166,11 +166,11 @@ def test_database_of_a_newer_version_is_refused(tmp_path):
     with closing(sqlite3.connect(tmp_path / "broker.db")) as connection:
         connection.execute("PRAGMA user_version = 9")
     with pytest.raises(ConfigurationError, match="version"):
-        Store(tmp_path / "broker.db")
+        Store(tmp_path / "broker.db", World().hospital.broker)
 
 
 def test_transaction_that_fails_leaves_nothing(tmp_path):
-    store = Store(tmp_path / "broker.db")
+    store = Store(tmp_path / "broker.db", World().hospital.broker)
 
     def fail() -> None:
         with store.transaction() as memory:
@@ -187,7 +187,7 @@ def test_store_never_goes_back_to_an_older_member_list(tmp_path):
     world = World()
     first = world.make_roster()
     second = world.next_roster(first)
-    store = Store(tmp_path / "broker.db")
+    store = Store(tmp_path / "broker.db", World().hospital.broker)
     with store.transaction() as memory:
         memory.put_roster(second)
         memory.put_roster(first)
@@ -196,7 +196,7 @@ def test_store_never_goes_back_to_an_older_member_list(tmp_path):
 
 def test_store_answers_for_a_dataset_of_a_run_once(tmp_path):
     delivery = {"job_digest": "sha256:j", "run_id": "run-1", "version": 1}
-    with Store(tmp_path / "broker.db").transaction() as memory:
+    with Store(tmp_path / "broker.db", World().hospital.broker).transaction() as memory:
         memory.record_release(make_release(), job_digest="sha256:j", statement=b"first")
         memory.record_release(make_release(tee_key_id="sha256:other"), job_digest="sha256:j", statement=b"second")
         assert memory.statement("sha256:j", "run-1") == (b"first", False)
