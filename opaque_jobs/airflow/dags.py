@@ -22,6 +22,7 @@ from opaque_jobs.airflow.operator import EnclaveSparkOperator
 from opaque_jobs.airflow.stubs import deployable_stubs
 from opaque_jobs.airflow.timetable import ApprovedCron
 from opaque_jobs.domain.inputs import InputVariable, json_schema
+from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.errors import ConfigurationError, OpaqueJobsError
 from opaque_jobs.protocol.views import DagFacts
 
@@ -98,7 +99,7 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
     with DAG(
         dag_id=dag_id_of(job_id),
         dag_display_name=facts.display_name,
-        description=f"revision {revision}",
+        description=_description(facts),
         schedule=_schedule(facts),
         start_date=facts.not_before or _LONG_AGO,
         end_date=facts.not_after,
@@ -107,7 +108,7 @@ def build_dag(*, job_id: str, revision: int, template: DagTemplate | None = None
         tags=facts.tags,
         params={variable.name: _param(variable) for variable in facts.inputs},
         default_args={"owner": "opaque-jobs"},
-        doc_md=_DOC.format(job_id=job_id, revision=revision, digest=facts.digest),
+        doc_md=_doc(facts),
         is_paused_upon_creation=False,
     ) as dag:
         gate = ApprovalSensor(task_id=GATE_TASK, job_id=job_id, revision=revision)
@@ -136,17 +137,36 @@ def _replaced(task: BaseOperator) -> bool:
 
 
 def _schedule(facts: DagFacts) -> ApprovedCron | BaseAsset | None:
-    """Give what starts runs of an accepted revision: a cron expression, or a refresh of any data set that it follows."""
-    if facts.accepted_at is None:
+    """Give what starts runs of an accepted revision: a cron expression, or a refresh of any data set that it follows.
+
+    Nothing does once its lease is over: each run would be refused.
+    """
+    if facts.accepted_at is None or facts.lease_over is not None:
         return None
     if facts.runs_on_refresh_of:
         return AssetAny(*(Asset(name=asset_name(each), uri=asset_uri(each)) for each in facts.runs_on_refresh_of))
     return ApprovedCron(facts.schedule, after=facts.accepted_at) if facts.schedule else None
 
 
+def _description(facts: DagFacts) -> str:
+    over = f"no further run: {in_words(facts.lease_over)}" if facts.lease_over else ""
+    return "; ".join(filter(None, [over, facts.description, f"by {facts.author}, revision {facts.revision}"]))
+
+
+def _doc(facts: DagFacts) -> str:
+    until = f", until {facts.not_after.isoformat()}" if facts.not_after else ""
+    runs = f"Members approve {facts.max_runs} run{'s' if facts.max_runs > 1 else ''}{until}."
+    if facts.lease_over:
+        runs = (
+            f"**No further run: {in_words(facts.lease_over)}.** A triggered run fails, and nothing is scheduled; "
+            f"the author can ask for more with `opaque-jobs job revise {facts.job_id}`."
+        )
+    return _DOC.format(job_id=facts.job_id, revision=facts.revision, digest=facts.digest, runs=runs)
+
+
 _DOC: Final = """Job `{job_id}`, revision {revision}, digest `{digest}`.
 
-Airflow holds ids only. See what the job does with `opaque-jobs job show {job_id}`.
+{runs} See what the job does, and which runs are left, with `opaque-jobs job show {job_id}`.
 """
 
 

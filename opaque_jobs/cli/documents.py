@@ -12,6 +12,7 @@ from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster,
 from opaque_jobs.protocol.views import (
     DatasetView,
     JobView,
+    LeaseView,
     OrganisationView,
     ReaderView,
     ReviewView,
@@ -193,6 +194,17 @@ def job_document(view: JobView) -> dict[str, Any]:
         "experimental_hardware": draft.experimental_hardware,
         "created_at": moment(view.created_at),
         "updated_at": moment(view.updated_at),
+    }
+
+
+def lease_document(view: LeaseView) -> dict[str, Any]:
+    """What is used and left of the approved rerun terms."""
+    return {
+        "runs_used": view.used,
+        "runs_left": view.left,
+        "until": moment(view.until),
+        "next_run": moment(view.next_run),
+        "over": in_words(view.over) if view.over else None,
     }
 
 

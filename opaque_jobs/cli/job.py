@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from opaque_jobs.cli.command import Noun, common, repeatable
-from opaque_jobs.cli.documents import job_document, review_document, run_document
+from opaque_jobs.cli.documents import job_document, lease_document, review_document, run_document
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
@@ -365,11 +365,14 @@ def show(*, job: Job, acting: Acting = None) -> None:
     with services() as opened:
         actor = acting_member(opened, acting)
         view = find_job(opened, actor, job)
+        accepted = view.accepted_revision
+        lease = opened.runs.lease(view.id, accepted, actor=actor.id) if accepted else None
+    document = job_document(view) | ({"lease": lease_document(lease)} if lease else {})
     code = view.draft.code
     if common().json:
-        print_json({**job_document(view), "language": code.language.value if code else None, "code": code.text if code else None})
+        print_json({**document, "language": code.language.value if code else None, "code": code.text if code else None})
         return
-    print_record(job_document(view), as_json=False)
+    print_record(document, as_json=False)
     if code:
         stdout().print("\n[bold]code[/]")
         print_code(code.text, code.language.value)

@@ -425,6 +425,27 @@ class DeployableRevision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseView:
+    """What is used and left of the rerun terms that members approve.
+
+    Args:
+        max_runs: Runs in all.
+        used: Runs that asked for keys.
+        left: Runs that may still come; 0 once the lease is over.
+        until: Last moment, or None.
+        next_run: Next tick of the schedule, or None.
+        over: Code why there is no further run for good, or None.
+    """
+
+    max_runs: int
+    used: int
+    left: int
+    until: datetime | None
+    next_run: datetime | None
+    over: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DagFacts:
     """What a DAG is made of: ids, declarations and times; never code or data.
 
@@ -444,6 +465,10 @@ class DagFacts:
         not_after: Last moment of the lease, or None.
         max_runs: Runs in all.
         timeout_s: Wall time of one run.
+        lease_over: Code why no further run is allowed for good, or None; nothing is scheduled then.
+        description: What the job is for, in its author's words.
+        author: The author's name.
+        workspace: The workspace's name.
     """
 
     job_id: str
@@ -461,3 +486,7 @@ class DagFacts:
     not_after: datetime | None
     max_runs: int
     timeout_s: int
+    lease_over: str | None
+    description: str
+    author: str
+    workspace: str

@@ -11,8 +11,11 @@ from opaque_jobs.domain.job import parse_job_spec
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.protocol.views import DagFacts, DeployableRevision
 from opaque_jobs.services.context import Context
+from opaque_jobs.services.leases import lease_of, leases_over
 from opaque_jobs.services.refreshes import due_refreshes
 from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import people
+from opaque_jobs.store import workspaces as workspace_rows
 from opaque_jobs.store.gate import gate_query, words_of
 
 __all__ = ["Deployments", "gate_words"]
@@ -34,12 +37,14 @@ class Deployments:
         standing = (JobStatus.UNDER_REVIEW, JobStatus.ACCEPTED)
         with self._context.store.read() as session:
             found = job_rows.revisions_in(session, standing, unarchived=True)
+            accepted = [each for each in found if each.status is JobStatus.ACCEPTED]
+            over = leases_over(session, accepted, now=self._context.now())
         return [
             DeployableRevision(
                 job_id=each.job_id,
                 revision=each.revision,
                 status=each.status,
-                marker=digest(canonical_bytes([each.digest, each.status.value])),
+                marker=digest(canonical_bytes([each.digest, each.status.value, over.get((each.job_id, each.revision), "")])),
             )
             for each in found
         ]
@@ -52,8 +57,12 @@ class Deployments:
         """
         with self._context.store.read() as session:
             record = job_rows.revision(session, job_id, revision)
-        spec = parse_job_spec(record.spec)
+            spec = parse_job_spec(record.spec)
+            lease = lease_of(session, spec, accepted=False, now=self._context.now())
+            author = people.member(session, spec.author_id).name
+            workspace = workspace_rows.workspace(session, spec.workspace_id).name
         terms = spec.rerun_terms
+        tags = ["opaque-jobs", record.status.value.replace("_", "-"), f"workspace: {workspace}", f"author: {author}"]
         return DagFacts(
             job_id=job_id,
             revision=revision,
@@ -61,7 +70,7 @@ class Deployments:
             workspace_id=spec.workspace_id,
             status=record.status,
             display_name=spec.name,
-            tags=tuple(sorted(["opaque-jobs", record.status.value.replace("_", "-"), f"workspace:{spec.workspace_id}"])),
+            tags=tuple(sorted([*tags, "lease-over"] if lease.over else tags)),
             inputs=tuple(each for each in spec.inputs if each.name in terms.variable_inputs),
             schedule=terms.schedule,
             runs_on_refresh_of=tuple(
@@ -72,6 +81,10 @@ class Deployments:
             not_after=parse_datetime(terms.not_after) if terms.not_after else None,
             max_runs=terms.max_runs,
             timeout_s=spec.limits.timeout_s,
+            lease_over=lease.over,
+            description=spec.description,
+            author=author,
+            workspace=workspace,
         )
 
     def due_refreshes(self) -> list[tuple[str, int]]:

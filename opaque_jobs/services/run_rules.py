@@ -7,14 +7,16 @@ from typing import Any, Final
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.lifecycle import RunState
+from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.rerun_terms import lease_refusals
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import ConflictError, DeniedError, InvalidInputError
 from opaque_jobs.store.records import RunRecord
+from opaque_jobs.store.runs import KeyUse
 from opaque_jobs.store.words import CloseReason
 
-__all__ = ["check_lease", "check_runner", "checked_inputs"]
+__all__ = ["check_lease", "check_runner", "checked_inputs", "releases"]
 
 _NOTHING_RELEASED: Final = {CloseReason.BROKER_REFUSED, CloseReason.BROKER_UNREACHABLE}
 
@@ -72,16 +74,20 @@ def check_lease(spec: JobSpec, runs: Iterable[RunRecord], *, now: datetime) -> N
     Raises:
         ConflictError: It is not; `facts["reasons"]` says why.
     """
-    released = [run.keys_asked_at for run in runs if run.keys_asked_at is not None and not _came_to_nothing(run)]
-    reasons = lease_refusals(spec.rerun_terms, now=now, releases=released)
+    reasons = lease_refusals(spec.rerun_terms, now=now, releases=releases(runs))
     if reasons:
         raise ConflictError(
-            "the approved rerun terms do not allow another run now",
+            "the approved rerun terms do not allow another run now: " + "; ".join(map(in_words, reasons)),
             hint="see the job's rerun terms; more needs a new review",
             word=CloseReason.LEASE_REFUSED.value,
             reasons=",".join(reasons),
         )
 
 
-def _came_to_nothing(run: RunRecord) -> bool:
+def releases(runs: Iterable[RunRecord | KeyUse]) -> list[datetime]:
+    """Give when keys were asked for by those of the runs that count towards the terms."""
+    return [run.keys_asked_at for run in runs if run.keys_asked_at is not None and not _came_to_nothing(run)]
+
+
+def _came_to_nothing(run: RunRecord | KeyUse) -> bool:
     return run.state is RunState.FAILED and run.reason in _NOTHING_RELEASED

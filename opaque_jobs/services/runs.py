@@ -17,8 +17,8 @@ from opaque_jobs.domain.lifecycle import RUN, JobStatus, RunEvent, RunState
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.roles import Action
 from opaque_jobs.domain.run import RunKind, Trigger, inputs_digest
-from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
-from opaque_jobs.protocol.views import ClosedRun, ReceiptContext, RunView
+from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError
+from opaque_jobs.protocol.views import ClosedRun, LeaseView, ReceiptContext, RunView
 from opaque_jobs.services import log_book
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
 from opaque_jobs.services.closing import close_run
@@ -26,6 +26,7 @@ from opaque_jobs.services.consent_rules import bundle_of, stands
 from opaque_jobs.services.context import Context
 from opaque_jobs.services.deployments import gate_words
 from opaque_jobs.services.jobs import spec_of_draft
+from opaque_jobs.services.leases import lease_of
 from opaque_jobs.services.reconciling import close_abandoned, close_lost
 from opaque_jobs.services.refreshes import check_news, newer_versions, refreshed_envelopes, version_read
 from opaque_jobs.services.run_rules import check_lease, check_runner, checked_inputs
@@ -74,6 +75,8 @@ class Runs:
             InvalidInputError: An unknown or fixed variable, or a value outside its constraints.
             ConflictError: The revision cannot run, its lease is used up, a data set that it follows has other columns now, an
                 asset event came without a refresh, or the attempt was opened for another revision.
+
+        A run that the inputs or the lease refuse is recorded as failed, with the reason, before the error is raised.
         """
         now = self._context.now()
         with self._context.store.write() as session:
@@ -92,12 +95,12 @@ class Runs:
                     "this revision cannot run", hint="see 'opaque-jobs job show' for its status", word=word, revision=revision
                 )
             check_runner(spec, roster, actor=actor, trigger=trigger)
-            values = checked_inputs(spec, inputs)
             others = rows.runs_of_revisions(session, [(job_id, revision)])
-            check_lease(spec, others, now=now)
-            newer = newer_versions(session, spec)
-            if trigger is Trigger.ASSET:
-                check_news(spec, newer, others)
+            values, refusal = _admitted(spec, inputs, others, now)
+            if refusal is None:
+                newer = newer_versions(session, spec)
+                if trigger is Trigger.ASSET:
+                    check_news(spec, newer, others)
             record = _new_run(
                 session,
                 spec,
@@ -108,7 +111,40 @@ class Runs:
                 dag_run=(dag_run_id, attempt),
                 now=now,
             )
-            return _view(record)
+            if refusal is not None:
+                why, codes = _refusal_words(refusal)
+                close_run(self._context, session, record, RunEvent.FAIL, actor=None, now=now, reason=why, reasons=codes)
+        if refusal is not None:
+            raise refusal
+        return _view(record)
+
+    def check_start(self, *, actor: str, job_id: str, revision: int, inputs: Mapping[str, Any]) -> None:
+        """Check, before anything is asked of Airflow, that a run that a member starts now would not be refused.
+
+        Raises:
+            NotFoundError: No such job, or the actor may not know of it.
+            DeniedError, InvalidInputError, ConflictError: As `open` would.
+        """
+        now = self._context.now()
+        with self._context.store.read() as session:
+            access = access_to_job(session, job_id, actor)
+            spec = parse_job_spec(job_rows.revision(session, job_id, revision).spec)
+            check_runner(spec, access.roster, actor=actor, trigger=Trigger.MANUAL)
+            _values, refusal = _admitted(spec, inputs, rows.runs_of_revisions(session, [(job_id, revision)]), now)
+        if refusal is not None:
+            raise refusal
+
+    def lease(self, job_id: str, revision: int, *, actor: str) -> LeaseView:
+        """Give what is used and left of a revision's rerun terms to a member of its workspace.
+
+        Raises:
+            NotFoundError: No such job or revision, or the actor may not know of it.
+        """
+        with self._context.store.read() as session:
+            access_to_job(session, job_id, actor)
+            record = job_rows.revision(session, job_id, revision)
+            accepted = record.status is JobStatus.ACCEPTED
+            return lease_of(session, parse_job_spec(record.spec), accepted=accepted, now=self._context.now())
 
     def start(self, run_id: str, *, lease_s: int = 60) -> RunView:
         """Begin a queued run whose gate is open; it is abandoned if the lease is not renewed in time.
@@ -380,6 +416,24 @@ class Runs:
             What was closed: Airflow has ended and the run has not, or its lease is over.
         """
         return close_abandoned(self._context, airflow_states)
+
+
+def _admitted(
+    spec: JobSpec, inputs: Mapping[str, Any], others: Sequence[RunRecord], now: datetime
+) -> tuple[dict[str, Any], OpaqueJobsError | None]:
+    """Give the effective input values, or why there is no run."""
+    try:
+        values = checked_inputs(spec, inputs)
+        check_lease(spec, others, now=now)
+    except (InvalidInputError, ConflictError) as error:
+        return {}, error
+    return values, None
+
+
+def _refusal_words(refusal: OpaqueJobsError) -> tuple[CloseReason, list[str]]:
+    if isinstance(refusal, InvalidInputError):
+        return CloseReason.INPUTS_REFUSED, []
+    return CloseReason.LEASE_REFUSED, str(refusal.facts["reasons"]).split(",")
 
 
 def _new_run(

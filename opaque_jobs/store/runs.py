@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
-from opaque_jobs.domain.lifecycle import RUN, RunEvent, RunState
+from opaque_jobs.domain.lifecycle import RUN, JobStatus, RunEvent, RunState
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import NotFoundError
 from opaque_jobs.store import events
 from opaque_jobs.store.records import RunRecord, add, compare_and_set, fetch, fetch_one
-from opaque_jobs.store.tables import JobRow, MemberRow, RunRow
+from opaque_jobs.store.tables import JobRow, MemberRow, RevisionRow, RunRow
+from opaque_jobs.store.words import CloseReason
 
 __all__ = [
     "OPEN_STATES",
+    "KeyUse",
     "add_run",
     "apply_event",
+    "key_uses",
     "next_number",
     "open_runs",
     "run",
@@ -75,6 +78,28 @@ def runs_of_revisions(session: Session, revisions: Sequence[tuple[str, int]]) ->
     """Give the real runs of some (job, revision), oldest first."""
     where = (tuple_(RunRow.job_id, RunRow.revision).in_(revisions), RunRow.kind == RunKind.REAL)
     return fetch(session, RunRecord, RunRow, *where, order=(RunRow.created_at, RunRow.id)) if revisions else []
+
+
+class KeyUse(NamedTuple):
+    """That a run asked for keys, without the run's documents."""
+
+    job_id: str
+    revision: int
+    keys_asked_at: datetime | None
+    state: RunState
+    reason: CloseReason | None
+
+
+def key_uses(session: Session) -> list[KeyUse]:
+    """Give the requests for keys by real runs of all revisions that are accepted now."""
+    accepted = select(RevisionRow.job_id).where(
+        RevisionRow.job_id == RunRow.job_id, RevisionRow.revision == RunRow.revision, RevisionRow.status == JobStatus.ACCEPTED
+    )
+    where = (RunRow.keys_asked_at.is_not(None), RunRow.kind == RunKind.REAL, accepted.exists())
+    found = session.execute(
+        select(RunRow.job_id, RunRow.revision, RunRow.keys_asked_at, RunRow.state, RunRow.reason).where(*where)
+    )
+    return [KeyUse(*row) for row in found]
 
 
 def runs_by_authors_of(session: Session, organisation_id: str, *, kind: RunKind) -> list[tuple[str, str, str]]:

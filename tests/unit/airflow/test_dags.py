@@ -16,6 +16,7 @@ from opaque_jobs.airflow.dags import PlainTemplate, build_all, build_dag
 from opaque_jobs.airflow.ids import GATE_TASK, RUN_TASK
 from opaque_jobs.domain.inputs import Constraint, ConstraintKind, InputType, InputVariable
 from opaque_jobs.domain.lifecycle import JobStatus
+from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.errors import ConfigurationError, NotFoundError
 from opaque_jobs.protocol.views import DagFacts
 
@@ -45,6 +46,10 @@ def make_facts(**over):
         "not_after": None,
         "max_runs": 1,
         "timeout_s": 60,
+        "lease_over": None,
+        "description": "Counts overlaps",
+        "author": "anna",
+        "workspace": "Study",
     }
     return DagFacts(**(values | over))
 
@@ -221,3 +226,19 @@ def test_dag_of_a_job_that_runs_on_refreshes_waits_for_any_of_its_data_sets(jobs
 def test_dag_of_a_revision_under_review_does_not_run_on_refreshes(jobs):
     jobs(make_facts(runs_on_refresh_of=("ds-1",), status=JobStatus.UNDER_REVIEW, accepted_at=None))
     assert not isinstance(build_dag(job_id="job-a", revision=1).schedule, AssetAny)
+
+
+@pytest.mark.parametrize("by", [{"schedule": "0 3 * * *"}, {"runs_on_refresh_of": ("ds-1",)}])
+@pytest.mark.parametrize("over", ["lease-used-up", "lease-ended"])
+def test_dag_of_a_lease_that_is_over_schedules_nothing_and_says_why(jobs, by, over):
+    jobs(make_facts(inputs=(make_input(),), lease_over=over, **by))
+    dag = build_dag(job_id="job-a", revision=1)
+    assert dag.schedule is None
+    assert in_words(over) in dag.description
+    assert in_words(over) in dag.doc_md
+
+
+def test_dag_names_the_author_and_says_what_the_job_is_for(jobs):
+    jobs(make_facts())
+    dag = build_dag(job_id="job-a", revision=1)
+    assert dag.description == "Counts overlaps; by anna, revision 1"
