@@ -79,6 +79,7 @@ class Cast:
     sealing: dict[str, SealingKey] = field(default_factory=dict)
     workspace_id: str = ""
     datasets: dict[str, DatasetView] = field(default_factory=dict)
+    submitted: dict[str, str] = field(default_factory=dict)
 
     def organisation_of(self, name: str) -> str:
         """Give the name of a member's organisation."""
@@ -175,7 +176,8 @@ def found_workspace(cast: Cast, shown: Step) -> None:
     )
     cast.workspace_id = proposal.workspace_id
     for name, member in cast.members.items():
-        view = accept_roster(cast.services, proposal.workspace_id, member, cast.signers[name])
+        seen, signer = proposal.roster.digest, cast.signers[name]
+        view = accept_roster(cast.services, proposal.workspace_id, member, signer, expected_digest=seen)
         shown.note(f"{name} ({cast.organisation_of(name)}) signed the member list: workspace [bold]{view.status.value}[/]")
 
 
@@ -233,13 +235,16 @@ def try_and_submit(cast: Cast, drafted: Drafted, shown: Step) -> Opened:
     check_succeeded(cast.services, author, run)
     opened = open_test_result(cast.services.runs.result_folder(run.id, actor=author.id))
     found = Opened(columns=opened.schema.names, rows=opened.table().to_pylist())
-    submit_job(cast.services, author, cast.signers[drafted.job.author], drafted.view.id, test_run_id=run.id)
+    view = submit_job(cast.services, author, cast.signers[drafted.job.author], drafted.view.id, test_run_id=run.id)
+    cast.submitted[drafted.view.id] = view.digest
     return found
 
 
 def approve(cast: Cast, drafted: Drafted, name: str) -> str:
     """Approve a job as a member; gives the job's status."""
-    view = cast_vote(cast.services, cast.members[name], cast.signers[name], drafted.view.id, decision=Decision.APPROVE)
+    member, signer, job_id = cast.members[name], cast.signers[name], drafted.view.id
+    seen = cast.submitted[job_id]
+    view = cast_vote(cast.services, member, signer, job_id, decision=Decision.APPROVE, expected_digest=seen)
     return view.status.value
 
 

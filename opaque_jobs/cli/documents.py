@@ -76,6 +76,10 @@ def rotated_document(done: Rotated) -> dict[str, Any]:
         "former_key_files": [str(path) for path in done.former],
         "pinned": done.pinned,
         "renewed_signatures": done.renewed,
+        "not_signed_again": [
+            {"dataset": each.name, "version": each.dataset_version, "digest": each.digest} for each in done.unsigned
+        ],
+        "left_to_accept": {name: list(differences) for name, differences in done.differing.items()},
         "workspaces": {view.name: _waiting_for(view.proposal) for view in done.workspaces},
     }
 
@@ -87,8 +91,14 @@ def _waiting_for(proposal: RosterProposal | None) -> list[str]:
 def _agreement(roster: Roster) -> dict[str, Any]:
     """What members agree on by accepting a member list."""
     return {
+        "name": roster.name,
         "members": [member.name for member in roster.members],
+        "organisations": {
+            each.name: [member.name for member in roster.members if member.organisation_id == each.id]
+            for each in roster.organisations
+        },
         "digest": roster.digest,
+        "log_key_id": key_id(decode_key(roster.log_key)),
         "keys": {
             **{member.name: member.key_id for member in roster.members},
             **{f"{each.name}: {use}": text for each in roster.organisations for use, text in _key_ids(each).items()},

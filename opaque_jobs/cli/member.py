@@ -1,14 +1,15 @@
 """`opaque-jobs member`: the people, and the keys that speak for them."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from opaque_jobs.broker.config import pin_member
-from opaque_jobs.cli.command import Noun, common, load_settings
+from opaque_jobs.cli.command import Noun, common, load_settings, repeatable
+from opaque_jobs.cli.displaying import can_ask
 from opaque_jobs.cli.documents import member_document, own_organisation_document, rotated_document
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
@@ -27,9 +28,11 @@ from opaque_jobs.cli.session import (
     present_key_id,
     services,
 )
+from opaque_jobs.cli.signed_names import checked_digest
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import BrokerKeys, Signer
+from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.ids import check_name, new_id
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
 from opaque_jobs.errors import ConflictError, NotFoundError
@@ -168,6 +171,18 @@ def list_(*, org: Annotated[str | None, typer.Option(help="Only of this organisa
     )
 
 
+def _confirmed(manifests: Sequence[DatasetManifest], named: Sequence[str]) -> Collection[str]:
+    """Return the digests of the manifests to sign again: those named, or all after they were listed and confirmed."""
+    if named or not can_ask():
+        return named
+    rows = [
+        {"data set": each.name, "version": each.dataset_version, "rows": each.rows, "digest": each.digest} for each in manifests
+    ]
+    print_rows(rows, ["data set", "version", "rows", "digest"], as_json=False)
+    agreed = typer.confirm("Your former key signed these. Did you sign all of them yourself, and sign them again?")
+    return [each.digest for each in manifests] if agreed else ()
+
+
 @app.command("rotate-key")
 def rotate_key(
     *,
@@ -176,6 +191,16 @@ def rotate_key(
         bool,
         typer.Option("--lost", help="The present key opens no more: the organisation's broker key speaks for the member."),
     ] = False,
+    stolen: Annotated[
+        bool,
+        typer.Option("--stolen", help="Somebody else may hold the present key: what it signed is never signed again."),
+    ] = False,
+    sign_again: Annotated[
+        list[str],
+        repeatable(
+            "--sign-again", "Digest of a data set version that your former key signed, to sign with the new one. Repeatable."
+        ),
+    ],
     again: Again = False,
     key_store: KeyStoreName = FILE,
     key_store_setting: KeyStoreSettings,
@@ -184,6 +209,10 @@ def rotate_key(
     broker_passphrase_file: BrokerPassphraseFile = None,
 ) -> None:
     """Give a member a new signing key, signed by the present one, and propose it to all their workspaces.
+
+    You sign the new member lists at once if they say nothing new but your key; what else they change is named, and left to
+    'workspace accept'. Data set versions that your former key signed are listed, and signed again if you confirm it, or name
+    their digests; but not after a theft (--stolen): encrypt that data again.
 
     When all members of a workspace have accepted, its new epoch begins: jobs need a new review. The present key's file is kept
     aside until then. Said again after an interruption, it goes on where it stopped.
@@ -213,21 +242,19 @@ def rotate_key(
             return member_key(settings, member, passphrase_file)
 
         with step("changing the key") as shown:
-            done = rotate_member_key(
-                opened,
-                member,
-                path,
-                Making(
-                    make=make,
-                    authorise=authorise,
-                    open_new=open_new,
-                    broker=lambda: open_broker(
-                        opened, member.organisation_id, broker_passphrase_file or (passphrase_file if lost else None)
-                    ),
-                    step=shown.say,
-                    again=again,
+            making = Making(
+                make=make,
+                authorise=authorise,
+                open_new=open_new,
+                broker=lambda: open_broker(
+                    opened, member.organisation_id, broker_passphrase_file or (passphrase_file if lost else None)
                 ),
+                step=shown.say,
+                again=again,
+                sign_again=lambda manifests: _confirmed(manifests, [checked_digest(each) for each in sign_again]),
+                stolen=stolen,
             )
+            done = rotate_member_key(opened, member, path, making)
     print_record(rotated_document(done), as_json=common().json, title=f"member '{name}' has a new key")
     if not common().json:
         print_next_steps(

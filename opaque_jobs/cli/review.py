@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.cli.command import Noun, common
+from opaque_jobs.cli.displaying import digest_agreed, displayed, shown_job
 from opaque_jobs.cli.documents import review_document
 from opaque_jobs.cli.finding import find_job
 from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.review_page import print_page, read_page
+from opaque_jobs.cli.review_page import print_page, read_page, under_review
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
@@ -25,7 +26,7 @@ app = Noun(help="Reviews: every member approves (or the groups that all chose), 
 
 Job = Annotated[str, typer.Argument(help="Job, by id or name.")]
 Digest = Annotated[
-    str | None, typer.Option("--digest", help="Vote only if the job digest is this one (as 'review show' printed it).")
+    str | None, typer.Option("--digest", help="Of what you mean, as 'review show' printed it; without, what it showed you last.")
 ]
 
 
@@ -41,15 +42,16 @@ def _print(opened: Services, view: ReviewView, title: str) -> None:
 def show(*, job: Job, acting: Acting = None) -> None:
     """Show what you would sign: code and what changed in it, data, inputs, what may leave, who has voted, the test.
 
-    With --json, the whole signed document.
+    With --json, the whole signed document. You can then approve or reject what this showed, and nothing else.
     """
     with services() as opened:
-        actor = acting_member(opened, acting)
+        actor, settings = acting_member(opened, acting), opened.context.settings
         page = read_page(opened, actor, find_job(opened, actor, job).id)
     if common().json:
         print_json(page.to_json())
     else:
         print_page(page)
+    displayed(settings, actor, shown_job(page.spec))
 
 
 def _vote(  # noqa: PLR0917
@@ -59,8 +61,17 @@ def _vote(  # noqa: PLR0917
         actor = acting_member(opened, acting)
         found = find_job(opened, actor, job)
         actor, job_id = in_force(opened, actor, found.workspace_id), found.id
+        opened.reviews.check_vote(job_id, actor=actor.id, decision=decision, comment=comment)
+        agreed = digest_agreed(
+            opened.context.settings,
+            actor,
+            shown_job(under_review(opened, actor, job_id)[1]),
+            asked=job,
+            typed=digest,
+            show=lambda: print_page(read_page(opened, actor, job_id)),
+        )
         signer = member_key(opened.context.settings, actor, passphrase_file)
-        view = cast_vote(opened, actor, signer, job_id, decision=decision, comment=comment, expected_digest=digest)
+        view = cast_vote(opened, actor, signer, job_id, decision=decision, comment=comment, expected_digest=agreed)
         _print(opened, view, "approved" if decision is Decision.APPROVE else "rejected")
 
 
@@ -73,7 +84,10 @@ def approve(
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Approve the revision under review. The last approval makes the job accepted.
+    """Approve the revision under review, as 'review show' showed it to you. The last approval makes the job accepted.
+
+    What you were not shown is shown now, and you are asked; with --json or without a terminal, its --digest is demanded. What
+    its author submitted since you looked is refused.
 
     Example: opaque-jobs review approve job-0123 --digest sha256:... --as carol
     """

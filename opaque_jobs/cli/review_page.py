@@ -39,7 +39,7 @@ from opaque_jobs.errors import ConflictError, NotFoundError, OpaqueJobsError, Tr
 from opaque_jobs.protocol.views import NeededApprovals, ReviewView, RevisionDiff, RunView
 from opaque_jobs.services import Services
 
-__all__ = ["ReviewPage", "draft_page", "print_page", "read_page"]
+__all__ = ["ReviewPage", "draft_page", "print_page", "read_page", "under_review"]
 
 _TEST_ROWS: Final = 5
 _NOT_MEASURED: Final = " (stated by the host; on hardware nobody measures it)"
@@ -125,18 +125,26 @@ class ReviewPage:
         }
 
 
-def read_page(opened: Services, actor: MemberEntry, job_id: str) -> ReviewPage:
-    """Collect what belongs to the latest review of a job.
+def under_review(opened: Services, actor: MemberEntry, job_id: str) -> tuple[ReviewView, JobSpec]:
+    """Return the latest review of a job, and the document that it is about.
 
     Raises:
         ConflictError: The job was never submitted.
         NotFoundError: The actor may not know of it.
-        TrustError: The document is not the one whose digest is written beside it.
+        TrustError: The document is not the one whose digest is written beside it, or is another job's.
     """
     review = opened.reviews.status(job_id, actor=actor.id)
     if digest(review.spec_bytes) != review.digest:
         raise TrustError("the job under review has another digest than is written for it", hint="do not vote on it")
-    spec, signed = parse_job_spec(review.spec_bytes), None
+    spec = parse_job_spec(review.spec_bytes)
+    if spec.job_id != job_id:
+        raise TrustError("the document under review is another job's", hint="do not vote on it: was the database changed?")
+    return review, spec
+
+
+def read_page(opened: Services, actor: MemberEntry, job_id: str) -> ReviewPage:
+    """Collect what belongs to the latest review of a job. Raises as `under_review`."""
+    (review, spec), signed = under_review(opened, actor, job_id), None
     with contextlib.suppress(OpaqueJobsError):
         bundle = opened.reviews.bundle(review.job_id, review.revision)
         signed = bundle.roster.encode(), [each.encode() for each in bundle.acceptances]

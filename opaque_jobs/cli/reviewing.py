@@ -98,7 +98,7 @@ def cast_vote(
     *,
     decision: Decision,
     comment: str | None = None,
-    expected_digest: str | None = None,
+    expected_digest: str,
 ) -> ReviewView:
     """Vote on the revision under review.
 
@@ -109,7 +109,7 @@ def cast_vote(
         job_id: The job.
         decision: Approve or reject.
         comment: Required for a rejection.
-        expected_digest: The job digest that the member has seen; None takes the present one.
+        expected_digest: The job digest that the member has seen, or typed: nothing else is signed.
 
     Raises:
         ConflictError: Not under review, voted already, the digest is another, or the signed deadline has passed.
@@ -118,7 +118,7 @@ def cast_vote(
         TrustError: An approval under a member list that the member took back.
     """
     status = opened.reviews.status(job_id, actor=member.id)
-    if digest(status.spec_bytes) != status.digest or expected_digest not in (None, status.digest):
+    if not digest(status.spec_bytes) == status.digest == expected_digest:
         raise ConflictError("the job under review is not the one that you looked at", hint="look at it again, then vote")
     opened.reviews.check_vote(job_id, actor=member.id, decision=decision, comment=comment)
     spec, now = parse_job_spec(status.spec_bytes), datetime.now(UTC)

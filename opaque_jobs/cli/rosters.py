@@ -203,7 +203,7 @@ def accept_roster(
     member: MemberEntry,
     signer: Signer,
     *,
-    expected_digest: str | None = None,
+    expected_digest: str,
     on_note: Callable[[str], None] = lambda _text: None,
 ) -> WorkspaceView:
     """Sign the roster that waits; when it comes into force the brokers are told.
@@ -215,7 +215,7 @@ def accept_roster(
         workspace_id: The workspace.
         member: Who accepts.
         signer: Their key.
-        expected_digest: Of the list that the member has seen; None takes the present one.
+        expected_digest: Of the list that the member has seen, or typed: nothing else is signed.
         on_note: Told what is left to do.
 
     Raises:
@@ -228,7 +228,7 @@ def accept_roster(
     roster = waiting(view)
     if view.proposal is not None and member.id not in view.proposal.waiting_for:
         raise ConflictError("you have accepted this member list already", hint="wait for the other members")
-    if expected_digest not in (None, roster.digest):
+    if expected_digest != roster.digest:
         raise ConflictError("the member list that waits is not the one that you looked at", hint="look at it again, then accept")
     if roster.digest in {each.digest for each in own_memory(opened.context.settings, member).lists_taken_back()}:
         raise ConflictError("you took this member list back", hint="propose it anew with 'opaque-jobs workspace change'")

@@ -4,17 +4,19 @@
 2. It is registered, with the signatures of those who may say so.
 3. It takes the present key's place; that file is kept aside as `NAME.KIND.former-ID.json`.
 4. A member's key is pinned at the own broker, if that lives here.
-5. The next member list is proposed in all workspaces; a member signs theirs, and signs the own data sets again.
+5. The next member list is proposed in all workspaces; a member signs theirs if it says nothing new but their key, and signs again
+   those data set versions that they confirm.
 6. It is in force everywhere when all have accepted. Until then the command makes no second new key unless told to.
 
 Between 4 and the new epoch the own broker believes no list with the former key: nothing of it runs, which is what approvals
 that are about to end should do. The former file is needed until then, to withdraw consent.
 """
 
+import functools
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -24,8 +26,10 @@ from rich.markup import escape
 
 from opaque_jobs.broker.config import claimed_config, config_path, pin_member
 from opaque_jobs.cli.output import stderr
+from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.session import former_key_path, former_key_paths
+from opaque_jobs.client.member_lists import beyond_own_key
 from opaque_jobs.crypto.consent import sign_manifest, verify_manifest
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
 from opaque_jobs.crypto.key_files import read_public_keys
@@ -44,6 +48,10 @@ __all__ = ["Again", "Making", "Rotated", "new_key_path", "print_next_steps", "ro
 Again = Annotated[
     bool, typer.Option("--again", help="Make another new key although the last one is not in force in all workspaces yet.")
 ]
+
+
+def _none_again(_manifests: Sequence[DatasetManifest]) -> Collection[str]:
+    return ()
 
 
 def _signs_nothing(_path: Path) -> Signer:
@@ -65,6 +73,8 @@ class Making:
         again: Make another key although the last new one is not in force everywhere.
         open_new: Opens the new key's file, for a key that signs.
         broker: Opens the own broker's keys, under which it keeps whom it has pinned; asked only if that lives here.
+        sign_again: Is shown the manifests that a former key signed; returns the digests of those to sign again.
+        stolen: Somebody else may hold the former key: what it signed is never signed again.
     """
 
     make: Callable[[Path], None]
@@ -73,6 +83,8 @@ class Making:
     again: bool = False
     open_new: Callable[[Path], Signer] = _signs_nothing
     broker: Callable[[], BrokerKeys] = _opens_nothing
+    sign_again: Callable[[Sequence[DatasetManifest]], Collection[str]] = _none_again
+    stolen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +97,8 @@ class Rotated:
         workspaces: Where the key is or will be known.
         pinned: Whether the own broker, if it lives here, knows it; None for sealing keys.
         renewed: Data set versions whose signature was made again.
+        unsigned: Those that a former key signed, and nobody confirmed.
+        differing: Workspace -> what its waiting list says beyond the new key, so that it was not signed.
     """
 
     key_id: str
@@ -92,6 +106,8 @@ class Rotated:
     workspaces: tuple[WorkspaceView, ...]
     pinned: bool | None
     renewed: int
+    unsigned: tuple[DatasetManifest, ...] = ()
+    differing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def print_next_steps(done: Rotated, first: str = "") -> None:
@@ -103,6 +119,11 @@ def print_next_steps(done: Rotated, first: str = "") -> None:
         if view.proposal is not None:
             names = ", ".join(view.proposal.roster.member(each).name for each in view.proposal.waiting_for)
             say.print(f"next, {escape(names)}: opaque-jobs workspace accept {escape(shlex.quote(view.name))}")
+    for name, differences in done.differing.items():
+        say.print(f"not signed for you in '{escape(name)}', look at it first; it also changes: {escape(', '.join(differences))}")
+    for manifest in done.unsigned:
+        version = f"{manifest.name}, version {manifest.dataset_version} ({manifest.digest})"
+        say.print(f"not signed again, jobs cannot read it: {escape(version)}; say this again with --sign-again DIGEST")
     for path in done.former:
         say.print(f"kept aside until all have accepted, then yours to destroy: {escape(str(path))}")
 
@@ -131,8 +152,11 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
         making.step("making the new key")
         making.make(fresh)
     new = read_public_keys(fresh).signing if fresh.exists() else None
+    if making.stolen:
+        _remember_stolen(opened, member, [*former_key_paths(path), *([path] if new is not None and path.exists() else [])])
     if new is not None and new.text != member.public_key:
         making.step("registering it")
+        _check_owner(path, member)
         member = opened.keys.change_member_key(member.id, signed=_signed_change(member, new.text, fresh, making))
     making.step("putting it into place")
     _put_in_place(path, fresh)
@@ -145,25 +169,33 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
             pin_member(folder, member, making.broker())
     making.step("proposing it to the workspaces")
     standing = opened.workspaces.propose_keys(member.id)
-    signer: Signer | None = None
+    opener = functools.cache(lambda: making.open_new(path))
+    differing: dict[str, tuple[str, ...]] = {}
     for view in standing:
-        if _waits_for_own_key(view, member):
-            making.step(f"signing the member list of '{view.name}'")
-            signer = signer or making.open_new(path)
-            accept_roster(opened, view.id, member, signer, on_note=lambda text: stderr().print(text, markup=False))
-    renewed = 0
-    for manifest in _signed_before(opened, member, path):
-        making.step("signing the data sets again")
-        signer = signer or making.open_new(path)
-        opened.datasets.renew_signature(actor=member.id, envelope=sign_manifest(manifest, signer))
-        renewed += 1
+        if view.proposal is None or not _waits_for_own_key(view, member):
+            continue
+        roster = view.proposal.roster
+        if differences := _beyond(opened, member, roster):
+            differing[view.name] = differences
+            continue
+        making.step(f"signing the member list of '{view.name}'")
+        note = functools.partial(stderr().print, markup=False)
+        accept_roster(opened, view.id, member, opener(), expected_digest=roster.digest, on_note=note)
+    signed = list(_signed_before(opened, member, path))
+    again = set(making.sign_again(signed)) if signed else set()
+    for manifest in signed:
+        if manifest.digest in again:
+            making.step("signing the data sets again")
+            opened.datasets.renew_signature(actor=member.id, envelope=sign_manifest(manifest, opener()))
     making.step("looking at the workspaces")
     return Rotated(
         key_id=member.key_id,
         former=tuple(former_key_paths(path)),
         workspaces=tuple(opened.workspaces.list(actor=member.id)),
         pinned=pinned,
-        renewed=renewed,
+        renewed=sum(each.digest in again for each in signed),
+        unsigned=tuple(each for each in signed if each.digest not in again),
+        differing=differing,
     )
 
 
@@ -177,6 +209,7 @@ def rotate_sealing_key(opened: Services, organisation: OrganisationView, path: P
     new = read_public_keys(fresh).sealing if fresh.exists() else None
     if new is not None and new.text != entry.sealing_key:
         making.step("registering it")
+        _check_sealing(path, entry)
         word = sign_key_change(
             signer=making.authorise(),
             owner_id=entry.id,
@@ -207,6 +240,41 @@ def _signed_change(member: MemberEntry, new_key: str, fresh: Path, making: Makin
         )
 
     return SignedChange(word=signed(making.authorise()), possession=signed(making.open_new(fresh)))
+
+
+def _beyond(opened: Services, member: MemberEntry, roster: Roster) -> tuple[str, ...]:
+    """Return what a waiting list says beyond the member's new key and the list that they signed."""
+    signed = own_memory(opened.context.settings, member).last_signed(roster.workspace_id)
+    return ("all of it: this client signed no list there",) if signed is None else beyond_own_key(signed, roster, member.id)
+
+
+def _remember_stolen(opened: Services, member: MemberEntry, paths: Sequence[Path]) -> None:
+    memory = own_memory(opened.context.settings, member)
+    for each in paths:
+        key = read_public_keys(each).signing
+        if key is not None:
+            memory.remember_stolen(key.key_id)
+
+
+def _check_owner(path: Path, member: MemberEntry) -> None:
+    """Check that the key file is that member's, with the key that is changed, whoever the database says has the name."""
+    if path.exists():
+        public = read_public_keys(path)
+        if (public.owner_id, public.signing and public.signing.text) != (member.id, member.public_key):
+            raise TrustError(
+                f"the database names another member or another key of '{member.name}' than their key file",
+                hint="nothing was signed; was it changed?",
+            )
+
+
+def _check_sealing(path: Path, entry: OrganisationEntry) -> None:
+    """Check the same of an organisation's sealing key."""
+    public = read_public_keys(path) if path.exists() else None
+    if public is not None and (public.owner_id, public.sealing and public.sealing.text) != (entry.id, entry.sealing_key):
+        raise TrustError(
+            f"the database names another organisation or another key of '{entry.name}' than its key file",
+            hint="nothing was signed; was it changed?",
+        )
 
 
 def _check_held(path: Path, member: MemberEntry) -> None:
@@ -254,9 +322,10 @@ def _waits_for_own_key(view: WorkspaceView, member: MemberEntry) -> bool:
 
 
 def _signed_before(opened: Services, member: MemberEntry, path: Path) -> Iterator[DatasetManifest]:
-    """Give the manifests that stand with a signature of the member's former keys, verified with those, as kept in this home."""
+    """Return the manifests that stand with a signature of the member's former keys, stolen ones apart, verified with those."""
+    stolen = own_memory(opened.context.settings, member).stolen_keys()
     former = [read_public_keys(each).signing for each in former_key_paths(path)]
-    entries = [replace(member, public_key=key.text) for key in former if key is not None]
+    entries = [replace(member, public_key=key.text) for key in former if key is not None and key.key_id not in stolen]
     for dataset in opened.datasets.list(actor=member.id):
         for version in dataset.versions:
             if claimed_key_id(version.envelope) in {each.key_id for each in entries}:

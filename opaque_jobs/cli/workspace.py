@@ -1,11 +1,12 @@
 """`opaque-jobs workspace`: who works together, agreed by everybody's signature."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from opaque_jobs.cli.command import Noun, common, repeatable
+from opaque_jobs.cli.displaying import digest_agreed, displayed, shown_list
 from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.finding import find_member, find_workspace
 from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr, stdout
@@ -15,7 +16,7 @@ from opaque_jobs.cli.session import Acting, acting_member, member_key, own_membe
 from opaque_jobs.cli.signed_names import named_workspace, waiting_workspace
 from opaque_jobs.cli.withdrawing import tell_withdrawals
 from opaque_jobs.domain.approval_rule import ApprovalGroup
-from opaque_jobs.domain.workspace import RunPolicy
+from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.views import WorkspaceView
 from opaque_jobs.services import Services
@@ -26,7 +27,7 @@ app = Noun(help="Workspaces: members of one or more organisations who review eac
 
 Workspace = Annotated[str, typer.Argument(help="Workspace, by name or id.")]
 
-_COMPARED: Final = frozenset({"members", "keys", "changed_keys", "waiting_for"})
+_COMPARED: Final = frozenset({"members", "organisations", "keys", "changed_keys", "waiting_for"})
 APPROVAL_GROUP_HELP: Final = (
     "NAME:HOW_MANY:member,member. Repeatable. A job needs that many of each group, its author, and one of each data owner; "
     "without groups it needs everybody."
@@ -46,9 +47,16 @@ def _group(opened: Services, text: str) -> ApprovalGroup:
     return ApprovalGroup(name=name, threshold=int(threshold), member_ids=tuple(sorted(ids)))
 
 
-def _print(view: WorkspaceView, *, title: str = "", **more: Any) -> None:
+def _display(opened: Services, actor: MemberEntry, view: WorkspaceView, *, title: str = "") -> None:
+    """Print a workspace, and remember that this member saw the list that waits for signatures, if one does."""
+    _print(view, title=title)
+    if view.proposal is not None:
+        displayed(opened.context.settings, actor, shown_list(view.proposal.roster))
+
+
+def _print(view: WorkspaceView, *, title: str = "") -> None:
     """Print a workspace; for people who compare it by telephone, one member and one key a line."""
-    document = {**workspace_document(view), **more}
+    document = workspace_document(view)
     if common().json:
         print_json(document)
         return
@@ -91,7 +99,7 @@ def create(
             approval_groups=_groups(opened, approval_group),
         )
         view = opened.workspaces.show(proposal.workspace_id, actor=actor.id)
-    _print(view, title="proposed; each member accepts it next")
+        _display(opened, actor, view, title="proposed; each member accepts it next")
 
 
 @app.command("accept")
@@ -100,12 +108,16 @@ def accept(
     workspace: Workspace,
     digest: Annotated[
         str | None,
-        typer.Option("--digest", help="Accept only a list of this digest (as 'workspace show' printed it)."),
+        typer.Option(
+            "--digest", help="Of the list that you mean, as 'workspace show' printed it; without, what that showed last."
+        ),
     ] = None,
     acting: Acting = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Accept the member list that waits, with your signature.
+    """Accept the member list that waits, with your signature, as 'workspace show' showed it to you.
+
+    What you were not shown is shown now, and you are asked; with --json or without a terminal, its --digest is demanded.
 
     Your own first acceptance and everybody's after a change: who is in it, with which keys, who may run jobs and whose approvals
     they need is what you sign. Look at it first with 'opaque-jobs workspace show', and compare the digest and the key ids that
@@ -117,8 +129,10 @@ def accept(
         actor = acting_member(opened, acting)
         view = opened.workspaces.show(waiting_workspace(opened, actor, workspace), actor=actor.id)
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
-        signer = member_key(opened.context.settings, waiting(view).member(actor.id), passphrase_file)
-        view = accept_roster(opened, view.id, actor, signer, expected_digest=digest, on_note=_note)
+        settings, roster = opened.context.settings, waiting(view)
+        agreed = digest_agreed(settings, actor, shown_list(roster), asked=workspace, typed=digest, show=lambda: _print(view))
+        signer = member_key(settings, roster.member(actor.id), passphrase_file)
+        view = accept_roster(opened, view.id, actor, signer, expected_digest=agreed, on_note=_note)
     print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")
 
 
@@ -154,7 +168,7 @@ def change(
             approval_groups=_groups(opened, approval_group or ()) if unanimous or approval_group else None,
         )
         view = known.show(proposal.workspace_id, actor=actor.id)
-    _print(view, title="proposed; each member accepts it next")
+        _display(opened, actor, view, title="proposed; each member accepts it next")
 
 
 @app.command("cancel")
@@ -176,8 +190,7 @@ def show(*, workspace: Workspace, acting: Acting = None) -> None:
     """Show a workspace: members, epoch, who has yet to accept; compare digest and key ids with the others before accepting."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = find_workspace(opened, actor, workspace)
-    _print(view)
+        _display(opened, actor, find_workspace(opened, actor, workspace))
 
 
 @app.command("list")

@@ -72,5 +72,4 @@ def _another(document: Shown) -> ConflictError:
         "what there is to sign is not the one that you looked at: it was changed since",
         hint="nothing was signed; look at it again, then decide",
         subject=document.subject,
-        digest=document.digest,
     )

@@ -130,7 +130,8 @@ class Installation:
         )
         self.workspace_id = proposal.workspace_id
         for name, member in self.members.items():
-            accept_roster(self.services, self.workspace_id, member, self.signers[name])
+            seen = proposal.roster.digest
+            accept_roster(self.services, self.workspace_id, member, self.signers[name], expected_digest=seen)
 
     def add_data(self, owner: str, name: str, source: Path, *, rows: int = 20) -> None:
         """Encrypt a file as its owner does, with so many rows of synthetic test data (if any), and share it."""
@@ -167,7 +168,8 @@ class Installation:
     def approve(self, job: JobView, *names: str) -> None:
         """Vote for a job."""
         for name in names:
-            cast_vote(self.services, self.members[name], self.signers[name], job.id, decision=Decision.APPROVE)
+            member, seen = self.members[name], self.services.reviews.status(job.id, actor=self.members[name].id).digest
+            cast_vote(self.services, member, self.signers[name], job.id, decision=Decision.APPROVE, expected_digest=seen)
 
     def approved_job(self, language: Language, text: str) -> JobView:
         """Draft, submit and approve a job of the author's, untested."""

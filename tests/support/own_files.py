@@ -5,6 +5,7 @@ from contextlib import closing
 
 from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
+from opaque_jobs.cli.rosters import accept_roster, waiting
 from opaque_jobs.cli.session import member_key_path
 from opaque_jobs.crypto.key_files import KeyKind
 from opaque_jobs.domain.canonical import canonical_bytes, digest
@@ -37,3 +38,9 @@ def forget(settings, name, *tables):
     for table in tables:
         with closing(sqlite3.connect(path)) as rows, rows:
             rows.execute(f"DELETE FROM {table}")  # noqa: S608
+
+
+def accept_shown(opened, workspace_id, member, key, **more):
+    """Accept the list that waits, as its member reads it now."""
+    seen = waiting(opened.workspaces.show(workspace_id, actor=member.id)).digest
+    return accept_roster(opened, workspace_id, member, key, expected_digest=seen, **more)

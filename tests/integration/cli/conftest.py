@@ -38,6 +38,16 @@ class CommandLine:
         assert result.exit_code == 0, result.output + result.stderr
         return json.loads(result.stdout)
 
+    def accept(self, workspace: str, name: str, *more: str) -> Any:
+        """Look at the member list that waits, then accept it."""
+        self.json("workspace", "show", workspace, "--as", name)
+        return self.json("workspace", "accept", workspace, "--as", name, *more)
+
+    def vote(self, decision: str, job: str, name: str, *more: str) -> Any:
+        """Look at the job under review, then approve or reject it."""
+        self.json("review", "show", job, "--as", name)
+        return self.json("review", decision, job, "--as", name, *more)
+
     def fails(self, code: int, *arguments: str, **options: Any) -> str:
         result = self(*arguments, **options)
         assert result.exit_code == code, result.output + result.stderr
@@ -95,7 +105,7 @@ def cli(tmp_path_factory, enclave_runtime, runtime_settings) -> Iterator[Command
             broker.wait_ready()
         line.json("workspace", "create", "Study", "--member", "ben", "--member", "lea", "--as", "anna")
         for member in ("anna", "ben", "lea"):
-            line.json("workspace", "accept", "Study", "--as", member)
+            line.accept("Study", member)
         yield line
     finally:
         for broker in brokers:

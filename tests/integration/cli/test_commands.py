@@ -93,7 +93,7 @@ def test_dataset_encrypt_while_the_broker_is_away_says_so_and_keeps_nothing(cli,
 def test_review_by_everybody_accepts_the_job(cli, draft):
     shown = submit(cli, draft)
     assert (shown["status"], sorted(shown["waiting_for"])) == ("under_review", ["ben", "lea"])
-    cli.json("review", "approve", draft, "--as", "ben")
+    cli.vote("approve", draft, "ben")
     assert cli.json("review", "approve", draft, "--digest", shown["job_digest"], "--as", "lea")["status"] == "accepted"
     assert cli.json("job", "show", draft, "--as", "lea")["status"] == "accepted"
 
@@ -135,7 +135,7 @@ def test_review_approve_with_another_digest_is_refused(cli, draft):
 def test_review_reject_then_cancel_gives_a_draft_again(cli, draft):
     submit(cli, draft)
     assert cli.fails(2, "review", "reject", draft, "--as", "lea")
-    rejected = cli.json("review", "reject", draft, "--comment", "too wide", "--as", "lea")
+    rejected = cli.vote("reject", draft, "lea", "--comment", "too wide")
     assert rejected["votes"][-1]["comment"] == "too wide"
     cli.json("review", "cancel", draft, "--as", "anna")
     assert cli.json("job", "show", draft, "--as", "anna")["status"] == "draft"
@@ -144,7 +144,7 @@ def test_review_reject_then_cancel_gives_a_draft_again(cli, draft):
 def test_review_withdraw_reaches_the_brokers(cli, draft):
     submit(cli, draft)
     for member in ("ben", "lea"):
-        cli.json("review", "approve", draft, "--as", member)
+        cli.vote("approve", draft, member)
     assert cli.json("consent", "withdraw", draft, "--as", "lea")["status"] == "withdrawn"
 
 
@@ -189,6 +189,7 @@ def test_vote_with_a_wrong_passphrase_is_refused_and_not_counted(cli, draft, tmp
     wrong = tmp_path / "wrong"
     wrong.write_text("not the passphrase\n")
     wrong.chmod(0o600)
+    cli.json("review", "show", draft, "--as", "lea")
     message = cli.fails(8, "review", "approve", draft, "--as", "lea", passphrase=wrong)
     assert "not the passphrase" not in message
     assert "lea" in cli.json("review", "show", draft, "--as", "anna")["waiting_for"]
@@ -196,6 +197,7 @@ def test_vote_with_a_wrong_passphrase_is_refused_and_not_counted(cli, draft, tmp
 
 def test_vote_with_a_key_that_is_not_the_members_is_refused(cli, draft):
     submit(cli, draft)
+    cli.json("review", "show", draft, "--as", "lea")
     keys = cli.settings.keys_dir
     own, other = keys / "lea.member.json", keys / "ben.member.json"
     kept = own.read_bytes()
@@ -257,10 +259,10 @@ def test_name_of_two_jobs_is_answered_with_their_ids(cli, visits, tmp_path):
 def test_withdrawal_reaches_the_accepted_revision_beside_a_later_one(cli, draft):
     submit(cli, draft)
     for member in ("ben", "lea"):
-        cli.json("review", "approve", draft, "--as", member)
+        cli.vote("approve", draft, member)
     cli.json("job", "revise", draft, "--as", "anna")
     submit(cli, draft)
-    cli.json("review", "reject", draft, "--comment", "no", "--as", "ben")
+    cli.vote("reject", draft, "ben", "--comment", "no")
     cli.json("consent", "withdraw", draft, "--as", "lea")
     assert [each["status"] for each in cli.json("job", "show", draft, "--as", "lea")["revisions"]] == ["withdrawn", "rejected"]
 
@@ -327,7 +329,7 @@ def board(cli):
         *("--approval-group", "Both sides:2:anna,lea,ben"),
     )
     for member in ("anna", "ben", "lea"):
-        shown = cli.json("workspace", "accept", "Board", "--as", member)
+        shown = cli.accept("Board", member)
     assert shown["approval_rule"] == "groups"
     assert shown["approval_groups"] == [{"name": "Both sides", "threshold": 2, "members": ["anna", "ben", "lea"]}]
     cli.json("dataset", "encrypt", str(cli.home.parent / "visits.csv"), "--name", "seen", "--as", "anna")
@@ -345,7 +347,7 @@ def board_job(cli, visits, board, tmp_path):
 
 
 def test_review_where_a_group_decides_is_over_with_its_threshold(cli, board_job):
-    shown = cli.json("review", "approve", board_job, "--as", "lea")
+    shown = cli.vote("approve", board_job, "lea")
     assert (shown["status"], shown["approval_rule"], shown["still_needed"]) == ("accepted", "groups", [])
     cli.fails(7, "review", "approve", board_job, "--as", "ben")
 
@@ -353,6 +355,7 @@ def test_review_where_a_group_decides_is_over_with_its_threshold(cli, board_job)
 def test_review_rejected_where_a_group_decides_must_reach_the_brokers(cli, board_job):
     address = cli.json("org", "show", "Laboratory")["broker"]
     cli.json("broker", "move", "Laboratory", "http://127.0.0.1:1")
+    cli.json("review", "show", board_job, "--as", "ben")
     try:
         assert "tell-brokers" in cli.fails(3, "review", "reject", board_job, "--comment", "too wide", "--as", "ben")
     finally:

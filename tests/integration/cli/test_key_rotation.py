@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from opaque_jobs.broker.config import claimed_config
 from opaque_jobs.cli.brokers import BrokerProcess, local_brokers
 from opaque_jobs.cli.rotation import Making, rotate_member_key, rotate_sealing_key
 from opaque_jobs.cli.session import former_key_paths, member_key_path, organisation_key_path
+from opaque_jobs.crypto.consent import sign_manifest, verify_manifest
 from opaque_jobs.crypto.key_files import (
     KeyKind,
     create_key_file,
@@ -86,7 +88,7 @@ def new_file(tmp_path) -> str:
 def accept(line: CommandLine, *names: str, passphrase: str | None = None):
     for name in names:
         more = ("--passphrase-file", passphrase) if passphrase else ()
-        shown = line.json("workspace", "accept", "Study", "--as", name, *more)
+        shown = line.accept("Study", name, *more)
     return shown
 
 
@@ -103,7 +105,7 @@ def submitted(line: CommandLine, tmp_path: Path, *more: str) -> str:
 def approved(line: CommandLine, tmp_path: Path) -> str:
     job = submitted(line, tmp_path)
     for name in ("ben", "lea"):
-        line.json("review", "approve", job, "--as", name)
+        line.vote("approve", job, name)
     return job
 
 
@@ -116,7 +118,11 @@ def test_member_key_changed_counts_from_the_epoch_that_all_accept(running, tmp_p
     before = running.json("member", "list")
     done = running.json("member", "rotate-key", "anna", "--new-passphrase-file", new_file)
     assert sorted(done["workspaces"]["Study"]) == ["ben", "lea"]
-    assert (done["pinned"], done["renewed_signatures"]) == (True, 1)
+    assert (done["pinned"], done["renewed_signatures"], done["left_to_accept"]) == (True, 0, {})
+    (again,) = done["not_signed_again"]
+    assert (again["dataset"], again["version"]) == ("visits", 1)
+    finished = running.json("member", "rotate-key", "anna", "--sign-again", again["digest"], "--passphrase-file", new_file)
+    assert (finished["key_id"], finished["renewed_signatures"], finished["not_signed_again"]) == (done["key_id"], 1, [])
     assert {each["key_id"] for each in before} - {each["key_id"] for each in running.json("member", "list")} == {
         next(each["key_id"] for each in before if each["name"] == "anna")
     }
@@ -127,7 +133,7 @@ def test_member_key_changed_counts_from_the_epoch_that_all_accept(running, tmp_p
     assert status(running, job) == "superseded"
     fresh = submitted(running, tmp_path, "--passphrase-file", new_file)
     for name in ("ben", "lea"):
-        running.json("review", "approve", fresh, "--as", name)
+        running.vote("approve", fresh, name)
     assert status(running, fresh) == "accepted"
 
 
@@ -237,6 +243,48 @@ def test_manifest_that_the_former_key_did_not_sign_is_not_signed_again(running, 
         assert database.execute("SELECT envelope FROM dataset_versions").fetchone() == (forged,)
 
 
+def test_manifest_that_a_thief_signed_is_never_signed_again_after_a_theft(running, new_file):
+    """Somebody with the stolen key registered a manifest of theirs: it stands with a true signature of the member's."""
+    opened = open_services(running.settings)
+    anna = opened.workspaces.member_for_login("anna")
+    opened.close()
+    key = open_signing_key(member_key_path(running.settings, "anna"), PASSPHRASE)
+    with closing(sqlite3.connect(running.home / "opaque-jobs.db")) as database, database:
+        (envelope,) = database.execute("SELECT envelope FROM dataset_versions").fetchone()
+        planted = sign_manifest(replace(verify_manifest(envelope, [anna]), created_at="2026-01-01T00:00:00+00:00"), key)
+        database.execute("UPDATE dataset_versions SET envelope = ?", (planted,))
+    done = running.json("member", "rotate-key", "anna", "--stolen", "--new-passphrase-file", new_file)
+    assert (done["renewed_signatures"], done["not_signed_again"]) == (0, [])
+    later = ("member", "rotate-key", "anna", "--passphrase-file", new_file)
+    named = ("--sign-again", verify_manifest(planted, [anna]).digest)
+    for more in ((), named):
+        again = running.json(*later, *more)
+        assert (again["key_id"], again["renewed_signatures"], again["not_signed_again"]) == (done["key_id"], 0, [])
+    with closing(sqlite3.connect(running.home / "opaque-jobs.db")) as database:
+        assert database.execute("SELECT envelope FROM dataset_versions").fetchone() == (planted,)
+
+
+def test_list_that_changes_something_else_too_is_not_signed_with_the_new_key(running, new_file):
+    """Somebody's change waits, unseen: the rotation names it, and leaves it to be read and accepted."""
+    running.json("workspace", "change", "Study", "--run-policy", "all_members", "--as", "ben")
+    done = running.json("member", "rotate-key", "anna", "--new-passphrase-file", new_file)
+    assert done["left_to_accept"] == {"Study": ["who may run jobs"]}
+    assert "anna" in done["workspaces"]["Study"]
+    new = ("--passphrase-file", new_file)
+    assert "was not displayed to you" in running.fails(7, "workspace", "accept", "Study", "--as", "anna", *new)
+    assert "anna" not in running.accept("Study", "anna", *new)["waiting_for"]
+
+
+@pytest.mark.parametrize("what", ["member", "org"])
+def test_key_is_not_changed_for_another_whom_the_database_calls_so(running, new_file, what):
+    name, table = ("anna", "members") if what == "member" else ("Hospital", "organisations")
+    other = "ben" if what == "member" else "Laboratory"
+    with closing(sqlite3.connect(running.home / "opaque-jobs.db")) as database, database:
+        for before, after in ((name, "x"), (other, name), ("x", other)):
+            database.execute(f"UPDATE {table} SET name = ? WHERE name = ?", (after, before))  # noqa: S608
+    running.fails(8, what, "rotate-key", name, "--new-passphrase-file", new_file)
+
+
 def test_sealing_key_changed_counts_from_the_epoch_that_all_accept(running, tmp_path, new_file):
     job = approved(running, tmp_path)
     former = running.json("org", "show", "Hospital")["sealing_key_id"]
@@ -271,6 +319,7 @@ def making(kind: KeyKind, owner_id: str, broker: Path, former: Path, killed: set
         authorise=authorise,
         open_new=lambda path: open_signing_key(path, NEW),
         broker=lambda: open_broker_keys(broker, PASSPHRASE),
+        sign_again=lambda manifests: [each.digest for each in manifests],
         step=step,
     )
 

@@ -166,7 +166,7 @@ def _act(commands: Commands, job_id: str, refreshed: Path) -> None:
     commands("consent", "withdraw", job_id, *wrong, code=8)
     commands("consent", "withdraw", job_id, *anna)
     changed = ("--passphrase-file", commands.file("anna"), "--new-passphrase-file", commands.file("anna-new"))
-    commands("member", "rotate-key", "anna", *changed)
+    commands("member", "rotate-key", "anna", "--sign-again", "sha256:" + "0" * 64, *changed)
     new = commands.file("Hospital-new")
     commands("org", "rotate-key", "Hospital", "--passphrase-file", hospital, "--new-passphrase-file", new)
     commands("result", "reseal", "Hospital", "--passphrase-file", new, "--former-passphrase-file", hospital)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 from consortium import make_organisation, make_person
+from own_files import accept_shown
 
 from opaque_jobs.cli.own_memory import memory_path, own_memory
-from opaque_jobs.cli.rosters import accept_roster, changed_keys
+from opaque_jobs.cli.rosters import changed_keys
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.canonical import digest
@@ -57,7 +58,7 @@ def refused(desk, match: str) -> None:
     with pytest.raises(TrustError, match=match):
         changed_keys(opened, opened.workspaces.show(desk.cast.workspace_id, actor=lea.id), lea)
     with pytest.raises(TrustError, match=match):
-        accept_roster(opened, desk.cast.workspace_id, lea, key)
+        accept_shown(opened, desk.cast.workspace_id, lea, key)
     proposal = opened.workspaces.show(desk.cast.workspace_id, actor=lea.id).proposal
     assert lea.id in proposal.waiting_for
     with desk.house.brokers["laboratory"].store.transaction() as memory:
@@ -174,7 +175,7 @@ def test_what_was_signed_is_kept_privately_before_it_leaves_and_believed_only_wh
     settings, where = opened.context.settings, desk.cast.workspace_id
     assert own_memory(settings, lea).last_signed(where) is None
     opened.workspaces.propose_change(actor=lea.id, workspace_id=where, member_ids=[desk.cast.id("anna"), lea.id])
-    accept_roster(opened, where, lea, key)
+    accept_shown(opened, where, lea, key)
     path = memory_path(settings, "lea")
     assert path.stat().st_mode & 0o777 == 0o600
     assert own_memory(settings, lea).last_signed(where) == opened.workspaces.show(where, actor=lea.id).proposal.roster
@@ -197,7 +198,7 @@ def test_member_left_out_and_taken_in_again_is_compared_with_what_they_signed_be
     opened, lea, key = desk.who("lea")
     (change,) = changed_keys(opened, opened.workspaces.show(cast.workspace_id, actor=lea.id), lea)
     assert (change.name, change.authority) == ("ben", Authority.FORMER_KEY)
-    assert lea.id not in accept_roster(opened, cast.workspace_id, lea, key).proposal.waiting_for
+    assert lea.id not in accept_shown(opened, cast.workspace_id, lea, key).proposal.waiting_for
 
 
 def test_list_that_takes_the_place_of_one_that_waited_is_signed_too(desk):
@@ -206,7 +207,7 @@ def test_list_that_takes_the_place_of_one_that_waited_is_signed_too(desk):
     for policy in ("all_members", "author"):
         others = [desk.cast.id(each) for each in ("anna", "lea")] if policy == "author" else None
         opened.workspaces.propose_change(actor=lea.id, workspace_id=where, run_policy=policy, member_ids=others)
-        assert lea.id not in accept_roster(opened, where, lea, key).proposal.waiting_for
+        assert lea.id not in accept_shown(opened, where, lea, key).proposal.waiting_for
 
 
 def test_newcomer_signs_a_list_that_follows_one_that_all_in_it_signed(desk):

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 from members_desk import NOBODY
-from own_files import forget
+from own_files import accept_shown, forget
 
 from opaque_jobs.cli import withdrawing
 from opaque_jobs.cli.brokers import push
@@ -48,7 +48,7 @@ def waiting(desk):
 def accept(desk, *names: str) -> None:
     for name in names:
         opened, member, key = desk.who(name)
-        accept_roster(opened, desk.cast.workspace_id, member, key)
+        accept_shown(opened, desk.cast.workspace_id, member, key)
 
 
 def complete(desk, roster: Roster, *names: str) -> None:
@@ -153,7 +153,7 @@ def test_member_relies_on_no_list_that_they_took_back_and_signs_it_no_more(desk)
     desk.run("DELETE FROM acceptances WHERE member_id = 'member-lea' AND roster_digest = ?", roster.digest)
     desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", roster.digest)
     with pytest.raises(ConflictError, match="took this member list back"):
-        accept_roster(opened, desk.cast.workspace_id, lea, key)
+        accept_shown(opened, desk.cast.workspace_id, lea, key)
 
 
 def test_member_votes_on_nothing_under_a_list_that_they_took_back(desk):
@@ -164,7 +164,7 @@ def test_member_votes_on_nothing_under_a_list_that_they_took_back(desk):
     job = desk.cast.make_job().id
     desk.cast.submit(job)
     with pytest.raises(TrustError, match="you took back"):
-        cast_vote(*desk.who("lea"), job, decision=Decision.APPROVE)
+        cast_vote(*desk.who("lea"), job, decision=Decision.APPROVE, expected_digest=desk.digest(job))
 
 
 def test_author_submits_nothing_under_a_list_that_they_took_back(desk):
@@ -230,7 +230,7 @@ def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk)
 def test_first_list_taken_back_while_the_broker_was_away_is_told_by_the_workspaces_id(desk):
     opened, lea, key = desk.who("lea")
     proposal = desk.cast.propose_workspace("lea", "anna", name="Other")
-    accept_roster(opened, proposal.workspace_id, lea, key)
+    accept_shown(opened, proposal.workspace_id, lea, key)
     desk.pin(NOBODY)
     with pytest.raises(ConfigurationError) as caught:
         take_back_roster(opened, proposal.workspace_id, lea, lambda: key)
@@ -285,7 +285,7 @@ def test_withdrawal_reaches_brokers_that_only_a_list_that_the_member_took_back_n
     in_force(opened, lea, where)
     members = [cast.id(each) for each in ("lea", "mallory", "anna")]
     proposal = opened.workspaces.propose_change(actor=lea.id, workspace_id=where, member_ids=members)
-    accept_roster(opened, where, lea, key)
+    accept_shown(opened, where, lea, key)
     take_back_roster(opened, where, lea, lambda: key)
     desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", proposal.roster.digest)
     for name in ("mallory", "anna"):
@@ -300,7 +300,7 @@ def test_withdrawal_reaches_brokers_that_only_a_list_that_the_member_took_back_n
 def test_withdrawal_that_cannot_be_told_for_want_of_a_list_is_spoken_of(desk):
     opened, lea, key = desk.who("lea")
     proposal = desk.cast.propose_workspace("lea", "anna", name="Other")
-    accept_roster(opened, proposal.workspace_id, lea, key)
+    accept_shown(opened, proposal.workspace_id, lea, key)
     take_back_roster(opened, proposal.workspace_id, lea, lambda: key)
     tell_withdrawals(opened, lea, proposal.workspace_id)
     job = NamedJob(workspace_id=proposal.workspace_id, job_id="job-1", digest=digest(b"approved"))
@@ -331,7 +331,7 @@ def test_wrong_passphrase_drops_no_list_that_is_to_be_taken_back(desk):
     propose(desk)
     opened, lea, key = desk.who("lea")
     with pytest.raises(TrustError, match="passphrase"):
-        accept_roster(opened, desk.cast.workspace_id, lea, Forgetful(key))
+        accept_shown(opened, desk.cast.workspace_id, lea, Forgetful(key))
     assert lea.id in waiting(desk).waiting_for
 
 
@@ -343,7 +343,7 @@ def test_list_is_signed_in_place_of_another_though_the_own_broker_learns_that_la
     propose(desk)
     notes: list[str] = []
     opened, lea, key = desk.who("lea")
-    accept_roster(opened, desk.cast.workspace_id, lea, key, on_note=notes.append)
+    accept_shown(opened, desk.cast.workspace_id, lea, key, on_note=notes.append)
     desk.pin()
     opened, lea, _ = desk.who("lea")
     assert len(notes) == 1
@@ -361,7 +361,7 @@ def test_list_that_the_own_broker_knows_to_be_in_force_is_not_signed_away(desk):
     propose(desk)
     opened, lea, key = desk.who("lea")
     with pytest.raises(TrustError, match="does not follow"):
-        accept_roster(opened, desk.cast.workspace_id, lea, key)
+        accept_shown(opened, desk.cast.workspace_id, lea, key)
     assert not held(desk)
 
 
@@ -370,7 +370,7 @@ def test_list_that_calls_the_workspace_otherwise_is_not_signed(desk):
     propose(desk)
     opened, lea, key = desk.who("lea")
     with pytest.raises(TrustError, match="calls the workspace otherwise"):
-        accept_roster(opened, desk.cast.workspace_id, lea, key)
+        accept_shown(opened, desk.cast.workspace_id, lea, key)
 
 
 def test_list_in_whose_place_a_member_signed_another_is_not_believed_by_their_own_broker(desk):
@@ -402,7 +402,7 @@ def test_list_that_is_put_up_in_place_of_one_in_force_is_not_signed(desk):
     with pytest.raises(TrustError, match="does not follow"):
         changed_keys(opened, opened.workspaces.show(desk.cast.workspace_id, actor=lea.id), lea)
     with pytest.raises(TrustError, match="does not follow"):
-        accept_roster(opened, desk.cast.workspace_id, lea, key)
+        accept_shown(opened, desk.cast.workspace_id, lea, key)
     assert believed(desk, "laboratory") == roster.digest
 
 

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from own_files import accept_shown
 from typer.testing import CliRunner
 
 from opaque_jobs.broker.config import claimed_config, key_path
@@ -22,7 +23,6 @@ from opaque_jobs.cli.org import create_organisation
 from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
 from opaque_jobs.cli.publishing import publish_dataset, share_dataset
-from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.rotation import Making, rotate_member_key
 from opaque_jobs.cli.session import member_key_path, own_key_ids
 from opaque_jobs.crypto.consent import sign_acceptance
@@ -202,7 +202,7 @@ def test_first_member_list_with_another_key_of_the_own_organisation_is_not_accep
     workspace = home.opened.workspaces.create(actor=anna.id, name="Forged", description="", member_ids=[])
     try:
         with pytest.raises(TrustError, match="your own organisation"):
-            accept_roster(home.opened, workspace.workspace_id, anna, home.signer)
+            accept_shown(home.opened, workspace.workspace_id, anna, home.signer)
     finally:
         home.opened.workspaces.cancel(workspace.workspace_id, actor=anna.id)
 
@@ -225,7 +225,7 @@ def test_member_list_that_waits_with_a_key_that_the_database_no_longer_shows_is_
     home.sql("UPDATE organisations SET sealing_key = ? WHERE name = 'Hospital'", true)
     try:
         with pytest.raises(TrustError, match="your own organisation"):
-            accept_roster(home.opened, workspace.workspace_id, home.anna, home.signer)
+            accept_shown(home.opened, workspace.workspace_id, home.anna, home.signer)
     finally:
         home.opened.workspaces.cancel(workspace.workspace_id, actor=home.anna.id)
 

@@ -140,7 +140,7 @@ def test_own_client_signs_nothing_after_the_signed_deadline_though_the_database_
     lea, job = cast.people["lea"], cast.make_job().id
     cast.submit(job, deadline=cast.clock() + timedelta(hours=1))
     with pytest.raises(ConflictError, match="deadline"):
-        cast_vote(cast.services, lea.entry, lea.key, job, decision=Decision.APPROVE)
+        cast_vote(cast.services, lea.entry, lea.key, job, decision=Decision.APPROVE, expected_digest=cast.spec(job).digest)
 
 
 def test_deadline_is_signed_with_the_job_and_the_test_of_the_draft_counts(cast):

@@ -216,7 +216,7 @@ def test_job_that_only_the_database_calls_so_is_not_held_by_that_name(desk):
 
 def test_job_that_the_database_calls_otherwise_or_hides_is_held_and_withdrawn_by_the_name_that_was_approved(desk):
     job = desk.submitted("ben")
-    cast_vote(*desk.who("lea"), job, decision=Decision.APPROVE)
+    cast_vote(*desk.who("lea"), job, decision=Decision.APPROVE, expected_digest=desk.digest(job))
     digest = desk.digest(job)
     rename_jobs(desk, job, "Rates")
     assert held_job(*reader(desk), "Overlap") == job
@@ -266,7 +266,7 @@ LIES = {
 def test_member_is_who_their_own_files_say_and_takes_back_what_they_approved(desk, lie):
     opened, lea, key = desk.who("lea")
     job = desk.submitted("ben")
-    cast_vote(opened, lea, key, job, decision=Decision.APPROVE)
+    cast_vote(opened, lea, key, job, decision=Decision.APPROVE, expected_digest=desk.digest(job))
     digest = desk.digest(job)
     desk.run(*LIES[lie])
     known = own_member(opened, "lea")
@@ -292,7 +292,7 @@ def test_row_that_nobody_can_read_keeps_no_member_from_taking_back_what_they_app
     opened, lea, key = desk.who("lea")
     in_force(opened, lea, desk.cast.workspace_id)
     job = desk.submitted("ben")
-    cast_vote(opened, lea, key, job, decision=Decision.APPROVE)
+    cast_vote(opened, lea, key, job, decision=Decision.APPROVE, expected_digest=desk.digest(job))
     signed = desk.digest(job)
     desk.run(BROKEN[broken])
     workspace_id, named = named_job(opened, own_member(opened, "lea"), "Overlap")

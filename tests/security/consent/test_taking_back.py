@@ -32,7 +32,7 @@ def refusing(desk):
 
 
 def _reject(desk: Desk, job: str) -> None:
-    cast_vote(*desk.who("lea"), job, decision=Decision.REJECT, comment="too wide")
+    cast_vote(*desk.who("lea"), job, decision=Decision.REJECT, comment="too wide", expected_digest=desk.digest(job))
 
 
 ACTS: dict[str, tuple[str, Callable[[Desk], str], Callable[[Desk, str], object]]] = {
@@ -100,7 +100,7 @@ def test_status_column_denies_no_withdrawal(desk):
 def test_job_that_the_database_forgot_is_withdrawn_by_what_the_member_kept(desk):
     job = desk.submitted()
     digest = desk.digest(job)
-    cast_vote(*desk.who("ben"), job, decision=Decision.APPROVE)
+    cast_vote(*desk.who("ben"), job, decision=Decision.APPROVE, expected_digest=desk.digest(job))
     desk.sql(*(f"DELETE FROM {table} WHERE job_id = '{job}'" for table in ("votes", "revision_datasets", "revisions")))  # noqa: S608
     desk.sql(f"DELETE FROM jobs WHERE id = '{job}'")  # noqa: S608
     opened, ben, _ = desk.who("ben")

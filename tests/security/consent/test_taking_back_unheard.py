@@ -41,7 +41,7 @@ class Lying(Desk):
 
     def approved(self, job: str, *names: str) -> str:
         for name in names:
-            cast_vote(*self.who(name), job, decision=Decision.APPROVE)
+            cast_vote(*self.who(name), job, decision=Decision.APPROVE, expected_digest=self.digest(job))
         return self.digest(job)
 
     def known(self, *names: str) -> None:
