@@ -4,7 +4,7 @@ One root. An error has a code for programs, and says what is wrong (message), ho
 counts). It never holds a value that came from data, a key, a passphrase or an author's text: errors end up in Airflow's logs.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "ConfigurationError",
@@ -36,6 +36,20 @@ class OpaqueJobsError(Exception):
         self.message = message
         self.hint = hint
         self.facts = facts
+
+    def with_hint(self, hint: str) -> Self:
+        """Give this error another hint, and return it: as `with_traceback`, of whatever family it is."""
+        self.hint = hint
+        return self
+
+    def also(self, other: "OpaqueJobsError") -> Self:
+        """Tell of another problem too, and return this error, whose family and exit code stay."""
+        if other is not self:
+            self.message = f"{self.message}; besides: {other.message}"
+            self.args = (self.message,)
+            self.hint = "; ".join(dict.fromkeys(each for each in (self.hint, other.hint) if each))
+            self.facts = {**other.facts, **self.facts}
+        return self
 
 
 class ConfigurationError(OpaqueJobsError):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 
 from opaque_jobs.attestation.appraisal import Finding, Outcome
 from opaque_jobs.attestation.forms import EvidenceKind, ReadEvidence, read_evidence
@@ -13,7 +12,7 @@ from opaque_jobs.attestation.nitro import claimed_time
 from opaque_jobs.attestation.policy_gaps import gaps_by_kind
 from opaque_jobs.attestation.result import EarStatus
 from opaque_jobs.cli.command import Noun, common, load_settings, repeatable
-from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
+from opaque_jobs.cli.output import escape, print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.tee_policy import POLICY_HELP, policy_items, print_gaps, read_policies
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.document import to_json

@@ -1,5 +1,6 @@
 """Key brokers, as the command line meets them: telling them what members signed, and running one per organisation."""
 
+import functools
 import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
@@ -74,14 +75,16 @@ def push(
             unreachable.append(error)
         except OpaqueJobsError as error:
             refused.append(error)
-    if refused:
-        raise refused[0]
+    problems = list(refused)
     if unreachable:
-        raise ConfigurationError(
+        away = ConfigurationError(
             unreachable[0].message,
             hint="start it ('opaque-jobs up'), then run 'opaque-jobs workspace tell-brokers'",
             brokers=len(unreachable),
         )
+        problems.append(away)
+    if problems:
+        raise functools.reduce(OpaqueJobsError.also, problems)
 
 
 def _reached(

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 
-from opaque_jobs.cli.output import stderr
+from opaque_jobs.cli.output import escape, stderr
 from opaque_jobs.errors import OpaqueJobsError
 from opaque_jobs.settings import Settings
 
@@ -35,7 +34,7 @@ EXIT_CODES: Final = (
     (5, "the input is not valid"),
     (6, "not allowed"),
     (7, "not possible in the present state"),
-    (8, "a signature, seal, digest or consent does not hold"),
+    (8, "a signature, seal, digest or consent does not hold, or vouches for nobody"),
     (9, "the sandbox failed"),
     (INTERRUPTED, "interrupted by Ctrl-C"),
 )

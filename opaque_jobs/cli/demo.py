@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from opaque_jobs.airflow.logins import ADMIN_LOGIN, ensure_logins
 from opaque_jobs.cli import demo_steps as steps
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.demo_jobs import SQL_INPUT, demo_jobs
-from opaque_jobs.cli.output import print_json, stderr, trust_text
+from opaque_jobs.cli.output import escape, print_json, stderr, trust_text
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
 from opaque_jobs.crypto.key_files import write_new_private_file

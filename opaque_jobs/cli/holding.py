@@ -93,11 +93,11 @@ def tell_taken_back(settings: Settings, member: MemberEntry, lists: Iterable[Tak
             _tell(owner, each.hold.encode())
         except ConflictError as error:
             own_memory(settings, member).forget_taken_back(each.digest)
-            problem = error
+            problem = error if problem is None else problem.also(error)
         except OpaqueJobsError as error:
             later = f"'opaque-jobs workspace tell-brokers {each.workspace_id}', or 'opaque-jobs broker hold --list {each.digest}'"
-            hint = f"{error.hint}; then {later}"
-            problem = type(error)(error.message, hint=hint, **error.facts)
+            error.with_hint(f"{error.hint}; then {later}")
+            problem = error if problem is None else problem.also(error)
     if problem is not None:
         raise problem
 

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.markup import escape
 
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import job_document, lease_document, review_document, run_document
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
-from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows, stderr, stdout, visible
+from opaque_jobs.cli.output import escape, print_code, print_json, print_record, print_rows, stderr, stdout, visible
 from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step

@@ -9,9 +9,9 @@ from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import moment
 from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.log_files import header, proven_document, write_lines
-from opaque_jobs.cli.log_heads import remembered, verified_head, verified_note
+from opaque_jobs.cli.log_heads import remembered, signed_log_key, verified_head, verified_note
 from opaque_jobs.cli.one_log import is_own_log
-from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr
+from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr
 from opaque_jobs.cli.session import Acting, acting_member, own_key_ids, services
 from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.steps import print_steps
@@ -42,15 +42,15 @@ def checkpoint(*, workspace: Workspace, acting: Acting = None) -> None:
         actor = acting_member(opened, acting)
         found = named_workspace(opened, actor, workspace)
         note, seen = verified_note(opened, actor, found)
-        head = opened.logs.head(found, actor=actor.id)
+        key = signed_log_key(opened, actor, found)
     if not common().json:
-        stderr().print(f"verified: the log continues what {actor.name} has seen of it")
+        stderr().print(f"verified: the log continues what {escape(actor.name)} has seen of it")
     print_record(
         {
             "workspace": found,
             "size": seen.size,
             "root": seen.root.hex(),
-            "log_key": verifier_key(found, VerifyKey.parse(head.log_key)),
+            "log_key": verifier_key(found, key),
             "note": note,
         },
         as_json=common().json,
@@ -195,6 +195,11 @@ def _in_force(opened: Services, actor: MemberEntry, workspace: str) -> Roster:
     view = opened.workspaces.show(named_workspace(opened, actor, workspace), actor=actor.id)
     if view.roster is None:
         raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
+    if view.roster.log_key != signed_log_key(opened, actor, view.id).text:
+        raise TrustError(
+            "the database names another log than the member list that you signed",
+            hint="do not sign anything; compare 'opaque-jobs log checkpoint' with the other members",
+        )
     return view.roster
 
 

@@ -1,6 +1,10 @@
-"""What a member's own client remembers of logs: it demands that each log only grows, and tells what it has verified."""
+"""What a member's own client remembers of logs: it demands that each log only grows, and tells what it has verified.
+
+Trust: whose log it is says the member list that this member signed, never the database.
+"""
 
 from opaque_jobs.cli.own_memory import own_memory
+from opaque_jobs.cli.signed_list import learn_lists
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.merkle import EMPTY, verify_consistency
@@ -8,7 +12,27 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import TrustError
 from opaque_jobs.services import Services
 
-__all__ = ["remembered", "verified_head", "verified_note"]
+__all__ = ["remembered", "signed_log_key", "verified_head", "verified_note"]
+
+
+def signed_log_key(opened: Services, member: MemberEntry, workspace_id: str) -> VerifyKey:
+    """Return the key of a workspace's log, from the list that all members signed, or else that this member signed.
+
+    Raises:
+        ConfigurationError: What is remembered cannot be read.
+        TrustError: This member signed no list of the workspace.
+    """
+    memory = own_memory(opened.context.settings, member)
+    if memory.agreed_list(workspace_id) is None:
+        learn_lists(opened, member, workspace_id)
+    agreed = memory.agreed_list(workspace_id)
+    signed = memory.last_signed(workspace_id) if agreed is None else agreed.roster
+    if signed is None:
+        raise TrustError(
+            "you signed no member list of this workspace, so nothing says whose log this is",
+            hint="rely on nothing in it; see 'opaque-jobs workspace show'",
+        )
+    return VerifyKey.parse(signed.log_key)
 
 
 def verified_head(opened: Services, member: MemberEntry, workspace_id: str) -> Checkpoint:
@@ -27,10 +51,10 @@ def verified_note(opened: Services, member: MemberEntry, workspace_id: str) -> t
         NotFoundError: The member is not in this workspace.
         ConfigurationError: What is remembered cannot be read or written.
     """
-    memory = own_memory(opened.context.settings, member)
+    memory, key = own_memory(opened.context.settings, member), signed_log_key(opened, member, workspace_id)
     while True:
         before = memory.log_head(workspace_id)
-        note, newest = _continuing(opened, member, workspace_id, before)
+        note, newest = _continuing(opened, member, workspace_id, key, before)
         # Another command may have seen more meanwhile: what is shown here has to continue that too.
         if newest.seen == before or (before is None and not newest.size):
             return note, newest
@@ -38,15 +62,13 @@ def verified_note(opened: Services, member: MemberEntry, workspace_id: str) -> t
             return note, newest
 
 
-def _continuing(opened: Services, member: MemberEntry, workspace_id: str, before: str | None) -> tuple[str | None, Checkpoint]:
+def _continuing(
+    opened: Services, member: MemberEntry, workspace_id: str, key: VerifyKey, before: str | None
+) -> tuple[str | None, Checkpoint]:
     """Return the newest note and checkpoint after verifying that it continues one that was seen before."""
     head = opened.logs.head(workspace_id, actor=member.id)
     empty = Checkpoint(origin=log_origin(workspace_id), size=0, root=EMPTY.root)
-    newest = (
-        empty
-        if head.checkpoint is None
-        else verify_checkpoint(head.checkpoint, VerifyKey.parse(head.log_key), workspace_id=workspace_id)
-    )
+    newest = empty if head.checkpoint is None else verify_checkpoint(head.checkpoint, key, workspace_id=workspace_id)
     known = empty if before is None else Checkpoint.parse_seen(before, workspace_id=workspace_id)
     proof = [] if known.size > newest.size else _proof(opened, member, workspace_id, known.size, newest.size)
     if not verify_consistency(first=known.size, first_root=known.root, second=newest.size, second_root=newest.root, path=proof):

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from opaque_jobs.cli.output import stderr
+from opaque_jobs.cli.output import escape, stderr
 
 __all__ = ["Step", "counting", "step"]
 

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.syntax import Syntax
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import moment
 from opaque_jobs.cli.drafting import read_code
 from opaque_jobs.cli.finding import find_workspace
-from opaque_jobs.cli.output import print_json, print_record, print_rows, stdout
+from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.views import PinnedQueryView
@@ -83,7 +82,7 @@ def show(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
         print_json({**_document(view), "text": view.code.text})
         return
     print_record(_document(view), as_json=False)
-    stdout().print(Syntax(view.code.text, view.code.language.value, theme="ansi_dark", background_color="default"))
+    print_code(view.code.text, view.code.language.value)
 
 
 @app.command("unpin")

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.one_log import compared_with_own_log
-from opaque_jobs.cli.output import print_json, print_record, stdout, trust_text
+from opaque_jobs.cli.output import escape, print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.cli.signed_list import anchors_in, known_beforehand, signed_list
 from opaque_jobs.cli.signed_names import named_workspace
@@ -112,14 +111,15 @@ def verify(
         typer.Option(
             metavar="ANCHORS",
             help="What you know beforehand, from 'receipt trust'. If left out: of a run, the member list that you signed; of a "
-            "file, nothing but this home's simulated hardware.",
+            "file, nothing: then it vouches for nobody, and does not hold.",
         ),
     ] = None,
     acting: Acting = None,
 ) -> None:
     """Verify a receipt, step by step. Nothing is asked of any server, and the result is not read.
 
-    Of a run, the log that the data owners' brokers had followed is compared with the log as you have seen it.
+    Of a run, the log that the data owners' brokers had followed is compared with the log as you have seen it. A file proves
+    something only to whoever knows beforehand whose keys to expect (--trust): without, this ends with 8.
 
     Example: opaque-jobs receipt verify run-0123 --as bob
     """
@@ -135,12 +135,18 @@ def verify(
         package = _Package.read(Path(what))
         anchors = parse_trust(_read(trust, _ANCHORS)) if trust else own_trust(load_settings())
         report = _inspected(package, result, anchors)
+    anchored = anchors.workspace_genesis is not None
     if common().json:
-        print_json(_report_document(package, report))
+        print_json(_report_document(package, report, anchored=anchored))
     else:
         print_report(report)
     if not report.holds:
         raise TrustError("the receipt does not hold", hint="do not rely on this result")
+    if not anchored:
+        raise TrustError(
+            "this receipt vouches for nobody: without trust anchors, anyone could have made it with keys of their own",
+            hint="get ANCHORS from two members ('opaque-jobs receipt trust'), compare them, and give --trust ANCHORS",
+        )
 
 
 def _inspected(package: _Package, result: Path | None, anchors: ReceiptTrust) -> ReceiptReport:
@@ -199,10 +205,11 @@ def print_report(report: ReceiptReport) -> None:
             console.print(f"  [yellow]warning:[/] {escape(each.demand)} (seen: {escape(each.seen)})")
 
 
-def _report_document(package: _Package, report: ReceiptReport) -> dict[str, Any]:
+def _report_document(package: _Package, report: ReceiptReport, *, anchored: bool) -> dict[str, Any]:
     return {
         "run_id": package.run_id,
-        "holds": report.holds,
+        "holds": report.holds and anchored,
+        "anchored": anchored,
         "approval_rule": report.approval_rule.value if report.approval_rule else None,
         "job_digest": digest(package.job),
         "steps": [to_json(each) for each in report.steps],

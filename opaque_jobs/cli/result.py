@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, check_free, export, plain_value
 from opaque_jobs.cli.finding import find_organisation
-from opaque_jobs.cli.output import print_json, print_record, stderr, stdout, trust_text, visible
+from opaque_jobs.cli.output import escape, print_json, print_record, stderr, stdout, trust_text, visible
 from opaque_jobs.cli.passphrase import FormerPassphraseFiles, PassphraseFile
 from opaque_jobs.cli.resealing import reseal, vouching
 from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
@@ -96,7 +95,7 @@ def result_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> T
     """Lay out rows for the terminal."""
     table = Table(header_style="bold")
     for name in columns:
-        table.add_column(escape(visible(name)), overflow="fold")
+        table.add_column(escape(name), overflow="fold")
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row.values()))
     return table

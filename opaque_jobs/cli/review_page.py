@@ -13,17 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from rich.filesize import decimal
-from rich.markup import escape
 
 from opaque_jobs.attestation.policy_gaps import gaps_by_kind
 from opaque_jobs.cli.documents import moment, review_document, run_document
 from opaque_jobs.cli.export import plain_value
-from opaque_jobs.cli.output import print_code, print_record, print_rows, stdout, trust_text
+from opaque_jobs.cli.output import escape, print_code, print_record, print_rows, stdout, trust_text
 from opaque_jobs.cli.own_policies import kept_policy
 from opaque_jobs.cli.result import result_table
 from opaque_jobs.cli.results import open_test_result
 from opaque_jobs.cli.signed_list import signed_list
 from opaque_jobs.cli.tee_policy import policy_items, print_gaps
+from opaque_jobs.cli.template import find_template
+from opaque_jobs.client.showing import fingerprint
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.attested import ATTESTED
@@ -39,11 +40,16 @@ from opaque_jobs.errors import ConflictError, NotFoundError, OpaqueJobsError, Tr
 from opaque_jobs.protocol.views import NeededApprovals, ReviewView, RevisionDiff, RunView
 from opaque_jobs.services import Services
 
-__all__ = ["ReviewPage", "draft_page", "print_page", "read_page", "under_review"]
+__all__ = ["ReviewPage", "draft_page", "print_page", "read_page", "template_here", "under_review"]
 
 _TEST_ROWS: Final = 5
 _NOT_MEASURED: Final = " (stated by the host; on hardware nobody measures it)"
 _SHORT: Final = len("sha256:") + 12
+_NOT_SIGNED: Final = (
+    "status", "votes", "approval_rule", "still_needed", "waiting_for", "deadline", "test_run_id", "no_test_reason",
+    "against_revision", "diff", "test_run", "test_rows",
+)  # fmt: skip
+"""What the database says beside the signed document: nobody signed it as it is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,7 @@ class ReviewPage:
         roster: The job's member list, which the reader and all in it signed; None if it is not here.
         manifests: Of the data sets that it reads, by id: as signed, and as the document demands. What is not here is left out.
         own_policies: Names of those data sets of the reader's organisation that are released by a rule that is kept here.
+        template_here: Whether the reader's own catalogue has the very template that the document names; None without one.
         test: The test run that the author shows; None without one.
         test_rows: First rows of its result; None if its files are not in this home.
     """
@@ -67,6 +74,7 @@ class ReviewPage:
     roster: Roster | None
     manifests: Mapping[str, DatasetManifest]
     own_policies: frozenset[str]
+    template_here: bool | None
     test: RunView | None
     test_rows: list[dict[str, Any]] | None
 
@@ -102,6 +110,11 @@ class ReviewPage:
             **review_document(self.review, names),
             "spec": self.spec.to_json(),
             "not_demanded": {kind: [to_json(each) for each in found] for kind, found in left_open.items()},
+            "workspace": {"id": self.spec.workspace_id, "name": self.roster.name if self.roster else None},
+            "fingerprint": fingerprint(self.review.digest),
+            "sensitive_inputs": [each.name for each in self.spec.inputs if each.sensitive],
+            "template_here": self.template_here,
+            "not_signed": list(_NOT_SIGNED),
             "attested": {kind.value: ATTESTED[kind] for kind in self.spec.tee_kinds},
             "names_signed": self.roster is not None,
             "datasets": [
@@ -197,6 +210,7 @@ def _page(
         roster=roster,
         manifests=dict(_manifests(opened, actor, spec, roster)),
         own_policies=frozenset(_own_policies(opened, actor, spec)),
+        template_here=template_here(spec),
         test=test,
         test_rows=_test_rows(opened, actor, test),
     )
@@ -228,6 +242,16 @@ def _own_policies(opened: Services, actor: MemberEntry, spec: JobSpec) -> Iterat
             yield use.alias
 
 
+def template_here(spec: JobSpec) -> bool | None:
+    """Tell whether the own catalogue has the very template that a document names; None if it names none."""
+    if spec.template is None:
+        return None
+    try:
+        return find_template(f"{spec.template.name}@{spec.template.version}").digest == spec.template.digest
+    except OpaqueJobsError:
+        return False
+
+
 def _still_needed(review: ReviewView, spec: JobSpec, roster: Roster | None) -> tuple[NeededApprovals, ...]:
     """Give whose approvals are missing, by the rule and the names in the signed list; nothing once it is accepted."""
     if roster is None or not review.still_needed:
@@ -255,11 +279,12 @@ def print_page(page: ReviewPage) -> None:
     """Print it for a person."""
     review, spec = page.review, page.spec
     head = {
+        "workspace": f"{page.roster.name} ({spec.workspace_id})" if page.roster else spec.workspace_id,
         "revision": spec.revision,
         "author": page.member(spec.author_id),
-        "status": review.status.value,
         "description": spec.description,
         "job_digest": review.digest,
+        "fingerprint": fingerprint(review.digest),
         **({"approvals count until": spec.review_until} if spec.review_until else {}),
     }
     print_record(head, as_json=False, whole=True, title=spec.name)
@@ -269,7 +294,7 @@ def print_page(page: ReviewPage) -> None:
     _section("data that it reads")
     print_rows(_uses(page), ["alias", "data set", "id", "owner", "version", "columns", "rows"], as_json=False)
     _section("input variables")
-    print_rows(_inputs(spec), ["name", "type", "default", "may_be_set", "constraints"], as_json=False, empty="none")
+    print_rows(_inputs(spec), ["name", "type", "default", "may_be_set", "sensitive", "constraints"], as_json=False, empty="none")
     _section("what may leave, who can open it, how often it may run")
     print_record({"result": _output(spec), "opened by": _recipients(page), **_terms(spec)}, as_json=False, whole=True)
     _section("where it runs")
@@ -282,6 +307,9 @@ def print_page(page: ReviewPage) -> None:
         _section(f"what is demanded of {kind} before it gets keys; debug modes never do")
         print_record(demanded, as_json=False, whole=True)
         print_gaps(gaps_by_kind(spec.tee_policies).get(kind, ()))
+    _section("NOT signed, the database's word: the job's state, votes, what was accepted before, the test")
+    print_record({"status": review.status.value}, as_json=False)
+    _print_changes(page)
     _section("votes")
     print_rows(_votes(page), ["member", "vote", "comment", "voted_at"], as_json=False)
     if review.approval_rule is ApprovalRule.GROUPS:
@@ -300,12 +328,18 @@ def _section(title: str) -> None:
 
 
 def _print_code(page: ReviewPage) -> None:
-    spec, against = page.spec, page.changes.against
+    spec = page.spec
     if spec.template is not None:
         _section(f"template {spec.template.name}, version {spec.template.version}; its parameters")
         print_record(spec.template.parameters, as_json=False, whole=True)
+        same = "your own catalogue has the same" if page.template_here else "NOT the one in your own catalogue: read its code"
+        print_record({"template digest": f"{spec.template.digest} ({same})"}, as_json=False)
     _section(f"code ({spec.code.language.value})")
     print_code(spec.code.text, spec.code.language.value, numbered=True)
+
+
+def _print_changes(page: ReviewPage) -> None:
+    against = page.changes.against
     if against is None:
         _section("no revision of this job was accepted before")
     else:
@@ -335,6 +369,7 @@ def _inputs(spec: JobSpec) -> list[dict[str, Any]]:
             "type": variable.type.value,
             "default": variable.default,
             "may_be_set": variable.name in spec.rerun_terms.variable_inputs,
+            "sensitive": variable.sensitive,
             "constraints": " or ".join(
                 " and ".join(f"{each.kind.value} {each.value}" for each in group) for group in variable.constraints
             ),

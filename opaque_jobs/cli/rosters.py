@@ -165,7 +165,7 @@ def take_back_roster(
     try:
         view = opened.workspaces.cancel(workspace_id, actor=member.id)
     except OpaqueJobsError as error:
-        problem = problem or error
+        problem = error if problem is None else problem.also(error)
     if problem is not None:
         raise problem
     return view, None if signed is None else signed.digest

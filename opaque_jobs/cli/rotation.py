@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from opaque_jobs.broker.config import claimed_config, config_path, pin_member
-from opaque_jobs.cli.output import stderr
+from opaque_jobs.cli.output import escape, stderr
 from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.session import former_key_path, former_key_paths
@@ -164,9 +163,7 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
     folder = opened.context.settings.broker_dir(member.organisation_id)
     pinned = config_path(folder).exists()
     if pinned:
-        _check_held(path, member)
-        if member not in claimed_config(folder).members:
-            pin_member(folder, member, making.broker())
+        _pin(folder, path, member, making)
     making.step("proposing it to the workspaces")
     standing = opened.workspaces.propose_keys(member.id)
     opener = functools.cache(lambda: making.open_new(path))
@@ -275,6 +272,12 @@ def _check_sealing(path: Path, entry: OrganisationEntry) -> None:
             f"the database names another organisation or another key of '{entry.name}' than its key file",
             hint="nothing was signed; was it changed?",
         )
+
+
+def _pin(folder: Path, path: Path, member: MemberEntry, making: Making) -> None:
+    _check_held(path, member)
+    if member not in claimed_config(folder).members:
+        pin_member(folder, member, making.broker())
 
 
 def _check_held(path: Path, member: MemberEntry) -> None:

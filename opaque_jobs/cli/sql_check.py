@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opaque_jobs.cli.output import stderr
+from opaque_jobs.cli.output import escape, stderr
 from opaque_jobs.domain.job import Code, Language
 
 __all__ = ["SqlWarning", "sql_warnings", "warn"]
@@ -72,4 +72,4 @@ def _silent() -> Iterator[None]:
 def warn(found: list[SqlWarning]) -> None:
     """Tell a person."""
     for each in found:
-        stderr().print(f"[bold yellow]warning:[/] {each.message}")
+        stderr().print(f"[bold yellow]warning:[/] {escape(each.message)}")

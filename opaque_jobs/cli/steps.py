@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 
-from rich.markup import escape
-
-from opaque_jobs.cli.output import stdout
+from opaque_jobs.cli.output import escape, stdout
 from opaque_jobs.verify.receipts import Step
 
 __all__ = ["print_steps"]

@@ -8,7 +8,7 @@ from rich.syntax import Syntax
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.finding import offering
-from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr, stdout
+from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.errors import NotFoundError
 from opaque_jobs.templates.definition import Template
 from opaque_jobs.templates.registry import load_catalogue
@@ -48,7 +48,9 @@ def list_() -> None:
     ]
     print_rows(rows, ["name", "version", "title", "datasets"], as_json=common().json)
     for problem in catalogue.problems:
-        stderr().print(f"[yellow]not usable:[/] {problem.source}: {problem.message} ({problem.hint})", markup=True)
+        stderr().print(
+            f"[yellow]not usable:[/] {escape(str(problem.source))}: {escape(problem.message)} ({escape(problem.hint)})"
+        )
 
 
 @app.command("show")

@@ -16,7 +16,7 @@ from opaque_jobs.airflow.reconcile import Housekeeping
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.brokers import BrokerProcess, local_brokers, push
 from opaque_jobs.cli.command import Noun, common, load_settings
-from opaque_jobs.cli.output import print_json, stderr
+from opaque_jobs.cli.output import escape, print_json, stderr, trust_text
 from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
@@ -24,10 +24,11 @@ from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.enclave.runtime import ensure_runtime
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services, open_services
+from opaque_jobs.settings import AttesterName
 from opaque_jobs.standalone.airflow_home import AirflowHome
 from opaque_jobs.standalone.launcher import AirflowStack
 
-__all__ = ["register"]
+__all__ = ["register", "tell"]
 
 _HOUSEKEEPING_S: Final = 10.0
 _TICK_S: Final = 0.5
@@ -76,7 +77,7 @@ def up(
             stack.up()
             running.callback(no_more_interrupts)
         logins = ensure_logins(settings, [ADMIN_LOGIN, *(entry.name for entry in opened.workspaces.members())])
-        _tell(stack.address, logins, brokers)
+        tell(stack.address, logins, brokers, settings.attester)
         with contextlib.suppress(KeyboardInterrupt):
             _watch(opened, stack, brokers)
     stderr().print("stopped")
@@ -156,14 +157,20 @@ def _tell_brokers_what_they_missed(opened: Services) -> None:
             try:
                 push(opened.workspaces.broker_push(workspace.id, actor=member.id), None)
             except OpaqueJobsError as error:
-                stderr().print(f"[yellow]warning:[/] workspace '{workspace.name}': {error.message}")
+                stderr().print(f"[yellow]warning:[/] workspace '{escape(workspace.name)}': {escape(error.message)}")
 
 
-def _tell(address: str, logins: Mapping[str, str], brokers: list[BrokerProcess]) -> None:
+def _hardware(attester: AttesterName) -> str:
+    return f"evidence from {attester.value}: jobs that accept simulated enclaves alone do not run here"
+
+
+def tell(address: str, logins: Mapping[str, str], brokers: list[BrokerProcess], attester: AttesterName) -> None:
+    """Tell a person, or with --json a program, where everything answers and what vouches for the enclaves."""
     document: dict[str, Any] = {
         "airflow": address,
         "logins": dict(logins),
         "brokers": {broker.organisation.name: broker.address for broker in brokers},
+        "attester": attester.value,
     }
     if common().json:
         print_json(document)
@@ -176,7 +183,7 @@ def _tell(address: str, logins: Mapping[str, str], brokers: list[BrokerProcess])
         console.print(f"    log-in  {name}  {shown}", markup=False)
     for name, broker in document["brokers"].items():
         console.print(f"    broker  {name}  {broker}", markup=False)
-    console.print("[bold yellow]SIMULATED[/] enclaves: whoever runs this machine can read the data of its runs.")
+    console.print(f"enclaves: {trust_text(attester.value) if attester is AttesterName.SIMULATED else _hardware(attester)}")
     console.print("One user id is one trust domain: what runs as this user, a DAG too, can stop and replace these brokers.")
     console.print("    Organisations that do not trust each other run 'opaque-jobs broker serve' under users of their own.")
     console.print("Ctrl-C ends it.\n")
@@ -202,5 +209,5 @@ def _watch(opened: Services, stack: AirflowStack, brokers: list[BrokerProcess]) 
             try:
                 housekeeping.once()
             except OpaqueJobsError as error:
-                stderr().print(f"[yellow]warning:[/] housekeeping: {error.message}")
+                stderr().print(f"[yellow]warning:[/] housekeeping: {escape(error.message)}")
             due = time.monotonic() + _HOUSEKEEPING_S

@@ -94,8 +94,11 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
         if kept or not back:  # else it may be that no list of the workspace was ever in force
             raise
         known = None
-    if known is not None:
-        _tell_withdrawals(settings, member, known, kept)
+    try:
+        if known is not None:
+            _tell_withdrawals(settings, member, known, kept)
+    except OpaqueJobsError as error:
+        raise error if problem is None else problem.also(error) from None
     if problem is not None:
         raise problem
 
@@ -127,6 +130,7 @@ def taken_back(
     Raises:
         ConfigurationError: A broker cannot be reached; the others have been told, and the body is done.
         TrustError: A broker does not believe it; likewise.
+        OpaqueJobsError: What the body raises, and what went wrong with brokers: both are told.
     """
     settings = opened.context.settings
     kept = {each.job.digest: each.withdrawal.encode() for each in own_memory(settings, member).consents() if each.withdrawal}
@@ -137,20 +141,40 @@ def taken_back(
             envelope = sign_withdrawal(job, member, signer, now=datetime.now(UTC))
             own_memory(settings, member).remember_consent([job], withdrawal=envelope)
         envelopes.append(envelope)
-    problem: OpaqueJobsError | None = None
+    problem = _tell_all(opened, member, list(zip(jobs, envelopes, strict=True)))
+    try:
+        yield envelopes
+    except OpaqueJobsError as error:
+        raise error if problem is None else error.also(problem) from None
+    except BaseException as error:
+        if problem is None:
+            raise
+        raise problem.also(_unexpected(error)) from error
+    if problem is not None:
+        raise problem
+
+
+def _tell_all(
+    opened: Services, member: MemberEntry, signed: Sequence[tuple[JobSpec | NamedJob, bytes]]
+) -> OpaqueJobsError | None:
+    """Tell every broker what was signed, and return what went wrong, all of it in one."""
+    settings, problem = opened.context.settings, None
     # Each is told beside its own workspace's list: jobs of several may go by one id, and none keeps another from brokers.
-    for workspace_id in dict.fromkeys(job.workspace_id for job in jobs):
-        given = tuple(each for job, each in zip(jobs, envelopes, strict=True) if job.workspace_id == workspace_id)
+    for workspace_id in dict.fromkeys(job.workspace_id for job, _ in signed):
+        given = tuple(each for job, each in signed if job.workspace_id == workspace_id)
         for known in (list_for_brokers, overridden_list):
             try:
                 if told := known(opened, member, workspace_id):
                     told = replace(told, withdrawals=given)
                     push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
             except OpaqueJobsError as error:
-                problem = problem or error
-    yield envelopes
-    if problem is not None:
-        raise problem
+                problem = error if problem is None else problem.also(error)
+    return problem
+
+
+def _unexpected(error: BaseException) -> OpaqueJobsError:
+    """Name what ended the work by its type alone: its text could hold a value."""
+    return OpaqueJobsError(f"it ended before all was recorded ({type(error).__name__})", hint="say it again")
 
 
 def shown_revisions(opened: Services, member: MemberEntry, job_id: str, *, epoch: int | None = None) -> list[NamedJob]:

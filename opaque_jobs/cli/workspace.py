@@ -9,7 +9,7 @@ from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.displaying import digest_agreed, displayed, shown_list
 from opaque_jobs.cli.documents import workspace_document
 from opaque_jobs.cli.finding import find_member, find_workspace
-from opaque_jobs.cli.output import print_json, print_record, print_rows, stderr, stdout
+from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, take_back_roster, waiting
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
@@ -137,7 +137,7 @@ def accept(
 
 
 def _note(text: str) -> None:
-    stderr().print(text, markup=False)
+    stderr().print(escape(text))
 
 
 @app.command("change")

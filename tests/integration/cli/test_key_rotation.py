@@ -271,7 +271,7 @@ def test_list_that_changes_something_else_too_is_not_signed_with_the_new_key(run
     assert done["left_to_accept"] == {"Study": ["who may run jobs"]}
     assert "anna" in done["workspaces"]["Study"]
     new = ("--passphrase-file", new_file)
-    assert "was not displayed to you" in running.fails(7, "workspace", "accept", "Study", "--as", "anna", *new)
+    assert "changed since" in running.fails(7, "workspace", "accept", "Study", "--as", "anna", *new)
     assert "anna" not in running.accept("Study", "anna", *new)["waiting_for"]
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from broker_house import BrokerHouse, fast_folder, try_run
 from consortium import Consortium, open_consortium
+from own_files import write_own_files
 
 from opaque_jobs.broker.monitor import followed_to
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
@@ -145,6 +146,7 @@ def test_own_client_signs_nothing_after_the_signed_deadline_though_the_database_
 
 def test_deadline_is_signed_with_the_job_and_the_test_of_the_draft_counts(cast):
     cast.clock.moment = datetime.now(UTC)
+    write_own_files(cast, "anna")
     anna, job = cast.people["anna"], cast.make_job().id
     until = cast.clock() + timedelta(days=1)
     seen = cast.services.jobs.spec_for_submission(job, actor=anna.entry.id).digest

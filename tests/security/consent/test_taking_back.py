@@ -9,7 +9,7 @@ from members_desk import NOBODY, Desk, open_desk
 from opaque_jobs.cli.own_memory import memory_path, own_memory
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job
 from opaque_jobs.cli.signed_names import named_job
-from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.cli.withdrawing import taken_back, tell_withdrawals, withdraw_consent
 from opaque_jobs.crypto.consent import sign_withdrawal
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.lifecycle import JobStatus
@@ -74,6 +74,36 @@ def test_broker_that_is_away_is_named_and_told_later(desk, name):
     desk.sql("DELETE FROM withdrawals")
     tell_withdrawals(*desk.who(who)[:2], desk.cast.workspace_id)
     assert desk.told(desk.digest(job)) == [1, 1]
+
+
+@pytest.fixture
+def away(desk):
+    """Brokers that do not answer."""
+    for each in desk.house.addresses:
+        desk.cast.services.workspaces.move_broker(f"org-{each}", broker_address=NOBODY)
+    desk.pin(NOBODY)
+    yield
+    desk.pin()
+    for each, address in desk.house.addresses.items():
+        desk.cast.services.workspaces.move_broker(f"org-{each}", broker_address=address)
+
+
+def test_broker_that_is_away_is_named_though_the_database_refuses_too(desk, away, refusing):
+    """What went wrong with the database hides nothing of what brokers do not know yet."""
+    job = desk.submitted("ben", "lea")
+    refusing()
+    with pytest.raises(ConflictError, match=r"refers to it.*besides:.*cannot be reached") as caught:
+        withdraw_consent(*desk.who("ben"), job)
+    assert "tell-brokers" in caught.value.hint
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, ZeroDivisionError])
+def test_broker_that_is_away_is_named_though_the_rest_is_interrupted(desk, away, ended):
+    job = desk.submitted("ben", "lea")
+    opened, ben, key = desk.who("ben")
+    with pytest.raises(ConfigurationError, match=f"cannot be reached.*{ended.__name__}"):  # noqa: SIM117 - what is raised where
+        with taken_back(opened, ben, key, [desk.cast.spec(job)]):
+            raise ended
 
 
 def test_withdrawal_of_a_former_key_keeps_no_other_from_brokers(desk):

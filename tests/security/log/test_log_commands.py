@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from opaque_jobs.cli.log_heads import signed_log_key
 from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.client.memory import Memory
 from opaque_jobs.crypto.checkpoints import sign_checkpoint, verify_checkpoint
 from opaque_jobs.crypto.keys import SigningKey, VerifyKey
 from opaque_jobs.crypto.service_keys import load_service_key
+from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.log import EntryKind, parse_entry
+from opaque_jobs.errors import TrustError
 
 
 @pytest.fixture
@@ -124,6 +127,29 @@ def test_checkpoint_that_another_key_signed_is_refused(copy):
     copy.cast.services.context.settings.log_key_path.unlink()
     assert "not signed" in refused(copy.call("log", "checkpoint", "Study"), 8)["message"]
     assert memory_of(copy).log_head(copy.workspace_id) == known
+
+
+@pytest.mark.parametrize("command", [("checkpoint",), ("verify",), ("prove", "2")])
+def test_log_is_verified_with_the_key_of_the_signed_list_and_not_one_that_the_database_names(copy, command):
+    """The administrator signs the log anew with a key of theirs, and writes that into the list that is shown."""
+    note, forger = copy.answers("log", "checkpoint", "Study")["note"], SigningKey.generate()
+    known = memory_of(copy).log_head(copy.workspace_id)
+    forged = sign_checkpoint(verify_checkpoint(note, log_key(copy), workspace_id=copy.workspace_id), forger)
+    sql(copy.cast.home, "UPDATE logs SET checkpoint = ? WHERE workspace_id = ?", forged, copy.workspace_id)
+    with closing(sqlite3.connect(copy.cast.home / "opaque-jobs.db")) as database:
+        found = "SELECT digest, body FROM rosters WHERE workspace_id = ? AND state = 'in_force'"
+        in_force, body = database.execute(found, (copy.workspace_id,)).fetchone()
+    shown = canonical_bytes(json.loads(body) | {"log_key": forger.public.text})
+    sql(copy.cast.home, "UPDATE rosters SET body = ? WHERE digest = ?", shown, in_force)
+    copy.cast.services.context.settings.log_key_path.unlink()
+    error = refused(copy.call("log", command[0], "Study", *command[1:]), 8)
+    assert "not signed with the log's key" in error["message"] or "another log" in error["message"]
+    assert memory_of(copy).log_head(copy.workspace_id) == known
+
+
+def test_log_of_a_workspace_whose_list_the_member_never_signed_says_nothing(copy):
+    with pytest.raises(TrustError, match="you signed no member list"):
+        signed_log_key(copy.cast.services, copy.cast.people["mallory"].entry, copy.workspace_id)
 
 
 def log_key(copy) -> VerifyKey:

@@ -1,8 +1,15 @@
+import contextlib
+import io
 import json
+import re
+import unicodedata
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from opaque_jobs.cli.output import print_code, print_record, print_rows, trust_text
+from opaque_jobs.cli.output import escape, print_code, print_json, print_record, print_rows, trust_text, visible
 
 LONG = "run-" + "a" * 60
 ROWS = [{"id": LONG, "name": "[bold]not markup[/]", "inputs": {"a": 1}, "extra": None}]
@@ -84,3 +91,43 @@ def test_text_of_others_is_shown_with_nothing_that_a_terminal_obeys_or_hides(cap
 def test_code_keeps_its_lines_tabs_and_letters(capsys):
     print_code("def main():\n\treturn 'é 日本'\n", "python")
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()][:2] == ["def main():", "    return 'é 日本'"]
+
+
+HIDING = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+FILLERS = "\u034f\u115f\u1160\u17b4\u180b\u2800\u3164\ufe0f\uffa0\U000e0101"
+HIDDEN = st.characters(categories=HIDING) | st.sampled_from(FILLERS)
+
+
+def unseen(text: str) -> list[str]:
+    return [each for each in text if each in FILLERS or (each != "\n" and unicodedata.category(each) in HIDING)]
+
+
+@given(st.text(HIDDEN | st.characters(), max_size=40))
+@example(FILLERS)
+@example("Rates\u202esetaR")
+@example("\ud800 \x7f \x9b \u200b \u2066 \U000e0041")
+def test_json_has_no_character_that_hides_or_turns_text_and_says_the_same(text):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        print_json({text: [text, {"a": text}]})
+    assert unseen(printed.getvalue()) == []
+    assert json.loads(printed.getvalue()) == json.loads(json.dumps({text: [text, {"a": text}]}))
+
+
+@given(st.text(HIDDEN | st.characters(), max_size=40))
+@example(FILLERS)
+def test_text_for_people_has_no_character_that_hides_or_turns_it(text):
+    kept = text.replace("\n", "").replace("\t", "")
+    assert unseen(visible(kept)) == []
+    assert unseen(escape(kept)) == []
+
+
+def test_json_keeps_letters_of_every_language_readable(capsys):
+    print_json({"name": "é 日本 🙂"})
+    assert "é 日本 🙂" in capsys.readouterr().out
+
+
+def test_text_of_others_is_made_safe_in_one_place():
+    folder = Path(__file__).parents[3] / "opaque_jobs" / "cli"
+    knowing = [each.name for each in folder.glob("*.py") if re.search(r"(import |rich\.)markup", each.read_text())]
+    assert knowing == ["output.py"]

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
 from consortium import open_consortium
+from own_files import write_own_files
 from simulated_agent import SimulatedAgent
 
 from opaque_jobs.cli.main import build_app
@@ -18,6 +19,7 @@ from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.runner.execution import execute
+from opaque_jobs.services.attesting import own_trust
 
 TERMS = RerunTerms(
     max_runs=3,
@@ -47,6 +49,8 @@ def exported(tmp_path_factory):
     cast.services.close()
     file = folder / "receipt.json"
     assert call(cast, "receipt", "export", run.id, "--to", str(file), "--as", "lea").exit_code == 0
+    write_own_files(cast, "lea")
+    assert call(cast, "receipt", "trust", "Study", "--to", str(folder / "anchors"), "--as", "lea").exit_code == 0
     return cast, file
 
 
@@ -56,10 +60,10 @@ def call(cast, *arguments):
 
 def test_receipt_file_of_a_run_that_read_a_newer_version_verifies_by_itself(exported):
     cast, file = exported
-    result = call(cast, "receipt", "verify", str(file))
+    result = call(cast, "receipt", "verify", str(file), "--trust", str(file.with_name("anchors")))
     assert result.exit_code == 0, result.output
     shown = json.loads(result.stdout)
-    assert (shown["holds"], shown["approval_rule"]) == (True, "unanimous")
+    assert (shown["holds"], shown["anchored"], shown["approval_rule"]) == (True, True, "unanimous")
     assert set(json.loads(file.read_bytes())["refreshed"]) == {"patients"}
 
 
@@ -68,4 +72,18 @@ def test_receipt_file_without_the_newer_versions_manifest_does_not(exported, tmp
     cast, file = exported
     other = tmp_path / "other.json"
     other.write_text(json.dumps(json.loads(file.read_bytes()) | {"refreshed": refreshed}))
-    assert call(cast, "receipt", "verify", str(other)).exit_code in (5, 8)
+    assert call(cast, "receipt", "verify", str(other), "--trust", str(file.with_name("anchors"))).exit_code in (5, 8)
+
+
+def test_receipt_file_without_anchors_vouches_for_nobody(exported, tmp_path):
+    """Anyone makes a workspace, members and a broker of their own, and a receipt that holds by itself."""
+    cast, file = exported
+    result = call(cast, "receipt", "verify", str(file))
+    assert result.exit_code == 8
+    assert "vouches for nobody" in json.loads(result.stderr)["error"]["message"]
+    shown = json.loads(result.stdout)
+    assert (shown["holds"], shown["anchored"]) == (False, False)
+    assert all(not each["problem"] for each in shown["steps"])
+    nothing = tmp_path / "anchors"
+    nothing.write_bytes(own_trust(cast.services.context.settings).to_bytes())
+    assert call(cast, "receipt", "verify", str(file), "--trust", str(nothing)).exit_code in (5, 8)

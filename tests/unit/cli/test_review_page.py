@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import text
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
@@ -14,13 +15,14 @@ from consortium import COLUMNS, make_input, open_consortium
 from own_files import write_own_files
 
 from opaque_jobs.cli.own_policies import keep_policy
-from opaque_jobs.cli.review_page import print_page, read_page
+from opaque_jobs.cli.review_page import print_page, read_page, template_here
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.attested import ATTESTED
-from opaque_jobs.domain.job import Code, Language, TeeKind
+from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind, TemplateUse
 from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.protocol.drafts import DEFAULT_OUTPUT_POLICY
+from opaque_jobs.templates.registry import load_catalogue
 from tests.support.tee_policies import make_snp_policy, on_hardware
 from tests.world import everything
 
@@ -39,21 +41,26 @@ KEYS = {
     "datasets",
     "deadline",
     "diff",
+    "fingerprint",
     "job_digest",
     "job_id",
     "names_signed",
     "no_test_reason",
     "not_demanded",
+    "not_signed",
     "recipients",
     "revision",
+    "sensitive_inputs",
     "spec",
     "status",
     "still_needed",
+    "template_here",
     "test_rows",
     "test_run",
     "test_run_id",
     "votes",
     "waiting_for",
+    "workspace",
 }
 
 
@@ -89,10 +96,10 @@ def reworked(study):
 def test_review_is_shown_in_the_order_in_which_it_matters(study, capsys):
     text = shown(study, reworked(study), capsys)
     order = [
+        "Study (ws-",
         "revision",
         "code (sql)",
         "SELECT count(*) AS pairs",
-        "changes since revision 1",
         "data that it reads",
         "input variables",
         "at most 1,000,000 rows",
@@ -100,7 +107,10 @@ def test_review_is_shown_in_the_order_in_which_it_matters(study, capsys):
         "0 6 * * *",
         "where it runs",
         "SIMULATED",
-        "votes",
+        "NOT signed, the database's word",
+        "under_review",
+        "changes since revision 1",
+        "\nvotes",
         "tested elsewhere",
         "review approve",
     ]
@@ -263,3 +273,52 @@ def test_review_of_a_commitment_that_the_owner_did_not_sign_says_so(study):
     found = page(study, job.id)
     use = replace(found.spec.datasets[0], policy_commitment="sha256:" + "0" * 64)
     assert found.rule(use).startswith("NOT by the rule that its owner signed")
+
+
+def test_review_names_the_workspace_as_it_was_signed_and_else_by_its_id(study, capsys):
+    job = study.make_job()
+    study.submit(job.id)
+    with study.services.context.store.write() as session:
+        session.execute(text("UPDATE workspaces SET name = 'Another'"))
+    assert f"Study ({study.workspace_id})" in shown(study, job.id, capsys)
+    assert page(study, job.id).to_json()["workspace"] == {"id": study.workspace_id, "name": "Study"}
+    unsigned = replace(page(study, job.id), roster=None)
+    print_page(unsigned)
+    assert "Another" not in (printed := capsys.readouterr().out)
+    assert study.workspace_id in printed
+
+
+def test_review_marks_which_inputs_are_sensitive(study, capsys):
+    inputs = (make_input(), replace(make_input(default=7), name="secret", sensitive=True))
+    job = study.make_job(inputs=inputs, rerun_terms=TERMS)
+    study.submit(job.id)
+    assert page(study, job.id).to_json()["sensitive_inputs"] == ["secret"]
+    lines = [each.split() for each in shown(study, job.id, capsys).splitlines()]
+    assert next(each for each in lines if each[:1] == ["secret"])[4:5] == ["yes"]
+    assert next(each for each in lines if each[:1] == ["floor"])[4:5] == ["no"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_review_compares_the_template_with_the_own_catalogue(study, capsys, same):
+    own = load_catalogue().templates[0]
+    job = study.make_job()
+    study.submit(job.id)
+    digest = own.digest if same else "sha256:" + "0" * 64
+    use = TemplateUse(name=own.name, version=own.version, digest=digest, parameters={})
+    found = replace(
+        page(study, job.id), spec=replace(page(study, job.id).spec, kind=JobKind.NO_CODE, template=use), template_here=same
+    )
+    print_page(found)
+    printed = capsys.readouterr().out
+    assert digest in printed
+    assert ("has the same" in printed, "NOT the one" in printed) == (same, not same)
+    assert template_here(found.spec) is same
+
+
+def test_review_names_in_json_what_nobody_signed(study):
+    job = study.make_job()
+    study.submit(job.id)
+    document = page(study, job.id).to_json()
+    assert set(document["not_signed"]) <= set(document)
+    assert {"votes", "status", "test_rows", "diff"} <= set(document["not_signed"])
+    assert not {"spec", "job_digest", "workspace", "recipients", "datasets"} & set(document["not_signed"])
