@@ -8,9 +8,10 @@ import typer
 from opaque_jobs.cli import dataset_policy
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.dataset_policy import column_types, say_released
+from opaque_jobs.cli.displaying import confirming
 from opaque_jobs.cli.documents import dataset_document, reader_document
 from opaque_jobs.cli.finding import find_dataset, find_workspace
-from opaque_jobs.cli.output import confirming, print_record, print_rows, stderr
+from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.own_policies import kept_policy
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.policies import Wanted

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from opaque_jobs.cli.command import Noun, common, repeatable
+from opaque_jobs.cli.displaying import confirming
 from opaque_jobs.cli.documents import dataset_document, reader_document
-from opaque_jobs.cli.output import confirming, print_record, stderr
+from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.own_organisation import compared_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.policies import AS_BEFORE, Wanted, read_policy

@@ -1,20 +1,21 @@
-"""What was displayed to a member, kept by their client; and asking them where nothing was."""
+"""What was displayed to a member, kept by their client; and asking them, before something is signed or changed."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import typer
 
 from opaque_jobs.cli.command import common
+from opaque_jobs.cli.output import escape, stderr
 from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.session import member_key_path
-from opaque_jobs.client.showing import Shown, digest_to_sign, fingerprint
+from opaque_jobs.client.showing import Shown, another_than_displayed, digest_to_sign, fingerprint
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.workspace import MemberEntry, Roster
-from opaque_jobs.errors import ConflictError
+from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.settings import Settings
 
-__all__ = ["can_ask", "digest_agreed", "displayed", "shown_job", "shown_list"]
+__all__ = ["can_ask", "confirming", "digest_agreed", "displayed", "shown_job", "shown_list"]
 
 
 def shown_job(spec: JobSpec) -> Shown:
@@ -43,7 +44,7 @@ def can_ask() -> bool:
 
 
 def digest_agreed(
-    settings: Settings, member: MemberEntry, document: Shown, *, asked: str, typed: str | None, show: Callable[[], None]
+    settings: Settings, member: MemberEntry, document: Shown, *, asked: str, typed: str | None, show: Callable[[], Shown]
 ) -> str:
     """Return the digest that a member has looked at, or typed; at a terminal, show the document first if it was never shown.
 
@@ -53,13 +54,14 @@ def digest_agreed(
         document: What there is to sign.
         asked: The id or name by which the member asked for it.
         typed: From `--digest`.
-        show: Prints all of it.
+        show: Prints all of it, read again or not; returns what it printed.
 
     Raises:
         ConflictError: It was not displayed and nobody can be asked, the member declined, or they looked at another.
         TrustError: It is another thing than the member asked for.
     """
-    agreed = digest_to_sign(document, asked=asked, shown=own_memory(settings, member).shown(), typed=typed)
+    memory = own_memory(settings, member)
+    agreed = digest_to_sign(document, asked=asked, shown=memory.shown(), signed=memory.signed(), typed=typed)
     if agreed is not None:
         return agreed
     if not can_ask():
@@ -67,8 +69,30 @@ def digest_agreed(
             "nothing was signed: what there is to sign was not displayed to you",
             hint="look at it with 'show', then say this again; or give the --digest that you mean",
         )
-    show()
-    displayed(settings, member, document)
+    seen = show()
+    displayed(settings, member, seen)
+    if seen != document:
+        raise another_than_displayed(document)
     if not typer.confirm(f"\nSign exactly this, {fingerprint(document.digest)}?"):
         raise ConflictError("nothing was signed", hint="you declined")
     return document.digest
+
+
+def confirming(sure: bool) -> Callable[[Sequence[str]], None]:
+    """Return what shows a change in words, and goes on only if it is wanted.
+
+    Args:
+        sure: Wanted already; nobody is asked.
+    """
+
+    def confirm(words: Sequence[str]) -> None:
+        for line in words:
+            stderr().print(escape(line))
+        if sure:
+            return
+        if not sys.stdin.isatty():  # asked on stderr: the answer's stream may be a file
+            raise InvalidInputError("this change must be confirmed, and nobody can be asked here", hint="give --yes")
+        if not typer.confirm("change it?", err=True):
+            raise ConflictError("nothing was changed", hint="leave out what you do not want changed")
+
+    return confirm

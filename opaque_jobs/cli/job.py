@@ -11,11 +11,12 @@ from opaque_jobs.cli.documents import job_document, lease_document, review_docum
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
-from opaque_jobs.cli.output import escape, print_code, print_json, print_record, print_rows, stderr, stdout, visible
+from opaque_jobs.cli.output import escape, print_code, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
-from opaque_jobs.cli.review_page import draft_page, print_page
+from opaque_jobs.cli.review_page import draft_page
+from opaque_jobs.cli.review_print import print_page
 from opaque_jobs.cli.reviewing import check_meant, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, failed_test_log, run_test
@@ -274,7 +275,7 @@ def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
             {**run_document(run), **({"log": said} if said and common().json else {})}, as_json=common().json, title=look
         )
         if said and not common().json:
-            stderr().print(escape(visible(said)), highlight=False)
+            stderr().print(escape(said), highlight=False)
         check_succeeded(opened, actor, run)
 
 

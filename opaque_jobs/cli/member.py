@@ -227,6 +227,7 @@ def rotate_key(
         path, place = member_key_path(settings, name), new_place(key_store, key_store_setting)
         new_file = new_passphrase_file or passphrase_file
         secret: list[str] = []
+        named = [checked_digest(each) for each in sign_again]
 
         def make(fresh: Path) -> None:
             secret.append(ask_for_new_key(place, f"the new key of member '{name}'", file=new_file))
@@ -251,7 +252,8 @@ def rotate_key(
                 ),
                 step=shown.say,
                 again=again,
-                sign_again=lambda manifests: _confirmed(manifests, [checked_digest(each) for each in sign_again]),
+                sign_again=lambda manifests: _confirmed(manifests, named),
+                named=named,
                 stolen=stolen,
             )
             done = rotate_member_key(opened, member, path, making)

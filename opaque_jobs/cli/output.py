@@ -7,19 +7,15 @@ no terminal or NO_COLOR is set.
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import typer
 from rich import markup
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 
-from opaque_jobs.errors import ConflictError, InvalidInputError
-
 __all__ = [
-    "confirming",
     "escape",
     "print_code",
     "print_json",
@@ -78,26 +74,6 @@ def escape(text: str) -> str:
 
 def _is_unseen(char: str) -> bool:
     return char in _BLANK or unicodedata.category(char) in _UNSEEN
-
-
-def confirming(sure: bool) -> Callable[[Sequence[str]], None]:
-    """Return what shows a change in words, and goes on only if it is wanted.
-
-    Args:
-        sure: Wanted already; nobody is asked.
-    """
-
-    def confirm(words: Sequence[str]) -> None:
-        for line in words:
-            stderr().print(line, markup=False)
-        if sure:
-            return
-        if not sys.stdin.isatty():
-            raise InvalidInputError("this change must be confirmed, and nobody can be asked here", hint="give --yes")
-        if not typer.confirm("change it?", err=True):
-            raise ConflictError("nothing was changed", hint="leave out what you do not want changed")
-
-    return confirm
 
 
 def _text(value: Any) -> str:

@@ -11,12 +11,15 @@ from opaque_jobs.cli.documents import review_document
 from opaque_jobs.cli.finding import find_job
 from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.review_page import print_page, read_page, under_review
+from opaque_jobs.cli.review_page import read_page, under_review
+from opaque_jobs.cli.review_print import print_page
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.cli.signed_names import named_job
+from opaque_jobs.client.showing import Shown
 from opaque_jobs.domain.review import Decision
+from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.protocol.views import ReviewView
 from opaque_jobs.services import Services
 
@@ -54,6 +57,12 @@ def show(*, job: Job, acting: Acting = None) -> None:
     displayed(settings, actor, shown_job(page.spec))
 
 
+def _shown_page(opened: Services, actor: MemberEntry, job_id: str) -> Shown:
+    page = read_page(opened, actor, job_id)
+    print_page(page)
+    return shown_job(page.spec)
+
+
 def _vote(  # noqa: PLR0917
     job: str, acting: str | None, passphrase_file: Path | None, decision: Decision, comment: str | None, digest: str | None
 ) -> None:
@@ -68,7 +77,7 @@ def _vote(  # noqa: PLR0917
             shown_job(under_review(opened, actor, job_id)[1]),
             asked=job,
             typed=digest,
-            show=lambda: print_page(read_page(opened, actor, job_id)),
+            show=lambda: _shown_page(opened, actor, job_id),
         )
         signer = member_key(opened.context.settings, actor, passphrase_file)
         view = cast_vote(opened, actor, signer, job_id, decision=decision, comment=comment, expected_digest=agreed)

@@ -15,7 +15,7 @@ that are about to end should do. The former file is needed until then, to withdr
 import functools
 import os
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from opaque_jobs.crypto.signing import claimed_key_id
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster
-from opaque_jobs.errors import InvalidInputError, TrustError
+from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.protocol.views import OrganisationView, WorkspaceView
 from opaque_jobs.services import Services
 
@@ -73,6 +73,7 @@ class Making:
         open_new: Opens the new key's file, for a key that signs.
         broker: Opens the own broker's keys, under which it keeps whom it has pinned; asked only if that lives here.
         sign_again: Is shown the manifests that a former key signed; returns the digests of those to sign again.
+        named: Digests that the member typed of such manifests: each has to be one, before anything is done.
         stolen: Somebody else may hold the former key: what it signed is never signed again.
     """
 
@@ -83,6 +84,7 @@ class Making:
     open_new: Callable[[Path], Signer] = _signs_nothing
     broker: Callable[[], BrokerKeys] = _opens_nothing
     sign_again: Callable[[Sequence[DatasetManifest]], Collection[str]] = _none_again
+    named: Collection[str] = ()
     stolen: bool = False
 
 
@@ -144,9 +146,11 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
     Raises:
         ConflictError: Somebody changed the key meanwhile, or a broker of this home cannot be told.
         ConfigurationError: A broker cannot be reached; all else is done.
+        NotFoundError: A digest to sign again is of nothing that the member's keys signed.
         TrustError: A passphrase is wrong, who signs may not, or the database names a key that is not in the key file.
     """
     fresh = new_key_path(path)
+    _check_named(opened, member, path, making)
     if not fresh.exists() and (making.again or not _is_unfinished(opened, member, path)):
         making.step("making the new key")
         making.make(fresh)
@@ -178,7 +182,7 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
         making.step(f"signing the member list of '{view.name}'")
         note = functools.partial(stderr().print, markup=False)
         accept_roster(opened, view.id, member, opener(), expected_digest=roster.digest, on_note=note)
-    signed = list(_signed_before(opened, member, path))
+    signed = list(_signed_by(opened, member, former_key_paths(path)))
     again = set(making.sign_again(signed)) if signed else set()
     for manifest in signed:
         if manifest.digest in again:
@@ -314,7 +318,7 @@ def _is_unfinished(opened: Services, member: MemberEntry, path: Path) -> bool:
     for view in opened.workspaces.list(actor=member.id):
         if {_entry(view.roster, member), _entry(_newest(view), member)} - {None, member}:
             return True
-    return any(True for _ in _signed_before(opened, member, path))
+    return any(True for _ in _signed_by(opened, member, former_key_paths(path)))
 
 
 def _waits_for_own_key(view: WorkspaceView, member: MemberEntry) -> bool:
@@ -324,10 +328,21 @@ def _waits_for_own_key(view: WorkspaceView, member: MemberEntry) -> bool:
     return _entry(view.roster, member) not in {None, member} and _entry(view.proposal.roster, member) == member
 
 
-def _signed_before(opened: Services, member: MemberEntry, path: Path) -> Iterator[DatasetManifest]:
-    """Return the manifests that stand with a signature of the member's former keys, stolen ones apart, verified with those."""
+def _check_named(opened: Services, member: MemberEntry, path: Path, making: Making) -> None:
+    """Check that every digest that was typed is of a manifest that a key of this member signed, and no thief could have."""
+    present = [path] if path.exists() and not making.stolen else []
+    signed = _signed_by(opened, member, [*former_key_paths(path), *present]) if making.named else ()
+    if set(making.named) - {each.digest for each in signed}:
+        raise NotFoundError(
+            "a digest to sign again is of no data set version that a key of yours signed, stolen ones apart",
+            hint="nothing was done; leave it out to have those listed that there are",
+        )
+
+
+def _signed_by(opened: Services, member: MemberEntry, paths: Iterable[Path]) -> Iterator[DatasetManifest]:
+    """Return the manifests that stand with a signature of these own keys, stolen ones apart, verified with those."""
     stolen = own_memory(opened.context.settings, member).stolen_keys()
-    former = [read_public_keys(each).signing for each in former_key_paths(path)]
+    former = [read_public_keys(each).signing for each in paths]
     entries = [replace(member, public_key=key.text) for key in former if key is not None and key.key_id not in stolen]
     for dataset in opened.datasets.list(actor=member.id):
         for version in dataset.versions:

@@ -15,6 +15,7 @@ from opaque_jobs.cli.rosters import accept_roster, changed_keys, take_back_roste
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
 from opaque_jobs.cli.signed_names import named_workspace, waiting_workspace
 from opaque_jobs.cli.withdrawing import tell_withdrawals
+from opaque_jobs.client.showing import Shown
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
 from opaque_jobs.errors import InvalidInputError
@@ -129,8 +130,13 @@ def accept(
         actor = acting_member(opened, acting)
         view = opened.workspaces.show(waiting_workspace(opened, actor, workspace), actor=actor.id)
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
-        settings, roster = opened.context.settings, waiting(view)
-        agreed = digest_agreed(settings, actor, shown_list(roster), asked=workspace, typed=digest, show=lambda: _print(view))
+        settings, roster, document = opened.context.settings, waiting(view), shown_list(waiting(view))
+
+        def show_it() -> Shown:
+            _print(view)
+            return document
+
+        agreed = digest_agreed(settings, actor, document, asked=workspace, typed=digest, show=show_it)
         signer = member_key(settings, roster.member(actor.id), passphrase_file)
         view = accept_roster(opened, view.id, actor, signer, expected_digest=agreed, on_note=_note)
     print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")

@@ -5,50 +5,19 @@ lose nothing, and a crash leaves all of it or nothing. The log's heads move only
 """
 
 import json
-import os
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote
 
+from opaque_jobs.client.memory_file import MemoryFile
 from opaque_jobs.client.showing import Shown
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import Roster, parse_roster
-from opaque_jobs.errors import ConfigurationError, TrustError
+from opaque_jobs.errors import TrustError
 
 __all__ = ["AgreedList", "Consent", "Memory", "TakenBack"]
-
-_VERSION: Final = 1
-_BUSY_S: Final = 15.0
-_SCHEMA: Final = """
-CREATE TABLE organisation (id INTEGER PRIMARY KEY CHECK (id = 1), document TEXT NOT NULL) STRICT;
-CREATE TABLE consents (
-  id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, workspace_id TEXT NOT NULL, job_id TEXT NOT NULL, name TEXT NOT NULL,
-  withdrawal TEXT
-) STRICT;
-CREATE TABLE signed_lists (
-  id INTEGER PRIMARY KEY, workspace_id TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, roster TEXT NOT NULL
-) STRICT;
-CREATE TABLE lists_taken_back (
-  id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, workspace_id TEXT NOT NULL, hold TEXT NOT NULL
-) STRICT;
-CREATE TABLE agreed_lists (
-  id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, epoch INTEGER NOT NULL, roster TEXT NOT NULL, acceptances TEXT NOT NULL
-) STRICT;
-CREATE TABLE drafts (job_id TEXT PRIMARY KEY, workspace_id TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
-CREATE TABLE log_heads (workspace_id TEXT PRIMARY KEY, seen TEXT NOT NULL) STRICT;
-CREATE TABLE shown (id INTEGER PRIMARY KEY, subject TEXT NOT NULL UNIQUE, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
-CREATE TABLE policies (
-  id INTEGER PRIMARY KEY, dataset_id TEXT NOT NULL, commitment TEXT NOT NULL, document TEXT NOT NULL,
-  UNIQUE (dataset_id, commitment)
-) STRICT;
-CREATE TABLE stolen_keys (key_id TEXT PRIMARY KEY) STRICT;
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +79,11 @@ class Memory:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = MemoryFile(path)
 
     def consents(self) -> tuple[Consent, ...]:
         """Return all that was signed about jobs, oldest first."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT workspace_id, job_id, digest, name, withdrawal FROM consents ORDER BY id").fetchall()
         return tuple(
             Consent(job=NamedJob(workspace_id=workspace, job_id=job, digest=which), name=name, withdrawal=withdrawal)
@@ -124,7 +93,7 @@ class Memory:
     def remember_consent(self, jobs: Iterable[JobSpec | NamedJob], *, withdrawal: bytes | None) -> None:
         """Keep what is signed about jobs, before it leaves; a kept withdrawal stays until another takes its place."""
         text = None if withdrawal is None else withdrawal.decode()
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             for job in jobs:
                 rows.execute(
                     "INSERT INTO consents (digest, workspace_id, job_id, name, withdrawal) VALUES (?, ?, ?, ?, ?) "
@@ -139,7 +108,7 @@ class Memory:
         Raises:
             TrustError: One is not what was signed.
         """
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT digest, roster FROM signed_lists ORDER BY id").fetchall()
         for signed, text in found:
             if digest(text.encode()) != signed:
@@ -152,7 +121,7 @@ class Memory:
 
     def remember_list(self, roster: Roster) -> None:
         """Keep the member list that is signed, before the signature leaves."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute(
                 "INSERT OR REPLACE INTO signed_lists (workspace_id, digest, roster) VALUES (?, ?, ?)",
                 (roster.workspace_id, roster.digest, roster.to_bytes().decode()),
@@ -160,14 +129,14 @@ class Memory:
 
     def lists_taken_back(self) -> tuple[TakenBack, ...]:
         """Return the member lists that were taken back, oldest first."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT workspace_id, digest, hold FROM lists_taken_back ORDER BY id").fetchall()
         return tuple(TakenBack(workspace_id=workspace, digest=which, hold=hold) for workspace, which, hold in found)
 
     def remember_taken_back(self, roster: Roster, hold: bytes) -> TakenBack:
         """Keep that a list was taken back, before anybody is told."""
         said = TakenBack(workspace_id=roster.workspace_id, digest=roster.digest, hold=hold.decode())
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute(
                 "INSERT OR REPLACE INTO lists_taken_back (workspace_id, digest, hold) VALUES (?, ?, ?)",
                 (said.workspace_id, said.digest, said.hold),
@@ -176,17 +145,17 @@ class Memory:
 
     def remember_hold(self, roster_digest: str, hold: bytes) -> None:
         """Keep a newer envelope about a list that was taken back, if it is one."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute("UPDATE lists_taken_back SET hold = ? WHERE digest = ?", (hold.decode(), roster_digest))
 
     def forget_taken_back(self, roster_digest: str) -> None:
         """Let a list be signed again: it was in force already, or its hold is lifted."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute("DELETE FROM lists_taken_back WHERE digest = ?", (roster_digest,))
 
     def agreed_lists(self) -> tuple[AgreedList, ...]:
         """Return the member lists that were seen signed by all, this member with them, by epoch."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT roster, acceptances FROM agreed_lists ORDER BY epoch, id").fetchall()
             return tuple(AgreedList(text=text, acceptances=tuple(json.loads(signed))) for text, signed in found)
 
@@ -197,7 +166,7 @@ class Memory:
 
     def keep_list(self, roster: Roster, acceptances: Iterable[bytes]) -> None:
         """Keep a list whose signatures the caller has verified; all earlier ones stay: brokers ask for them."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute(
                 "INSERT OR IGNORE INTO agreed_lists (digest, epoch, roster, acceptances) VALUES (?, ?, ?, ?)",
                 (roster.digest, roster.epoch, roster.to_bytes().decode(), json.dumps([each.decode() for each in acceptances])),
@@ -205,24 +174,24 @@ class Memory:
 
     def remember_draft(self, workspace_id: str, job_id: str, draft_digest: str) -> None:
         """Keep the digest of a draft that was written here, in place of the job's draft before."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?, ?)", (job_id, workspace_id, draft_digest))
 
     def wrote_draft(self, workspace_id: str, job_id: str, draft_digest: str) -> bool:
         """Tell whether this is the draft of that job as it was last written here."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT workspace_id, digest FROM drafts WHERE job_id = ?", (job_id,)).fetchone()
         return bool(found == (workspace_id, draft_digest))
 
     def log_head(self, workspace_id: str) -> str | None:
         """Return the last checkpoint of a log that was verified (`Checkpoint.seen`); None before the first."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT seen FROM log_heads WHERE workspace_id = ?", (workspace_id,)).fetchone()
         return None if found is None else str(found[0])
 
     def advance_log_head(self, workspace_id: str, *, before: str | None, after: str) -> bool:
         """Move a log's head on from the one that `after` was proved to continue; False, and nothing done, if it has moved."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             if before is None:
                 moved = rows.execute("INSERT OR IGNORE INTO log_heads VALUES (?, ?)", (workspace_id, after))
             else:
@@ -232,13 +201,21 @@ class Memory:
 
     def shown(self) -> tuple[Shown, ...]:
         """Return what was displayed to this member to be signed: the last document of each subject, newest last."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT subject, name, digest FROM shown ORDER BY id").fetchall()
         return tuple(Shown(subject=subject, name=name, digest=which) for subject, name, which in found)
 
+    def signed(self) -> frozenset[str]:
+        """Return the digests of the job documents and member lists that were signed."""
+        with self._file.reading() as rows:
+            found = rows.execute(
+                "SELECT digest FROM consents UNION SELECT digest FROM signed_lists UNION SELECT digest FROM agreed_lists"
+            )
+            return frozenset(str(each) for (each,) in found)
+
     def remember_shown(self, document: Shown) -> None:
         """Keep that a document was displayed, in place of what was displayed of its subject before."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute(
                 "INSERT OR REPLACE INTO shown (subject, name, digest) VALUES (?, ?, ?)",
                 (document.subject, document.name, document.digest),
@@ -246,94 +223,33 @@ class Memory:
 
     def stolen_keys(self) -> frozenset[str]:
         """Return the ids of own former keys that somebody else may hold."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             return frozenset(str(each) for (each,) in rows.execute("SELECT key_id FROM stolen_keys"))
 
     def remember_stolen(self, key_id: str) -> None:
         """Keep that somebody else may hold a key: nothing that it signed is signed again."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute("INSERT OR IGNORE INTO stolen_keys VALUES (?)", (key_id,))
 
     def policies(self, dataset_id: str) -> tuple[bytes, ...]:
         """Return the release policies that a data set had, oldest first."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT document FROM policies WHERE dataset_id = ? ORDER BY id", (dataset_id,)).fetchall()
         return tuple(str(each).encode() for (each,) in found)
 
     def keep_policy(self, dataset_id: str, commitment: str, document: bytes) -> None:
         """Keep a data set's release policy beside those that it had before."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             given = (dataset_id, commitment, document.decode())
             rows.execute("INSERT OR IGNORE INTO policies (dataset_id, commitment, document) VALUES (?, ?, ?)", given)
 
     def organisation(self) -> bytes | None:
         """Return what the member was told of their own organisation; None if nothing was."""
-        with self._reading() as rows:
+        with self._file.reading() as rows:
             found = rows.execute("SELECT document FROM organisation").fetchone()
         return None if found is None else str(found[0]).encode()
 
     def remember_organisation(self, document: bytes) -> None:
         """Keep what the member's own organisation is, in place of what was kept before."""
-        with self._writing() as rows:
+        with self._file.writing() as rows:
             rows.execute("INSERT OR REPLACE INTO organisation VALUES (1, ?)", (document.decode(),))
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._refusals():
-            if self._path.exists():
-                with closing(self._connect()) as rows:
-                    if self._is_made(rows):
-                        yield rows
-                        return
-            with closing(sqlite3.connect(":memory:")) as nothing:
-                nothing.executescript(_SCHEMA)
-                yield nothing
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._refusals():
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-            with closing(self._connect()) as rows:  # closed before COMMIT, nothing was done
-                rows.execute("BEGIN IMMEDIATE")
-                if not self._is_made(rows):
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        rows.execute(statement)
-                    rows.execute(f"PRAGMA user_version = {_VERSION}")
-                yield rows
-                rows.execute("COMMIT")
-
-    def _connect(self) -> sqlite3.Connection:
-        address = f"file:{quote(str(self._path))}?mode=rw"
-        rows = sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
-        rows.execute("PRAGMA synchronous = EXTRA")
-        return rows
-
-    def _is_made(self, rows: sqlite3.Connection) -> bool:
-        """Tell whether there is anything in the file; what another version wrote is left alone."""
-        version = rows.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise ConfigurationError(
-                f"{self._path.name} was written by {'a newer' if version > _VERSION else 'another'} version of this program",
-                hint="use that version; nothing was changed",
-                version=version,
-            )
-        return bool(version)
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        name = self._path.name
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise ConfigurationError(
-                    f"{name} is in use", hint="another command holds it: try again when it has ended"
-                ) from None
-            raise ConfigurationError(f"{name} cannot be read or written", hint="check who owns it and the free space") from None
-        except (sqlite3.Error, ValueError):
-            raise ConfigurationError(
-                f"{name} is damaged", hint="restore it: without it your client cannot tell what you signed and have seen"
-            ) from None
-        except OSError as error:
-            raise ConfigurationError(f"{name} cannot be written: {error.strerror}", hint="check who owns it") from None

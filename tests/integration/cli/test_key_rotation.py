@@ -257,11 +257,19 @@ def test_manifest_that_a_thief_signed_is_never_signed_again_after_a_theft(runnin
     assert (done["renewed_signatures"], done["not_signed_again"]) == (0, [])
     later = ("member", "rotate-key", "anna", "--passphrase-file", new_file)
     named = ("--sign-again", verify_manifest(planted, [anna]).digest)
-    for more in ((), named):
-        again = running.json(*later, *more)
-        assert (again["key_id"], again["renewed_signatures"], again["not_signed_again"]) == (done["key_id"], 0, [])
+    again = running.json(*later)
+    assert (again["key_id"], again["renewed_signatures"], again["not_signed_again"]) == (done["key_id"], 0, [])
+    assert "no data set version that a key of yours signed" in running.fails(4, *later, *named)
     with closing(sqlite3.connect(running.home / "opaque-jobs.db")) as database:
         assert database.execute("SELECT envelope FROM dataset_versions").fetchone() == (planted,)
+
+
+def test_digest_to_sign_again_that_no_own_key_signed_is_refused_before_the_key_is_changed(running, new_file):
+    before = running.json("member", "show", "anna")
+    unknown = ("--sign-again", "sha256:" + "0" * 64)
+    assert "nothing was done" in running.fails(4, "member", "rotate-key", "anna", *unknown, "--new-passphrase-file", new_file)
+    assert running.json("member", "show", "anna") == before
+    assert not list(running.settings.keys_dir.glob("*.new.json"))
 
 
 def test_list_that_changes_something_else_too_is_not_signed_with_the_new_key(running, new_file):
@@ -271,7 +279,7 @@ def test_list_that_changes_something_else_too_is_not_signed_with_the_new_key(run
     assert done["left_to_accept"] == {"Study": ["who may run jobs"]}
     assert "anna" in done["workspaces"]["Study"]
     new = ("--passphrase-file", new_file)
-    assert "changed since" in running.fails(7, "workspace", "accept", "Study", "--as", "anna", *new)
+    assert "was not displayed" in running.fails(7, "workspace", "accept", "Study", "--as", "anna", *new)
     assert "anna" not in running.accept("Study", "anna", *new)["waiting_for"]
 
 

@@ -92,3 +92,20 @@ def test_job_that_was_not_displayed_is_displayed_at_a_terminal_and_signed_if_the
         memory.execute("DELETE FROM shown")
     answering(cli, "y", "review", "approve", job, "--as", "lea")
     assert "lea" not in cli.json("review", "show", job, "--as", "ben")["waiting_for"]
+
+
+def test_member_list_that_was_not_displayed_or_changed_since_is_not_accepted(cli):
+    first = cli.json("workspace", "change", "Study", "--run-policy", "all_members", "--as", "anna")
+    accept = ("workspace", "accept", "Study", "--as", "lea")
+    assert "was not displayed to you" in cli.fails(7, *accept)  # what she saw and signed before this one is used up
+    shown = cli.json("workspace", "show", "Study", "--as", "lea")["proposed"]
+    assert shown["digest"] == first["proposed"]["digest"]
+    assert (shown["log_key_id"][:7], shown["organisations"]["Laboratory"]) == ("sha256:", ["lea"])
+    cli.json("workspace", "cancel", "Study", "--as", "anna")
+    cli.json("workspace", "change", "Study", "--approval-group", "One:1:anna", "--as", "anna")
+    try:
+        assert "changed since" in cli.fails(7, *accept)
+        assert "lea" in cli.json("workspace", "show", "Study", "--as", "lea")["waiting_for"]
+        assert "lea" not in cli.json(*accept)["waiting_for"]
+    finally:
+        cli.json("workspace", "cancel", "Study", "--as", "lea")

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from opaque_jobs.cli.review_page import print_page, read_page
+from opaque_jobs.cli.review_page import read_page
+from opaque_jobs.cli.review_print import print_page
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.errors import TrustError

@@ -47,7 +47,7 @@ def test_readme_names_every_setting_and_only_those():
         if path.name == "settings.py":
             used |= {f"OPAQUE_JOBS_{name}" for name in re.findall(r'_PREFIX \+ "([A-Z_]+)"', path.read_text())}
     named = set(re.findall(r"`(OPAQUE_JOBS_[A-Z_]+)`", (ROOT / "README.md").read_text()))
-    internal = {"OPAQUE_JOBS_SANDBOX_PID"}
+    internal = {"OPAQUE_JOBS_SANDBOX_PID", "OPAQUE_JOBS_UDF_SOCKET", "OPAQUE_JOBS_UDF_SOCKET_FD"}
     assert named == used - internal
 
 

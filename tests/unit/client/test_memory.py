@@ -34,6 +34,7 @@ HEAD = """
 import sys
 from pathlib import Path
 from opaque_jobs.client.memory import Memory
+from opaque_jobs.client.memory_file import MemoryFile
 from opaque_jobs.domain.review import NamedJob
 """
 
@@ -77,8 +78,8 @@ def test_memory_of_commands_at_once_loses_no_consent_and_no_withdrawal(path, tmp
 
 
 CRASHING = """
-    memory = Memory(Path(sys.argv[1]))
-    with memory._writing() as rows:
+    memory = MemoryFile(Path(sys.argv[1]))
+    with memory.writing() as rows:
         rows.execute("PRAGMA cache_size = 1")  # what does not fit goes to the file before the end
         for number in range(4000):
             values = (str(number), "x" * 400)
