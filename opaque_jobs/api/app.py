@@ -17,7 +17,7 @@ from opaque_jobs.api.problems import add_handlers
 from opaque_jobs.api.schemas import with_components
 from opaque_jobs.domain.canonical import parse_json, require_fields
 from opaque_jobs.errors import DeniedError, InvalidInputError
-from opaque_jobs.protocol.operations import API_PREFIX, operations_of
+from opaque_jobs.protocol.operations import ROUTES, operations_of
 
 __all__ = ["Noun", "create_api"]
 
@@ -60,7 +60,7 @@ def create_api(
         description="Jobs on data that stays sealed. The coordinator is trusted with nothing: what counts is signed by members.",
         docs_url=None,
         redoc_url=None,
-        openapi_url=f"{API_PREFIX}/openapi.json",
+        openapi_url=f"{ROUTES}/openapi.json",
     )
     add_handlers(app)
     authenticate = first_of([keys, *others])
@@ -89,13 +89,13 @@ _LOGIN_SCHEMA: Final = {
 
 
 def _add_login(app: FastAPI, keys: KeyAuthenticator) -> None:
-    @app.post(f"{API_PREFIX}/auth/challenge", tags=["auth"], summary="Get something fresh to sign", operation_id="auth.challenge")
+    @app.post(f"{ROUTES}/auth/challenge", tags=["auth"], summary="Get something fresh to sign", operation_id="auth.challenge")
     async def challenge(request: Request) -> Response:
         _own_origin(request)
         return JSONResponse({"challenge": keys.challenge()})
 
     @app.post(
-        f"{API_PREFIX}/auth/token",
+        f"{ROUTES}/auth/token",
         tags=["auth"],
         summary="Get an access token for a login that the member signed",
         operation_id="auth.token",

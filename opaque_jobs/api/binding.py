@@ -16,7 +16,7 @@ from opaque_jobs.api.schemas import described
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.document import from_json, to_json
 from opaque_jobs.errors import InvalidInputError
-from opaque_jobs.protocol.operations import API_PREFIX, Operation, Parameter, Place
+from opaque_jobs.protocol.operations import ROUTES, Operation, Parameter, Place
 
 __all__ = ["MOST_BODY_BYTES", "add_operation", "etag_of", "read_body"]
 
@@ -48,7 +48,7 @@ def add_operation(
         return once(request, asking.member_id if asking else "", body, carried_out)
 
     app.add_api_route(
-        API_PREFIX + operation.path,
+        ROUTES + operation.path,
         endpoint,
         methods=[operation.method],
         operation_id=operation.id,

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from opaque_jobs.api.app import Noun, create_api
 from opaque_jobs.api.authentication import Authenticator, KeyAuthenticator
@@ -19,16 +21,22 @@ from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.errors import ConfigurationError, ConflictError
 from opaque_jobs.protocol.api import NOUNS
+from opaque_jobs.protocol.operations import MOUNT
 from opaque_jobs.services import Services
 from opaque_jobs.services.answers import KeptAnswers
 
-__all__ = ["coordinator_api"]
+__all__ = ["coordinator_api", "whole"]
 
 _SECRET_BYTES: Final = 32
 
 
+def whole(app: FastAPI) -> Starlette:
+    """Give the application at the address that members know, for a server of its own."""
+    return Starlette(routes=[Mount(MOUNT, app)])
+
+
 def coordinator_api(services: Services, *, origins: Iterable[str], others: Iterable[Authenticator] = ()) -> FastAPI:
-    """Give the application over an installation's services.
+    """Give the application over an installation's services, to be mounted at `MOUNT`.
 
     Args:
         services: Opened.

@@ -13,7 +13,7 @@ from opaque_jobs.api.actor import Actor
 from opaque_jobs.api.uploads import Uploads
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import DeniedError, InvalidInputError, NotFoundError
-from opaque_jobs.protocol.operations import API_PREFIX
+from opaque_jobs.protocol.operations import ROUTES
 from opaque_jobs.services import Services
 
 __all__ = ["OFFSET", "add_files"]
@@ -39,13 +39,13 @@ def _add_downloads(app: FastAPI, services: Services, actor: Who) -> None:
         headers = {"X-Content-Type-Options": "nosniff", "Content-Disposition": "attachment", "Cache-Control": "no-store"}
         return FileResponse(path, media_type=_BYTES, headers=headers)
 
-    @app.get(f"{API_PREFIX}/runs/{{run_id}}/files/{{name:path}}", tags=["runs"], operation_id="runs.file", **_described)
+    @app.get(f"{ROUTES}/runs/{{run_id}}/files/{{name:path}}", tags=["runs"], operation_id="runs.file", **_described)
     async def run_file(request: Request, run_id: str, name: str) -> Response:
         """Fetch a file that a run left, in whole or by ranges; sealed, or of a test, plain."""
         return await sent(request, lambda asking: services.runs.result_folder(run_id, actor=asking), name)
 
     @app.get(
-        f"{API_PREFIX}/datasets/{{dataset_id}}/test-files/{{name}}",
+        f"{ROUTES}/datasets/{{dataset_id}}/test-files/{{name}}",
         tags=["datasets"],
         operation_id="datasets.test_file",
         **_described,
@@ -55,7 +55,7 @@ def _add_downloads(app: FastAPI, services: Services, actor: Who) -> None:
         return await sent(request, lambda asking: _test_folder(services, dataset_id, asking), name)
 
     @app.get(
-        f"{API_PREFIX}/datasets/{{dataset_id}}/versions/{{version}}/files/{{name}}",
+        f"{ROUTES}/datasets/{{dataset_id}}/versions/{{version}}/files/{{name}}",
         tags=["datasets"],
         operation_id="datasets.file",
         **_described,
@@ -67,7 +67,7 @@ def _add_downloads(app: FastAPI, services: Services, actor: Who) -> None:
 
 def _add_upload(app: FastAPI, uploads: Uploads, actor: Who) -> None:
     @app.put(
-        f"{API_PREFIX}/uploads/{{upload_id}}/files/{{name}}",
+        f"{ROUTES}/uploads/{{upload_id}}/files/{{name}}",
         tags=["uploads"],
         operation_id="uploads.append",
         openapi_extra={

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 __all__ = ["InProcess"]
 
@@ -17,7 +17,7 @@ class InProcess(httpx.BaseTransport):
         app: The application.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         # What the application raises is answered by its own handlers, as over a socket.
         self._inner = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._context = start_blocking_portal()

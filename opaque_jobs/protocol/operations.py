@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
 
 __all__ = [
     "API_PREFIX",
+    "MOUNT",
+    "ROUTES",
     "IfMatch",
     "Operation",
     "Page",
@@ -27,7 +29,10 @@ __all__ = [
     "put",
 ]
 
-API_PREFIX: Final = "/opaque-jobs/api/v1"
+MOUNT: Final = "/opaque-jobs"
+"""Where the coordinator's application is mounted, in Airflow's api-server or alone."""
+ROUTES: Final = "/api/v1"
+API_PREFIX: Final = MOUNT + ROUTES
 
 T = TypeVar("T")
 Method = TypeVar("Method", bound=Callable[..., Any])

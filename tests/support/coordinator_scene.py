@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import httpx
 
-from opaque_jobs.api.coordinator import coordinator_api
+from opaque_jobs.api.coordinator import coordinator_api, whole
 from opaque_jobs.api.in_process import InProcess
 from opaque_jobs.client.connection import Connection, bind
 from opaque_jobs.crypto.keys import SigningKey
@@ -48,7 +48,8 @@ class CoordinatorScene:
 
     def __init__(self, study):
         self.study = study
-        self.http = httpx.Client(transport=InProcess(coordinator_api(study.services, origins=[ORIGIN])), base_url=ORIGIN)
+        self.app = coordinator_api(study.services, origins=[ORIGIN])
+        self.http = httpx.Client(transport=InProcess(whole(self.app)), base_url=ORIGIN)
         self._clients = {}
 
     def connection(self, name):

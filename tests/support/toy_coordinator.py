@@ -7,6 +7,7 @@ import httpx
 
 from opaque_jobs.api.app import Noun, create_api
 from opaque_jobs.api.authentication import KeyAuthenticator
+from opaque_jobs.api.coordinator import whole
 from opaque_jobs.api.in_process import InProcess
 from opaque_jobs.api.tokens import Tokens
 from opaque_jobs.client.connection import Connection, bind
@@ -129,7 +130,7 @@ class ToyCoordinator:
             now=lambda: self.now,
             version="1",
         )
-        self.http = httpx.Client(transport=InProcess(self.app), base_url=ORIGIN)
+        self.http = httpx.Client(transport=InProcess(whole(self.app)), base_url=ORIGIN)
         self.operations = operations_of("toys", Toys)
 
     def _key_of(self, member_id):

@@ -8,7 +8,7 @@ from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.errors import DeniedError, NotFoundError, OpaqueJobsError
 from opaque_jobs.protocol.api import NOUNS
-from opaque_jobs.protocol.operations import API_PREFIX, operations_of
+from opaque_jobs.protocol.operations import ROUTES, operations_of
 from tests.support.consortium import copy_consortium
 from tests.support.coordinator_scene import CoordinatorScene
 
@@ -210,15 +210,15 @@ def test_upload_of_another_is_not_there(scene):
 
 
 def test_every_route_of_the_application_is_an_operation_or_a_file(scene):
-    app = scene.http._transport._inner.app
-    known = {(each.method, API_PREFIX + each.path) for each in OPERATIONS.values()}
+    app = scene.app
+    known = {(each.method, ROUTES + each.path) for each in OPERATIONS.values()}
     extra = {(method, route.path) for route in app.routes for method in getattr(route, "methods", ()) - {"HEAD"}} - known
     assert extra == {
-        ("GET", f"{API_PREFIX}/openapi.json"),
-        ("POST", f"{API_PREFIX}/auth/challenge"),
-        ("POST", f"{API_PREFIX}/auth/token"),
-        ("GET", API_PREFIX + "/runs/{run_id}/files/{name:path}"),
-        ("GET", API_PREFIX + "/datasets/{dataset_id}/test-files/{name}"),
-        ("GET", API_PREFIX + "/datasets/{dataset_id}/versions/{version}/files/{name}"),
-        ("PUT", API_PREFIX + "/uploads/{upload_id}/files/{name}"),
+        ("GET", f"{ROUTES}/openapi.json"),
+        ("POST", f"{ROUTES}/auth/challenge"),
+        ("POST", f"{ROUTES}/auth/token"),
+        ("GET", ROUTES + "/runs/{run_id}/files/{name:path}"),
+        ("GET", ROUTES + "/datasets/{dataset_id}/test-files/{name}"),
+        ("GET", ROUTES + "/datasets/{dataset_id}/versions/{version}/files/{name}"),
+        ("PUT", ROUTES + "/uploads/{upload_id}/files/{name}"),
     }

@@ -68,7 +68,7 @@ def test_openapi_document_describes_every_operation_and_its_documents(coordinato
     document = coordinator.http.get("/opaque-jobs/api/v1/openapi.json").json()
     found = {each["operationId"] for path in document["paths"].values() for each in path.values()}
     assert found == {each.id for each in coordinator.operations} | {"auth.challenge", "auth.token"}
-    make = document["paths"]["/opaque-jobs/api/v1/toys"]["post"]
+    make = document["paths"]["/api/v1/toys"]["post"]
     schema = make["requestBody"]["content"]["application/json"]["schema"]
     assert schema["properties"]["picture"] == {"type": "string", "format": "byte"}
     assert schema["required"] == ["colour", "picture"]
