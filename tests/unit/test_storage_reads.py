@@ -9,11 +9,11 @@ import opaque_jobs
 
 ROOT = Path(opaque_jobs.__file__).parent
 PAGE = ROOT.parent / "docs" / "storage-reads.md"
-PLACES = ("enclave/agent", "runner", "storage", "verify", "services", "data", "cli")
+PLACES = ("enclave/agent", "runner", "storage", "verify", "services", "data", "cli", "broker", "api", "client")
 FILES = ("crypto/parquet_read", "crypto/result_file")
 READERS = {
-    *("ParquetFile", "copyfile", "copyfileobj", "copytree", "file_digest", "memory_map", "open", "open_result", "read_bytes"),
-    *("read_dataset", "read_result", "read_schema", "read_table", "read_text", "result_schema"),
+    *("FileResponse", "ParquetFile", "connect", "copyfile", "copyfileobj", "copytree", "file_digest", "memory_map", "open"),
+    *("open_result", "read_bytes", "read_dataset", "read_result", "read_schema", "read_table", "read_text", "result_schema"),
 }
 SCOPES = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
 

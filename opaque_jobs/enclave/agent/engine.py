@@ -322,6 +322,22 @@ class Engine:
         """
         return self._try(lambda: self._session.table(name))
 
+    def frame_schema(self, frame: Any) -> dict[str, Any]:
+        """Return a frame's schema in Spark's JSON form.
+
+        Raises:
+            EngineError: The frame does not resolve.
+        """
+        return dict(json.loads(self._try(lambda: frame.schema().json())))
+
+    def shaped(self, frame: Any, schema: Mapping[str, Any]) -> Any:
+        """Return a frame under a schema's names, with nothing attached to its columns.
+
+        Raises:
+            EngineError: Two of its columns have one name.
+        """
+        return self._try(lambda: self._calls.shaped(frame, json.dumps(schema)))
+
     def column_count(self, frame: Any) -> int:
         """Give the number of a frame's top-level columns."""
         return len(self._try(frame.columns))

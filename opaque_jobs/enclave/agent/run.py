@@ -24,6 +24,7 @@ from opaque_jobs.enclave.agent.output import WrittenResult, beside_result, beyon
 from opaque_jobs.enclave.agent.parts import check_parts
 from opaque_jobs.enclave.agent.places import DATA
 from opaque_jobs.enclave.agent.receipt import signed_receipt
+from opaque_jobs.enclave.agent.result_names import ApprovedNames, names_in
 from opaque_jobs.enclave.agent.run_log import RunLog
 from opaque_jobs.enclave.agent.sql_job import SqlFailedError, literal, run_sql
 from opaque_jobs.enclave.agent.sql_rules import Names, RefusedError
@@ -109,9 +110,9 @@ class Run:
         self._wire.status(StatusWord.COMPUTING)
         frame = self._compute(engine, admission, author)
         try:
-            written = write_result(
-                engine, frame, admission.spec.output_policy, run_id=admission.run_id, key=self._key(admission)
-            )  # fmt: skip
+            frame = self._named(engine, frame, admission)
+            policy, key = admission.spec.output_policy, self._key(admission)
+            written = write_result(engine, frame, policy, run_id=admission.run_id, key=key)
         except EngineError as error:
             raise self._judged(error, admission) from None
         self._wire.status(StatusWord.SEALING)
@@ -204,6 +205,18 @@ class Run:
             raise AuthorError from None
         finally:
             gate.close()
+
+    def _named(self, engine: Engine, frame: Any, admission: Admission) -> Any:
+        """Take out of a result's names what members did not see."""
+        seen = {name for use in admission.uses for name in names_in(engine.frame_schema(engine.view(use.alias)))}
+        schema = engine.frame_schema(frame)
+        code = admission.spec.code
+        shaped = ApprovedNames(code.text, seen, settled=code.language is Language.SQL).shaped(schema)
+        if shaped == schema:
+            return frame
+        if list(names_in(shaped)) != list(names_in(schema)):
+            self._log.note("columns that neither the code nor a data set names are called by their place: name them in the code")
+        return engine.shaped(frame, shaped)
 
     def _compute_sql(self, engine: Engine, admission: Admission, names: Names) -> Any:
         literals = {each.name: literal(each.type, admission.inputs[each.name]) for each in admission.spec.inputs}

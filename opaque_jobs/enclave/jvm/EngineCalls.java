@@ -25,9 +25,12 @@ import org.apache.spark.sql.classic.ExpressionUtils;
 import org.apache.spark.sql.classic.SparkSession;
 import org.apache.spark.sql.classic.SparkSession$;
 import org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter;
+import org.apache.spark.sql.functions;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.Decimal;
 import org.apache.spark.sql.types.DecimalType;
+import org.apache.spark.sql.types.Metadata;
+import org.apache.spark.sql.types.StructField;
 import org.apache.spark.sql.types.StructType;
 import org.apache.spark.unsafe.types.UTF8String;
 
@@ -110,6 +113,18 @@ public final class EngineCalls {
   /** A frame of one session as a frame of another: what was analysed under the first one's settings stays as it is. */
   public static Dataset moved(Dataset frame, SparkSession session) {
     return Dataset$.MODULE$.ofRows(session, frame.queryExecution().analyzed());
+  }
+
+  /** A frame under the names of another schema of the same shape, with nothing attached to its columns. */
+  public static Dataset shaped(Dataset frame, String schema) {
+    StructField[] wanted = ((StructType) DataType.fromJson(schema)).fields();
+    String[] places = new String[wanted.length];
+    Column[] columns = new Column[wanted.length];
+    for (int i = 0; i < wanted.length; i++) {
+      places[i] = "c" + i;
+      columns[i] = functions.col(places[i]).cast(wanted[i].dataType()).as(wanted[i].name(), Metadata.empty());
+    }
+    return frame.toDF(places).select(columns);
   }
 
   /** Take built-in functions away, before the first session copies the registry; gives how many went. */

@@ -6,6 +6,7 @@ import java.io.OutputStream;
 import java.util.EnumSet;
 import org.apache.hadoop.fs.CreateFlag;
 import org.apache.hadoop.fs.FSDataOutputStream;
+import org.apache.hadoop.fs.FileStatus;
 import org.apache.hadoop.fs.Path;
 import org.apache.hadoop.fs.RawLocalFileSystem;
 import org.apache.hadoop.fs.permission.FsPermission;
@@ -15,6 +16,9 @@ import org.apache.hadoop.util.Progressable;
  * All files that the engine reads or writes through Hadoop, whatever command it obeys: it may make Parquet files of the
  * result, encrypted but in test runs, while the agent has it write the result, and no other file. What is not sent through
  * Hadoop meets the same wall in the engine's mount namespace.
+ *
+ * Hadoop asks `ls` and `chmod` about permissions. There are no such programs in the enclave: one user owns all of it, and the
+ * mask that the engine was started with makes every file private.
  */
 public final class RunFiles extends RawLocalFileSystem {
   public FSDataOutputStream create(
@@ -42,6 +46,28 @@ public final class RunFiles extends RawLocalFileSystem {
 
   public void createSymlink(Path target, Path link, boolean parents) throws IOException {
     throw new WriteRefused();
+  }
+
+  public void setPermission(Path path, FsPermission permission) {}
+
+  public void setOwner(Path path, String user, String group) {}
+
+  public FileStatus getFileStatus(Path path) throws IOException {
+    return plain(super.getFileStatus(path));
+  }
+
+  public FileStatus[] listStatus(Path path) throws IOException {
+    FileStatus[] found = super.listStatus(path);
+    for (int i = 0; i < found.length; i++) {
+      found[i] = plain(found[i]);
+    }
+    return found;
+  }
+
+  private static FileStatus plain(FileStatus found) {
+    return new FileStatus(
+        found.getLen(), found.isDirectory(), found.getReplication(), found.getBlockSize(), found.getModificationTime(),
+        found.getPath());
   }
 
   private static void requireResult(Path path) throws IOException {

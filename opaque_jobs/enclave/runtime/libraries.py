@@ -16,8 +16,8 @@ from opaque_jobs.errors import ConfigurationError
 
 __all__ = ["PROGRAMS", "add_libraries", "add_programs", "lay_out"]
 
-PROGRAMS: Final = ("bwrap", "sh", "ls", "chmod", "rm")
-"""Nested sandboxes need the first; Hadoop's and Spark's local file systems call the others."""
+PROGRAMS: Final = ("bwrap",)
+"""Nested sandboxes need it. There is no shell, nor what Hadoop's own file system would call (`RunFiles` does without)."""
 _ALWAYS: Final = ("libdl.so.2", "libgcc_s.so.1", "libpthread.so.0", "librt.so.1", "libstdc++.so.6")
 """Opened by name at run time: native code in jars, thread cancellation."""
 _LINE: Final = re.compile(rb"^\s+(?:(\S+) => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
@@ -67,9 +67,7 @@ def add_programs(root: Path) -> None:
     for name in PROGRAMS:
         source = shutil.which(name, path="/usr/bin:/bin:/usr/local/bin")
         if source is None:
-            raise ConfigurationError(
-                f"the program {name} is missing", hint="install it, on Debian: apt install bubblewrap coreutils dash"
-            )
+            raise ConfigurationError(f"the program {name} is missing", hint="install it, on Debian: apt install bubblewrap")
         target = root / "usr" / "bin" / name
         shutil.copyfile(Path(source).resolve(), target)
         target.chmod(0o755)

