@@ -1,4 +1,4 @@
-"""What a page of a log teaches a broker: member lists, acceptances, withdrawals, its owner's sharing, its own releases.
+"""What a page of a log teaches a broker: lists, acceptances, withdrawals, its owner's sharing, its own releases and erasures.
 
 Everything is verified here, before the step that writes. A lesson is what is left to do in that step.
 """
@@ -12,7 +12,7 @@ from opaque_jobs.broker.store import Transaction
 from opaque_jobs.broker.taking import SignedList, take_roster, take_sharing, verified_list, verified_sharing
 from opaque_jobs.crypto.consent import verify_acceptance
 from opaque_jobs.crypto.log_documents import check_document
-from opaque_jobs.crypto.release import verify_release
+from opaque_jobs.crypto.release import verify_erasure, verify_release
 from opaque_jobs.crypto.signing import claimed_key_id, claimed_subject
 from opaque_jobs.domain.log import EntryKind, LogPage
 from opaque_jobs.domain.workspace import Roster, parse_roster
@@ -90,12 +90,19 @@ class Lessons:
                 about = claimed_subject(document)
                 return lambda memory: memory.put_withdrawal(self._page.workspace_id, about, document)
             case EntryKind.SHARING:
-                sharing = verified_sharing(self._broker, document)
-                return lambda memory: take_sharing(memory, sharing)
+                return self._sharing(document)
             case EntryKind.RELEASE:
                 return self._release(document)
-            case _:
-                return None
+        return self._erasure(document) if kind is EntryKind.ERASURE else None
+
+    def _sharing(self, document: bytes) -> Lesson:
+        sharing = verified_sharing(self._broker, document)
+        return lambda memory: take_sharing(memory, sharing)
+
+    def _erasure(self, document: bytes) -> Lesson:
+        own, organisation_id = self._keys.signing.public, self._circle.organisation_id
+        about = verify_erasure(document, own, organisation_id=organisation_id).dataset_id
+        return lambda memory: memory.erase(about, document)
 
     def _roster(self, document: bytes) -> Lesson | None:
         roster = parse_roster(document)

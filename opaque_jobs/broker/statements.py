@@ -250,7 +250,7 @@ def accept_deposit(broker: Broker, body: bytes) -> None:
     Raises:
         InvalidInputError: Something does not parse.
         TrustError: It is by a stranger, for another organisation, dataset or broker.
-        ConflictError: Another key or manifest is held for this version, or a later deposit is.
+        ConflictError: Another key or manifest is held for this version, or a later deposit; or its keys were destroyed.
     """
     config, now = broker.config, broker.clock()
     fields = require_fields(parse_json(body, what="deposit"), ("deposit", "manifest"), what="deposit")
@@ -264,6 +264,8 @@ def accept_deposit(broker: Broker, body: bytes) -> None:
     root, salted = open_deposit(deposit, broker.keys.sealing)
     check_policy(manifest, salted)
     with broker.store.transaction() as memory:
+        if memory.erasure(deposit.dataset_id) is not None:
+            raise ConflictError("the keys of this data set were destroyed for good", hint="encrypt it as another data set")
         held = memory.deposit(deposit.dataset_id, deposit.dataset_version)
         if held is not None and held != deposit:
             held_root, _ = open_deposit(held, broker.keys.sealing)

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS deposits (
   dataset_id TEXT NOT NULL, dataset_version INTEGER NOT NULL, issued_at TEXT NOT NULL, deposit BLOB NOT NULL,
   PRIMARY KEY (dataset_id, dataset_version)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS erasures (dataset_id TEXT PRIMARY KEY, statement BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS rosters (workspace_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, roster BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS withdrawals (
   workspace_id TEXT NOT NULL, job_digest TEXT NOT NULL, envelope BLOB NOT NULL, PRIMARY KEY (workspace_id, job_digest, envelope)
@@ -202,6 +203,23 @@ class Store:
         with self.transaction() as memory:
             memory.forget_time()
 
+    def purge(self) -> None:
+        """Let nothing remain in the files of what was deleted: neither in free pages nor in the write-ahead log.
+
+        Raises:
+            ConfigurationError: Another process reads the database all the time; say it again.
+
+        Source: PRAGMA secure_delete, VACUUM, PRAGMA wal_checkpoint(TRUNCATE) of SQLite.
+        """
+        try:
+            with self._alone, closing(self._connect()) as connection:
+                connection.execute("VACUUM")
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error:
+            busy = 1
+        if busy:
+            raise ConfigurationError("the broker's database cannot be purged now", hint="say it again")
+
     def keep_settings(self, version: int) -> None:
         """Make the version of the settings last, so that no earlier one is believed again."""
         self.saw_settings(version)
@@ -212,6 +230,7 @@ class Store:
         connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     @contextmanager
@@ -286,6 +305,23 @@ class Transaction:
                 to_bytes(deposit),
             ),
         )
+
+    def erase(self, dataset_id: str, statement: bytes) -> None:
+        """Delete all deposits of a data set, and keep for good that none is ever taken again. The first statement stays."""
+        self._connection.execute("DELETE FROM deposits WHERE dataset_id = ?", (dataset_id,))
+        self._connection.execute("INSERT OR IGNORE INTO erasures VALUES (?, ?)", (dataset_id, statement))
+
+    def erasure(self, dataset_id: str) -> bytes | None:
+        """Return the signed statement that a data set's keys were destroyed; None if they were not."""
+        row = self._connection.execute("SELECT statement FROM erasures WHERE dataset_id = ?", (dataset_id,)).fetchone()
+        return row[0] if row else None
+
+    def deposited(self, dataset_id: str) -> tuple[int, ...]:
+        """Return the versions of a data set whose keys are held."""
+        rows = self._connection.execute(
+            "SELECT dataset_version FROM deposits WHERE dataset_id = ? ORDER BY dataset_version", (dataset_id,)
+        )
+        return tuple(row[0] for row in rows)
 
     def newest_deposit(self, dataset_id: str) -> Deposit | None:
         """Return the deposit of a dataset's version that was signed last."""

@@ -20,7 +20,9 @@ from opaque_jobs.broker.config import (
 from opaque_jobs.broker.server import serve as serve_broker
 from opaque_jobs.broker.store import Store
 from opaque_jobs.cli.command import Noun, common, load_settings
+from opaque_jobs.cli.displaying import confirming
 from opaque_jobs.cli.finding import find_member, find_organisation
+from opaque_jobs.cli.forgetting import forget_keys
 from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.own_memory import own_memory
@@ -198,6 +200,27 @@ def hold_(
     print_record(
         {"organisation": owner.entry.name, "scope": scope.value, "subject": subject, "held": not lift}, as_json=common().json
     )
+
+
+@app.command("forget")
+def forget(
+    *,
+    dataset: Annotated[str, typer.Argument(help="A data set of your organisation, by name or id.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Destroy all keys of a data set at your organisation's broker [bold]for good[/]: nobody can decrypt its files any more.
+
+    No key of it is ever taken again. The broker signs what it did, and the logs of the workspaces where the data set is shared
+    say so. Copies of the broker's folder that you made are yours to destroy.
+    """
+    with services() as opened:
+        actor = own_member(opened, acting)
+        dataset_id = named_dataset(opened, actor, dataset)
+        confirming(yes)([f"All keys of data set {dataset_id} are destroyed for good: nobody can decrypt its files any more."])
+        workspaces = forget_keys(opened, actor, dataset_id, passphrase_file)
+    print_record({"dataset_id": dataset_id, "forgotten": True, "logged_in": list(workspaces)}, as_json=common().json)
 
 
 @app.command("recover")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from opaque_jobs.cli import dataset_policy
+from opaque_jobs.cli import dataset_policy, forgetting
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.dataset_policy import column_types, say_released
 from opaque_jobs.cli.displaying import confirming
@@ -211,10 +211,23 @@ def verify(*, dataset: Dataset, acting: Acting = None) -> None:
 
 
 @app.command("delete")
-def delete(*, dataset: Dataset, acting: Acting = None) -> None:
-    """Forget a data set that is shared nowhere and that no job has used."""
+def delete(
+    *,
+    dataset: Dataset,
+    forget_keys: Annotated[
+        bool, typer.Option("--forget-keys", help="Destroy its keys at your broker too, for good, as 'broker forget' does.")
+    ] = False,
+    yes: dataset_policy.Yes = False,
+    acting: Acting = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Forget a data set that is shared nowhere and that no job has used; its keys stay with your broker unless you say so."""
     with services() as opened:
         member = acting_member(opened, acting)
-        found = find_dataset(opened, member, dataset)
-        opened.datasets.delete(actor=member.id, dataset_id=found.id)
-    print_record({"dataset_id": found.id, "deleted": True}, as_json=common().json)
+        dataset_id = named_dataset(opened, member, dataset) if forget_keys else find_dataset(opened, member, dataset).id
+        if forget_keys:
+            opened.datasets.check_unused(actor=member.id, dataset_id=dataset_id)
+            confirming(yes)([f"All keys of data set {dataset_id} are destroyed for good: nobody can decrypt its files any more."])
+            forgetting.forget_keys(opened, member, dataset_id, passphrase_file)
+        opened.datasets.delete(actor=member.id, dataset_id=dataset_id)
+    print_record({"dataset_id": dataset_id, "deleted": True, "keys_forgotten": forget_keys}, as_json=common().json)

@@ -9,7 +9,7 @@ from typing import Final
 
 from opaque_jobs.crypto.consent import APPROVAL, RECEIPT, ROSTER_ACCEPTANCE, WITHDRAWAL
 from opaque_jobs.crypto.custody import SHARING
-from opaque_jobs.crypto.release import RELEASE
+from opaque_jobs.crypto.release import ERASURE, RELEASE
 from opaque_jobs.crypto.signing import claimed_type
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.domain.workspace import parse_roster
@@ -23,6 +23,7 @@ PREDICATE_TYPES: Final[Mapping[EntryKind, str]] = {
     EntryKind.VOTE: APPROVAL,
     EntryKind.WITHDRAWAL: WITHDRAWAL,
     EntryKind.RELEASE: RELEASE,
+    EntryKind.ERASURE: ERASURE,
     EntryKind.OUTCOME: RECEIPT,
 }
 """Kind of an entry -> the only kind of statement that it may name. A kind that is not here names no statement."""

@@ -1,4 +1,4 @@
-"""Signing and verifying what brokers release and what owners hold back."""
+"""Signing and verifying what brokers release and destroy, and what owners hold back."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,13 +7,24 @@ from opaque_jobs.crypto.keys import Signer, VerifyKey
 from opaque_jobs.crypto.signing import claimed_key_id, sign_statement, verify_statement
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_json
-from opaque_jobs.domain.release import Hold, Release, parse_hold, parse_release
+from opaque_jobs.domain.release import Erasure, Hold, Release, parse_erasure, parse_hold, parse_release
 from opaque_jobs.errors import TrustError
 
-__all__ = ["HOLD", "RELEASE", "sign_hold", "sign_release", "verify_hold", "verify_release"]
+__all__ = [
+    "ERASURE",
+    "HOLD",
+    "RELEASE",
+    "sign_erasure",
+    "sign_hold",
+    "sign_release",
+    "verify_erasure",
+    "verify_hold",
+    "verify_release",
+]
 
 RELEASE: Final = "urn:opaque-jobs:release:v1"
 HOLD: Final = "urn:opaque-jobs:hold:v1"
+ERASURE: Final = "urn:opaque-jobs:erasure:v1"
 
 
 def sign_release(release: Release, signer: Signer, *, job_digest: str) -> bytes:
@@ -35,6 +46,32 @@ def verify_release(envelope: bytes, key: VerifyKey, *, organisation_id: str) -> 
     if (release.organisation_id, release.run_id) != (organisation_id, statement.subject_name):
         raise TrustError("a release is another organisation's", hint="its broker must sign it")
     return statement.subject_digest, release
+
+
+def sign_erasure(erasure: Erasure, signer: Signer) -> bytes:
+    """Sign, as the broker, that a data set's keys are destroyed."""
+    return sign_statement(
+        signer,
+        predicate_type=ERASURE,
+        subject_name=erasure.dataset_id,
+        subject_digest=digest(erasure.dataset_id.encode()),
+        predicate=to_json(erasure),
+    )
+
+
+def verify_erasure(envelope: bytes, key: VerifyKey, *, organisation_id: str) -> Erasure:
+    """Verify an erasure against a broker's known key.
+
+    Raises:
+        InvalidInputError: Not an erasure.
+        TrustError: Signed with another key, for another organisation, or it does not hold.
+    """
+    statement = verify_statement(envelope, key, predicate_type=ERASURE)
+    erasure = parse_erasure(statement.predicate)
+    about = (organisation_id, statement.subject_name, statement.subject_digest)
+    if (erasure.organisation_id, erasure.dataset_id, digest(erasure.dataset_id.encode())) != about:
+        raise TrustError("an erasure is another organisation's", hint="its broker must sign it")
+    return erasure
 
 
 def sign_hold(hold: Hold, signer: Signer) -> bytes:

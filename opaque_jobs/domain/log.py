@@ -45,6 +45,7 @@ class EntryKind(StrEnum):
     WITHDRAWAL = "withdrawal"  # envelope of a member
     RUN = "run"  # nothing
     RELEASE = "release"  # envelope of a broker
+    ERASURE = "erasure"  # envelope of a broker
     OUTCOME = "outcome"  # the receipt, if there is one
 
 

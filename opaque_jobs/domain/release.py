@@ -1,4 +1,4 @@
-"""What a key broker says of its own accord, and what stops it: the statement of a release, and its owner's hold."""
+"""What a key broker says of its own accord, and what stops it: of a release, of keys destroyed, and its owner's hold."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from opaque_jobs.domain.document import from_json, to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["Hold", "HoldScope", "Release", "parse_hold", "parse_release"]
+__all__ = ["Erasure", "Hold", "HoldScope", "Release", "parse_erasure", "parse_hold", "parse_release"]
 
 
 class HoldScope(StrEnum):
@@ -44,6 +44,28 @@ class Release:
 
     def __post_init__(self) -> None:
         _check(self.v, self.released_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """Predicate by which a broker says that it has destroyed all keys of a data set, and will never hold one again.
+
+    Args:
+        v: Format version, 1.
+        organisation_id: Whose broker.
+        dataset_id: The data set, all versions.
+        versions: Those whose keys it held.
+        erased_at: UTC, RFC 3339.
+    """
+
+    v: int
+    organisation_id: str
+    dataset_id: str
+    versions: tuple[int, ...]
+    erased_at: str
+
+    def __post_init__(self) -> None:
+        _check(self.v, self.erased_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +124,15 @@ def parse_release(predicate: object) -> Release:
         InvalidInputError: Not a release.
     """
     return from_json(Release, predicate, what="release")
+
+
+def parse_erasure(predicate: object) -> Erasure:
+    """Parse an untrusted predicate.
+
+    Raises:
+        InvalidInputError: Not an erasure.
+    """
+    return from_json(Erasure, predicate, what="erasure")
 
 
 def parse_hold(predicate: object) -> Hold:

@@ -11,6 +11,7 @@ from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.policies import claimed_released, verify_released
+from opaque_jobs.crypto.release import verify_erasure
 from opaque_jobs.domain.canonical import parse_json
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Source, TestDataKind
 from opaque_jobs.domain.ids import check_text
@@ -27,6 +28,7 @@ from opaque_jobs.services.context import Context
 from opaque_jobs.store import datasets as rows
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows
+from opaque_jobs.store import log as log_rows
 from opaque_jobs.store import runs as run_rows
 from opaque_jobs.store.records import DatasetRecord, DatasetVersionRecord, ShareRecord
 from opaque_jobs.store.words import CloseReason
@@ -269,6 +271,50 @@ class Datasets:
                     self._context, session, run, RunEvent.FAIL, actor=None, now=now, reason=CloseReason.GATE_DATASET_UNSHARED
                 )
             return tuple(run.id for run in stopped)
+
+    def record_erasure(self, *, actor: str, dataset_id: str, envelope: bytes) -> tuple[str, ...]:
+        """Enter into the logs of the workspaces where a data set is shared that its keys are destroyed; once in each.
+
+        Args:
+            actor: A member of the owner.
+            dataset_id: The data set.
+            envelope: `sign_erasure` by the owner's broker.
+
+        Returns:
+            Ids of those workspaces.
+
+        Raises:
+            DeniedError: The actor is not of the owner.
+            TrustError: The statement is not the owner's broker's, or about something else.
+        """
+        now = self._context.now()
+        with self._context.store.write() as session:
+            self._owned(session, dataset_id, actor)
+            owner = people.organisation(session, people.member(session, actor).organisation_id)
+            said = verify_erasure(envelope, VerifyKey.parse(owner.broker_signing_key), organisation_id=owner.id)
+            if said.dataset_id != dataset_id:
+                raise TrustError("an erasure is about another data set", hint="see 'opaque-jobs broker forget'")
+            workspaces = tuple(share.workspace_id for share in rows.shares(session, dataset_id))
+            for workspace_id in workspaces:
+                if not log_rows.entries_about(session, workspace_id, EntryKind.ERASURE, dataset_id):
+                    log_book.append(
+                        self._context,
+                        session,
+                        workspace_id,
+                        EntryKind.ERASURE,
+                        dataset_id,
+                        now=now,
+                        document=envelope,
+                        organisation_id=owner.id,
+                    )
+            events.append(session, noun="dataset", subject_id=dataset_id, event="forget", actor=actor, now=now)
+            return workspaces
+
+    def check_unused(self, *, actor: str, dataset_id: str) -> None:
+        """Check that a data set can be deleted. Raises as `delete`."""
+        with self._context.store.read() as session:
+            self._owned(session, dataset_id, actor)
+            rows.check_unused(session, dataset_id)
 
     def delete(self, *, actor: str, dataset_id: str) -> None:
         """Forget a data set; only when it is shared nowhere. Files are the caller's to remove.

@@ -16,7 +16,7 @@ from opaque_jobs.crypto.custody import verify_sharing
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.log_documents import check_document
 from opaque_jobs.crypto.merkle import EMPTY, leaf_hash
-from opaque_jobs.crypto.release import verify_release
+from opaque_jobs.crypto.release import verify_erasure, verify_release
 from opaque_jobs.crypto.signing import claimed_key_id, claimed_subject, verify_statement
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import from_json
@@ -29,7 +29,14 @@ from opaque_jobs.verify.receipts import Step
 
 __all__ = ["LogReport", "Witness", "audit_log"]
 
-_SIGNED: Final = (EntryKind.ACCEPTANCE, EntryKind.VOTE, EntryKind.WITHDRAWAL, EntryKind.SHARING, EntryKind.RELEASE)
+_SIGNED: Final = (
+    EntryKind.ACCEPTANCE,
+    EntryKind.VOTE,
+    EntryKind.WITHDRAWAL,
+    EntryKind.SHARING,
+    EntryKind.RELEASE,
+    EntryKind.ERASURE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +218,9 @@ class _Audit:
                     self._sharings.append((entry, document, self._current.epoch))
                 case EntryKind.RELEASE:
                     self._release(entry, document)
+                case EntryKind.ERASURE:
+                    owner, key = self._broker(entry, document)
+                    self._same(entry, subject=verify_erasure(document, key, organisation_id=owner).dataset_id)
                 case _:
                     self._same(entry, job_digest=claimed_subject(document))
         except OpaqueJobsError as error:
@@ -320,13 +330,18 @@ class _Audit:
             raise _says_otherwise()
         self._same(entry, actor=member.id, decision=vote.decision.value, job_digest=statement.subject_digest)
 
-    def _release(self, entry: LogEntry, document: bytes) -> None:
+    def _broker(self, entry: LogEntry, document: bytes) -> tuple[str, VerifyKey]:
+        """Return the organisation that an entry names, and its broker's key in the member lists that the document claims."""
         owner = entry.facts.get("organisation_id")
         keys = {one.broker_signing_key for each in self._accepted for one in each.organisations if one.id == owner}
         known = [key for key in map(VerifyKey.parse, sorted(keys)) if key.key_id == claimed_key_id(document)]
         if not known:
             raise TrustError("it is signed by no broker of a member list", hint="see 'opaque-jobs log show'")
-        job_digest, said = verify_release(document, known[0], organisation_id=str(owner))
+        return str(owner), known[0]
+
+    def _release(self, entry: LogEntry, document: bytes) -> None:
+        owner, key = self._broker(entry, document)
+        job_digest, said = verify_release(document, key, organisation_id=owner)
         self._same(entry, subject=said.run_id, job_digest=job_digest)
         if said.workspace_id != self._said.workspace_id:
             raise _says_otherwise()

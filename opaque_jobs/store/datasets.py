@@ -21,6 +21,7 @@ __all__ = [
     "add_dataset",
     "add_share",
     "add_version",
+    "check_unused",
     "dataset",
     "of_organisation",
     "remove_dataset",
@@ -73,8 +74,8 @@ def set_released(session: Session, dataset_id: str, envelope: bytes) -> None:
     compare_and_set(session, DatasetRow, DatasetRow.id == dataset_id, released=envelope)
 
 
-def remove_dataset(session: Session, dataset_id: str) -> None:
-    """Delete a data set and its versions.
+def check_unused(session: Session, dataset_id: str) -> None:
+    """Check that a data set can be deleted.
 
     Raises:
         ConflictError: It is still shared, or a revision reads it.
@@ -82,6 +83,15 @@ def remove_dataset(session: Session, dataset_id: str) -> None:
     used = fetch(session, RevisionDatasetRecord, RevisionDatasetRow, RevisionDatasetRow.dataset_id == dataset_id)
     if used or shares(session, dataset_id):
         raise ConflictError("the data set is still shared, or a job has used it", hint="un-share it; jobs that used it keep it")
+
+
+def remove_dataset(session: Session, dataset_id: str) -> None:
+    """Delete a data set and its versions.
+
+    Raises:
+        ConflictError: It is still shared, or a revision reads it.
+    """
+    check_unused(session, dataset_id)
     session.execute(delete(DatasetVersionRow).where(DatasetVersionRow.dataset_id == dataset_id))
     session.execute(delete(DatasetRow).where(DatasetRow.id == dataset_id))
 

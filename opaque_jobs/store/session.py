@@ -18,7 +18,7 @@ from opaque_jobs.errors import ConfigurationError, ConflictError
 
 __all__ = ["SCHEMA_VERSION", "VERSION_TABLE", "Store", "open_store", "store_engine"]
 
-SCHEMA_VERSION: Final = "0008"
+SCHEMA_VERSION: Final = "0009"
 """Revision of the migrations that this program needs."""
 VERSION_TABLE: Final = "opaque_jobs_version"
 _BUSY_TIMEOUT_MS: Final = 15_000

@@ -12,7 +12,7 @@ from opaque_jobs.crypto.consent import sign_acceptance, sign_manifest, sign_vote
 from opaque_jobs.crypto.custody import sign_sharing
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
 from opaque_jobs.crypto.keys import SealingKey, SigningKey, VerifyKey
-from opaque_jobs.crypto.release import sign_hold
+from opaque_jobs.crypto.release import sign_erasure, sign_hold
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.custody import Sharing
 from opaque_jobs.domain.dataset import Column, DatasetManifest, Part, Source, TestDataKind
@@ -20,7 +20,7 @@ from opaque_jobs.domain.inputs import InputType, InputVariable
 from opaque_jobs.domain.job import Code, JobKind, JobSpec, Language, TeeKind, parse_job_spec
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.lifecycle import RunEvent
-from opaque_jobs.domain.release import Hold, HoldScope
+from opaque_jobs.domain.release import Erasure, Hold, HoldScope
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, RunPolicy
@@ -341,6 +341,14 @@ class Consortium:
             raise ConflictError("nothing was submitted")
         withdrawal = self.withdrawal(self.spec(job_id), "anna")
         return self.services.reviews.cancel_review(actor=self.id("anna"), job_id=job_id, withdrawal=withdrawal)
+
+    def forget_keys(self, dataset: str, by: str, *, organisation: str = "hospital", **over: Any) -> tuple[str, ...]:
+        """Enter that an organisation's broker has destroyed a data set's keys."""
+        owner, dataset_id = self.organisations[organisation], self.dataset_ids[dataset]
+        given = {"v": 1, "organisation_id": owner.entry.id, "dataset_id": dataset_id, "versions": (1,)}
+        said = Erasure(**(given | {"erased_at": self.clock().isoformat()} | over))
+        envelope = sign_erasure(said, owner.signing)
+        return self.services.datasets.record_erasure(actor=self.id(by), dataset_id=dataset_id, envelope=envelope)
 
     def withdraw(self, job_id: str, name: str, spec: JobSpec | None = None) -> ReviewView:
         return self.services.reviews.withdraw(job_id=job_id, envelope=self.withdrawal(spec or self.spec(job_id), name))

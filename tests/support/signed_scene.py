@@ -27,13 +27,13 @@ from opaque_jobs.crypto.policies import (
     verify_question,
     verify_released,
 )
-from opaque_jobs.crypto.release import sign_release, verify_release
+from opaque_jobs.crypto.release import sign_erasure, sign_release, verify_erasure, verify_release
 from opaque_jobs.crypto.signing import sign_statement
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.log import EntryKind
-from opaque_jobs.domain.release import HoldScope, Release
+from opaque_jobs.domain.release import Erasure, HoldScope, Release
 from opaque_jobs.errors import TrustError
 from tests.world import MEASUREMENT, NOW, World, salted
 
@@ -321,3 +321,12 @@ def make_released(s: Scene) -> bytes:
 
 def accept_released(s: Scene, envelope: bytes, **over: Any) -> None:
     verify_released(envelope, **({"keys": s.keys, **s.own} | over))
+
+
+def make_erasure(s: Scene) -> bytes:
+    said = Erasure(v=1, organisation_id=s.home.id, dataset_id=s.home.dataset_id, versions=(1,), erased_at=NOW.isoformat())
+    return sign_erasure(said, s.home.broker.signing)
+
+
+def accept_erasure(s: Scene, envelope: bytes, *, key: VerifyKey | None = None, organisation_id: str = "") -> None:
+    verify_erasure(envelope, key or s.home.broker.signing.public, organisation_id=organisation_id or s.home.id)

@@ -34,6 +34,7 @@ from tests.support.signed_scene import (
     accept_answer,
     accept_change,
     accept_checkpoint,
+    accept_erasure,
     accept_evidence,
     accept_login,
     accept_question,
@@ -44,6 +45,7 @@ from tests.support.signed_scene import (
     make_answer,
     make_change,
     make_checkpoint,
+    make_erasure,
     make_evidence,
     make_hold,
     make_login,
@@ -258,6 +260,16 @@ SIGNED: dict[str, Row] = {
             lambda s, e: accept_token(s, e, key=s.laboratory.broker.signing.public),
             RECEIPT_TESTS,
             lambda s, e: accept_token(s, e, after_s=301),
+        ),
+    ),
+    "erasure": Row(
+        make_erasure,
+        accept_erasure,
+        (
+            *(["it is about a data set's keys, wherever that is used"] * 4),
+            lambda s, e: accept_erasure(s, e, key=s.laboratory.broker.signing.public),
+            "it is about all versions",
+            "it is for good: no key is taken again",
         ),
     ),
     "login": Row(

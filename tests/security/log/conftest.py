@@ -66,6 +66,7 @@ def make_history(home: Path) -> History:
     assert execute(cast.services, run.id, cores=1, memory_bytes=1 << 31, session=SimulatedAgent(cast)).state is RunState.SUCCEEDED
     for name in cast.organisations:
         log_release(cast, name, run.id, cast.spec(job.id).digest)
+    cast.forget_keys("patients", "ben")
     cast.withdraw(job.id, "ben")
     former = cast.people["ben"].key
     # A key changes: another epoch. The data is taken back with the new key; somebody rejects.

@@ -232,6 +232,19 @@ def test_release_signed_by_another_organisations_broker_is_named(history, stored
     found(stored, 4, at)
 
 
+def test_erasure_by_another_broker_or_of_another_data_set_is_named(history, stored):
+    at, hospital = stored.first("erasure"), history.cast.organisations["hospital"].signing
+    stored.change(at, document=signed_again(stored, at, hospital))
+    stored.sign()
+    assert stored.audit().entry is None
+    stored.change(at, document=signed_again(stored, at, history.cast.organisations["laboratory"].signing))
+    stored.sign()
+    found(stored, 4, at)
+    stored.change(at, document=signed_again(stored, at, hospital), subject="ds-findings")
+    stored.sign()
+    found(stored, 4, at)
+
+
 def test_sharing_by_a_key_of_an_earlier_list_alone_is_named(history, stored):
     at = max(at for at, kept in enumerate(stored.entries) if kept.filed[0] == "sharing")
     stored.change(at, document=signed_again(stored, at, history.former))
