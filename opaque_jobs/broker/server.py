@@ -12,7 +12,7 @@ import uvicorn
 from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.config import claimed_config, key_path, load_config
 from opaque_jobs.broker.connections import counted_connections
-from opaque_jobs.broker.hardening import close_memory
+from opaque_jobs.broker.hardening import close_memory, lock_memory
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.errors import ConfigurationError
@@ -51,6 +51,7 @@ def serve(
         ConfigurationError: The port is in use, or see `open_broker`.
     """
     close_memory()
+    lock_memory()
     broker = open_broker(folder, passphrase=passphrase)
     listener = _listen(broker.config.port if port is None else port)
     with listener:

@@ -19,6 +19,13 @@ from opaque_jobs.errors import TrustError
 from tests.world import Member
 
 NOBODY = 65534
+LOCKING = """
+from pathlib import Path
+from opaque_jobs.broker.hardening import lock_memory
+locked = lock_memory()
+kept = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmLck:"))
+print(locked, kept.split()[1] != "0")
+"""
 WAITING = f"""
 import ctypes, os
 from opaque_jobs.broker.hardening import close_memory
@@ -79,3 +86,8 @@ def test_memory_of_a_broker_is_closed_to_its_own_user(how, readable):
         looked = [subprocess.run(["/bin/dd", file, "count=0"], check=False, **nobody).returncode == 0 for file in files]
         broker.stdin.close()
     assert looked == [readable, readable]
+
+
+def test_memory_is_locked_if_the_system_lets_it():
+    said = subprocess.run([sys.executable, "-c", LOCKING], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    assert said[0] == said[1]
