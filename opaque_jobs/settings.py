@@ -200,6 +200,11 @@ class Settings:
         return self.home / "airflow"
 
     @property
+    def status_path(self) -> Path:
+        """What `opaque-jobs up` says of the processes that it keeps running."""
+        return self.home / "up.status.json"
+
+    @property
     def logs_dir(self) -> Path:
         """Logs of our own processes."""
         return self.home / "logs"

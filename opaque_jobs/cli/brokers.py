@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from opaque_jobs.broker.client import BrokerClient
@@ -165,6 +166,11 @@ class BrokerProcess:
             hint=f"read the last lines of {self._child.log_path}",
             port=self.port,
         )
+
+    @property
+    def log_path(self) -> Path:
+        """Its log."""
+        return self._child.log_path
 
     @property
     def ended(self) -> bool:

@@ -34,7 +34,7 @@ _NOUNS: Final = (
     "airflow",
     "runtime",
 )
-_VERBS: Final = ("demo", "up", "doctor")
+_VERBS: Final = ("demo", "up", "status", "doctor")
 
 
 def build_app(arguments: Sequence[str] = ()) -> Noun:

@@ -2,13 +2,15 @@
 
 import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from opaque_jobs.broker.config import set_up_broker
+from opaque_jobs.broker.config import claimed_config, set_up_broker
 from opaque_jobs.cli import shares
+from opaque_jobs.cli.brokers import local_brokers
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document, own_organisation_document, rotated_document
 from opaque_jobs.cli.finding import find_organisation
@@ -37,6 +39,7 @@ from opaque_jobs.errors import ConflictError, NotFoundError
 from opaque_jobs.protocol.views import OrganisationView
 from opaque_jobs.services import Services
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.ports import check_port, is_free
 
 __all__ = ["app", "create_organisation"]
 
@@ -103,12 +106,31 @@ def _check_free(opened: Services, name: str) -> None:
     check_no_key(organisation_key_path(opened.context.settings, name))
 
 
+def _broker_port(opened: Services, wanted: int | None) -> int:
+    """Give the port of a new broker: the wanted one if it is free and no other broker's, else the next such.
+
+    Raises:
+        ConfigurationError: Something listens there.
+        ConflictError: It belongs to another organisation's broker in this home.
+    """
+    settings = opened.context.settings
+    taken = {claimed_config(settings.broker_dir(each.entry.id)).port: each.entry.name for each in local_brokers(opened)}
+    if wanted is None:
+        return next(port for port in count(_FIRST_PORT) if port not in taken and is_free(port))
+    if wanted in taken:
+        raise ConflictError(
+            f"port {wanted} belongs to the key broker of '{taken[wanted]}'", hint="give another with --broker-port", port=wanted
+        )
+    check_port(wanted, "the new key broker")
+    return wanted
+
+
 @app.command("create")
 def create(
     *,
     name: Annotated[str, typer.Argument(help="1-50 letters, digits, spaces, '_' or '-'.")],
     broker_port: Annotated[
-        int | None, typer.Option(help="Loopback port of its key broker; the next free number if left out.")
+        int | None, typer.Option(min=1, max=65535, help="Loopback port of its key broker; the next free number if left out.")
     ] = None,
     simulated: Annotated[
         bool,
@@ -127,7 +149,7 @@ def create(
     """
     with services() as opened:
         _check_free(opened, name)
-        port = broker_port or _FIRST_PORT + len(opened.workspaces.organisations())
+        port = _broker_port(opened, broker_port)
         place = new_place(key_store, key_store_setting)
         passphrase = ask_for_new_key(place, f"organisation '{name}'", file=passphrase_file)
         view = create_organisation(opened, name=name, passphrase=passphrase, port=port, simulated=simulated, place=place)

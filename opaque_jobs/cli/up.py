@@ -2,10 +2,10 @@
 
 import contextlib
 import fcntl
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,17 +16,21 @@ from opaque_jobs.airflow.reconcile import Housekeeping
 from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.brokers import BrokerProcess, local_brokers, push
 from opaque_jobs.cli.command import Noun, common, load_settings
-from opaque_jobs.cli.output import escape, print_json, stderr, trust_text
+from opaque_jobs.cli.output import escape, print_json, stderr, stdout, trust_text
 from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.enclave.runtime import ensure_runtime
-from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, OpaqueJobsError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services, open_services
-from opaque_jobs.settings import AttesterName
+from opaque_jobs.settings import AttesterName, Settings
 from opaque_jobs.standalone.airflow_home import AirflowHome
-from opaque_jobs.standalone.launcher import AirflowStack
+from opaque_jobs.standalone.launcher import COMPONENTS, AirflowStack
+from opaque_jobs.standalone.log_files import rotate_logs
+from opaque_jobs.standalone.ports import check_port
+from opaque_jobs.standalone.supervision import Component, Supervisor
+from opaque_jobs.standalone.systemd_unit import systemd_unit
 
 __all__ = ["register", "tell"]
 
@@ -54,20 +58,28 @@ def up(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of Airflow on 127.0.0.1; 0 takes a free one.")] = 8080,
     passphrase_file: _Files,
+    print_systemd_unit: Annotated[
+        bool, typer.Option("--print-systemd-unit", help="Print a systemd user unit that runs this command at boot, and end.")
+    ] = False,
 ) -> None:
     """Start this home's key brokers and Airflow, and keep them running until Ctrl-C.
 
-    Every address is on this machine only.
+    A process that ends by itself is started again, later each time; 'opaque-jobs status' shows it. Every address is on this
+    machine only.
     """
     settings = load_settings()
+    if print_systemd_unit:
+        stdout().print(_unit(settings, port, passphrase_file), markup=False, highlight=False, soft_wrap=True, end="")
+        return
     settings.prepare()
     with _only_one(settings.home / "up.lock"), ended_in_order(), contextlib.ExitStack() as running:
         if port:
-            _check_port(port, "Airflow")
+            check_port(port, "Airflow")
         opened = open_services(settings, migrate=True)
         running.callback(opened.close)
         running.callback(no_more_interrupts)
-        brokers = _start_brokers(opened, running, _named_files(passphrase_file))
+        started = _start_brokers(opened, running, _named_files(passphrase_file))
+        brokers = list(started)
         with step("checking the enclave's runtime") as shown:  # takes minutes once, so after all that can be wrong
             ensure_runtime(settings, shown.say)
         stack = AirflowStack(home=AirflowHome(settings=settings), port=port)
@@ -79,7 +91,7 @@ def up(
         logins = ensure_logins(settings, [ADMIN_LOGIN, *(entry.name for entry in opened.workspaces.members())])
         tell(stack.address, logins, brokers, settings.attester)
         with contextlib.suppress(KeyboardInterrupt):
-            _watch(opened, stack, brokers)
+            _watch(opened, stack, _supervisor(settings, stack, started))
     stderr().print("stopped")
 
 
@@ -100,7 +112,22 @@ def _named_files(texts: list[str]) -> dict[str, Path]:
     return {name: Path(file) for name, _, file in pairs}
 
 
-def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mapping[str, Path]) -> list[BrokerProcess]:
+def _unit(settings: Settings, port: int, passphrase_files: list[str]) -> str:
+    if not passphrase_files:
+        raise InvalidInputError(
+            "at boot nobody can be asked for the key brokers' passphrases", hint="name private files with --passphrase-file"
+        )
+    pairs = [(name, Path(file).absolute()) for name, file in _named_files(passphrase_files).items()]
+    files = [f"--passphrase-file={name}={file}" if name else f"--passphrase-file={file}" for name, file in pairs]
+    command = [sys.executable, "-m", "opaque_jobs.cli", "up", f"--port={port}", *files]
+    environment = settings.environment()
+    if not environment["OPAQUE_JOBS_DATABASE_URL"].startswith("sqlite"):
+        del environment["OPAQUE_JOBS_DATABASE_URL"]  # it may hold a password; the private file beside the home's gives it
+    return systemd_unit(command, environment, private=settings.home / "up.env")
+
+
+def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mapping[str, Path]) -> dict[BrokerProcess, str]:
+    """Start the brokers; give each with its passphrase, with which it may have to be started again."""
     settings = opened.context.settings
     brokers = [BrokerProcess(settings, each) for each in local_brokers(opened)]
     unknown = set(files) - {""} - {broker.organisation.name for broker in brokers}
@@ -110,7 +137,7 @@ def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mappi
         )
     passphrases: dict[str, str] = {}
     for broker in brokers:
-        _check_port(broker.port, f"the key broker of '{broker.organisation.name}'")
+        check_port(broker.port, f"the key broker of '{broker.organisation.name}'")
     shared = read_passphrase(files[""]) if "" in files else None
     for broker in brokers:
         name, key_file = broker.organisation.name, key_path(settings.broker_dir(broker.organisation.id))
@@ -132,18 +159,7 @@ def _start_brokers(opened: Services, running: contextlib.ExitStack, files: Mappi
         for broker in brokers:
             broker.wait_ready()
         _tell_brokers_what_they_missed(opened)
-    return brokers
-
-
-def _check_port(port: int, what: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise ConfigurationError(
-                f"port {port} of {what} is in use", hint="stop what uses it, then run this again", port=port
-            ) from None
+    return {broker: passphrases[broker.organisation.name] for broker in brokers}
 
 
 def _tell_brokers_what_they_missed(opened: Services) -> None:
@@ -189,23 +205,43 @@ def tell(address: str, logins: Mapping[str, str], brokers: list[BrokerProcess], 
     console.print("Ctrl-C ends it.\n")
 
 
-def _watch(opened: Services, stack: AirflowStack, brokers: list[BrokerProcess]) -> None:
-    """Keep house until interrupted.
+def _supervisor(settings: Settings, stack: AirflowStack, brokers: Mapping[BrokerProcess, str]) -> Supervisor:
+    airflow = [
+        Component(
+            name=f"airflow {name}",
+            ended=lambda name=name: name in stack.ended(),  # type: ignore[misc]
+            start=partial(stack.restart, name),
+            log_path=stack.home.log_path(name),
+        )
+        for name in COMPONENTS
+    ]
+    own = [
+        Component(
+            name=f"broker of {broker.organisation.name}",
+            ended=lambda broker=broker: broker.ended,  # type: ignore[misc]
+            start=partial(broker.start, passphrase),
+            log_path=broker.log_path,
+        )
+        for broker, passphrase in brokers.items()
+    ]
+    return Supervisor([*airflow, *own], status_path=settings.status_path)
+
+
+def _watch(opened: Services, stack: AirflowStack, supervisor: Supervisor) -> None:
+    """Keep house, and everything running, until interrupted.
 
     Raises:
-        ConfigurationError: A process ended by itself.
+        ConfigurationError: A process ends again and again.
     """
     housekeeping = Housekeeping(services=opened, address=stack.address)
     due = time.monotonic() + _HOUSEKEEPING_S
     while True:
         time.sleep(_TICK_S)
-        ended = stack.ended() + [f"broker of {each.organisation.name}" for each in brokers if each.ended]
-        if ended:
-            raise ConfigurationError(
-                f"a process ended by itself: {', '.join(ended)}", hint=f"read its log in {opened.context.settings.logs_dir}"
-            )
+        for line in supervisor.look():
+            stderr().print(f"[yellow]warning:[/] {escape(line)}")
         ensure_logins(opened.context.settings, [entry.name for entry in opened.workspaces.members()])
         if time.monotonic() >= due:
+            rotate_logs(opened.context.settings.logs_dir)
             try:
                 housekeeping.once()
             except OpaqueJobsError as error:

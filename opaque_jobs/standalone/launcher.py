@@ -127,6 +127,11 @@ class AirflowStack:
         """Give the components that are no longer running though they should."""
         return [component for component, kept in self._keepers.items() if kept.poll() is not None]
 
+    def restart(self, component: str) -> None:
+        """Start a component again that has ended, without waiting until it is healthy."""
+        self._keepers[component].wait()
+        self._start(component)
+
     def _take_lock(self) -> None:
         self.home.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = self.home.lock_path.open("w")

@@ -1,5 +1,6 @@
 """Making organisations and members: all or nothing, private files, clear refusals."""
 
+import socket
 import stat
 
 import pytest
@@ -89,3 +90,26 @@ def test_workspace_with_runners_or_their_policy_alone_says_what_belongs_together
     empty.json("member", "create", "anna", "--org", "Hospital")
     assert "--run-policy named_members" in empty.fails(5, "workspace", "create", "Study", *options)
     assert empty.json("workspace", "list") == []
+
+
+def test_org_create_with_the_port_of_another_broker_is_refused_and_makes_nothing(empty):
+    port = empty.json("org", "create", "Hospital")["broker"].rpartition(":")[2]
+    assert "'Hospital'" in empty.fails(7, "org", "create", "Institute", "--broker-port", port)
+    assert [each["name"] for each in empty.json("org", "list")] == ["Hospital"]
+
+
+def test_org_create_with_a_port_in_use_is_refused_and_one_without_takes_another(empty):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert port in empty.fails(3, "org", "create", "Hospital", "--broker-port", port)
+        assert empty.json("org", "create", "Hospital")["broker"].rpartition(":")[2] != port
+
+
+def test_status_of_a_home_that_is_not_up_lists_nothing(empty):
+    assert empty.json("status") == []
+
+
+def test_systemd_unit_without_passphrase_files_is_refused_and_with_one_is_printed(empty):
+    assert "--passphrase-file" in empty.fails(5, "up", "--print-systemd-unit")
