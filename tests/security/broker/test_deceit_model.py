@@ -41,7 +41,7 @@ TERMS = RerunTerms(
     max_runs=4, not_before=None, not_after=ENDS.isoformat(), min_interval_s=0, schedule=None, variable_inputs=("threshold",)
 )
 OTHER = "sha256:" + "77" * 32
-JUMPS = (-3 * 86400, -86400, -3600, -100, -5, 5, 100, 3600, 86400, 3 * 86400)
+JUMPS = (-3 * 86400, -86400, -3600, -100, -20, 20, 100, 3600, 86400, 3 * 86400)
 LISTS = ("joins", "joins", "stranger", "left out", "unsigned")
 
 
@@ -221,7 +221,7 @@ class DeceitMachine(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(("hold", "sharing")), fate=st.sampled_from(FATES))
     def owner_says_stop_or_go(self, data, what, fate):
         side = data.draw(st.sampled_from([*self.sides.values()]))
-        stop = data.draw(st.sampled_from((True, True, False)))
+        stop = data.draw(st.sampled_from((True, True, False))) or not self.named(side, what)
         if what == "hold":
             envelope = self.world.hold(side.owner, held=stop)
             words = {"holds": [envelope]}
@@ -427,8 +427,8 @@ class DeceitMachine(RuleBasedStateMachine):
 
 TestDeceitModel = DeceitMachine.TestCase
 TestDeceitModel.settings = settings(
-    max_examples=20,
-    stateful_step_count=15,
+    max_examples=9,
+    stateful_step_count=12,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
