@@ -34,6 +34,30 @@ def test_log_of_a_test_run_is_what_its_job_printed_and_nothing_of_the_engines_st
     assert done.test_log == log
 
 
+FAILS = """
+def main(spark, inputs, params):
+    print("so far so good")
+    return inputs["people"].select("nobody").count() / 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (FAILS, ["so far so good", "Traceback", 'File "job.py", line 4, in main', "`nobody`", "at line 4: return inputs"]),
+        ("def main(spark, inputs, params):\n    return (1,\n", ['File "job.py", line 2', "SyntaxError: '(' was never closed"]),
+    ],
+    ids=["raised", "syntax"],
+)
+def test_log_of_a_test_run_has_pythons_message_and_its_line_after_what_was_printed(staged, code, said):
+    done = staged.run_test(staged.spec(code, Language.PYTHON), {"people": PEOPLE})
+
+    assert done.failure is FailureWord.AUTHOR_ERROR
+    places = [done.test_log.index(each) for each in said]
+    assert places == sorted(places)
+    assert "/author/main.py" not in done.test_log
+
+
 def test_log_of_a_test_run_that_failed_still_says_all_about_it(staged):
     done = staged.run_test(staged.spec("select nobody from people", Language.SQL), {"people": PEOPLE})
     assert done.failure is FailureWord.AUTHOR_ERROR
