@@ -99,7 +99,8 @@ def test_run_with_an_unknown_input_is_refused_behind_the_trigger_form(cast, appr
     anna.wait_for_dag(job.id, tag="accepted")
     over = anna.wait_for(job.id, anna.trigger(job.id, inputs={"path": "/etc"}), timeout_s=60)
     assert over.tasks[RUN_TASK] == "upstream_failed"
-    assert history(cast, job.id) == []
+    (refused,) = history(cast, job.id)
+    assert (refused.state.value, refused.reason, refused.inputs) == ("failed", "inputs-refused", {})
 
 
 def test_run_with_a_value_of_the_wrong_type_is_refused_by_airflow(as_person, waiting):
