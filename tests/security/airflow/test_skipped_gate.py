@@ -81,7 +81,8 @@ def test_operator_given_other_input_names_in_conf_starts_nothing(study):
     job = study.accepted_job()
     with pytest.raises(AirflowFailException, match="is refused"):
         operator(study, job.id).execute(context(conf={"measurement": "sha256:0"}))
-    assert study.services.runs.history(job.id, actor=study.id("anna")) == []
+    (refused,) = study.services.runs.history(job.id, actor=study.id("anna"))
+    assert (refused.state.value, refused.reason, refused.started_at, refused.inputs) == ("failed", "inputs-refused", None, {})
 
 
 def test_operator_pointed_at_another_revision_than_its_digest_starts_nothing(study):

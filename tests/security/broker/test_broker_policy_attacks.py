@@ -183,7 +183,7 @@ def run_too_soon_after_the_last(a):
 
 @attack("lease-not-begun")
 def run_before_the_lease(a):
-    a.now = NOW - timedelta(days=2)
+    a.now = a.known_over["latest"] = NOW - timedelta(days=2)
 
 
 @attack("lease-ended")
