@@ -62,8 +62,9 @@ def start(
         _check_stands(view)
         values = parse_values(view.draft.inputs, value)
         effective_inputs(view.draft.inputs, values, aliases=[use.alias for use in view.draft.datasets])
-        revision = view.accepted_revision or view.revisions[-1].revision
-        opened.runs.check_start(actor=actor.id, job_id=view.id, revision=revision, inputs=values)
+        if view.revisions:
+            revision = view.accepted_revision or view.revisions[-1].revision
+            opened.runs.check_start(actor=actor.id, job_id=view.id, revision=revision, inputs=values)
         with step(f"{'running' if wait else 'starting'} '{view.draft.name}'") as shown, airflow_for(opened, actor) as airflow:
             airflow.wait_for_dag(view.id)
             dag_run_id = airflow.trigger(view.id, inputs=values)

@@ -161,7 +161,7 @@ BEFORE_THE_PASSPHRASE = {
     "data-that-is-shared": ("dataset share visits Study --as anna", 7, "shared into this workspace already"),
     "data-of-others": ("dataset share findings Study --as anna", 4, "findings"),
     "job-without-a-test": ("job submit Good --as anna", 5, "needs a successful test run"),
-    "job-not-under-review": ("review approve Good --as lea", 7, "not been submitted"),
+    "job-not-under-review": ("review approve Good --as lea", 7, "not under review"),
     "nothing-to-withdraw": ("consent withdraw Good --as lea", 4, "ever submitted for review"),
     "nothing-to-accept": ("workspace accept Study --as lea", 7, "no member list waits"),
     "organisation-that-is-there": ("org create Hospital", 7, "'Hospital' already"),
@@ -315,7 +315,7 @@ def test_up_with_airflows_port_in_use_says_which(installation, app, passphrase_f
 
 @pytest.mark.usefixtures("untouched")
 def test_up_with_a_passphrase_that_opens_not_every_broker_says_which(installation, app, wrong_file, monkeypatch):
-    monkeypatch.setattr("opaque_jobs.cli.up._check_port", lambda *_: None)  # the brokers of these tests are there already
+    monkeypatch.setattr("opaque_jobs.cli.up.check_port", lambda *_: None)  # the brokers of these tests are there already
     arguments = ["up", "--port", "0", "--passphrase-file", str(wrong_file), "--home", str(installation.home)]
     refused(CliRunner().invoke(app, arguments), 8, "the key broker of 'Hospital'", "--passphrase-file 'Hospital=FILE'")
 
