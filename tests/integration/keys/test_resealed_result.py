@@ -77,7 +77,7 @@ def test_result_sealed_anew_opens_with_the_new_key_alone_and_its_receipt_still_v
     assert ended.original == before
     report = ended("receipt", "verify", ended.run_id, "--as", "lea")
     assert report["holds"]
-    assert report["steps"][-1]["name"].startswith("the result's files")
+    assert report["steps"][-2]["name"].startswith("the result's files")
 
 
 def test_sealing_anew_again_leaves_what_is_done(ended):

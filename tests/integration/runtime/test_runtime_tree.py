@@ -60,9 +60,11 @@ def test_runtime_imports(enclave_runtime, module):
 def test_runtime_has_no_code_of_the_host_side(enclave_runtime):
     here = enclave_runtime.root / "opt" / "agent" / "opaque_jobs"
     assert sorted(path.name for path in here.iterdir() if path.name != "__pycache__") == [
-        "__init__.py", "attestation", "crypto", "domain", "enclave", "errors.py",
+        "__init__.py", "attestation", "crypto", "domain", "enclave", "errors.py", "protocol",
     ]  # fmt: skip
-    assert {path.name for path in (here / "enclave").iterdir()} == {"__init__.py", "__pycache__", "agent", "protocol.py"}
+    assert {path.name for path in (here / "enclave").iterdir()} == {"__init__.py", "__pycache__", "agent"}
+    protocol = {path.name for path in (here / "protocol").iterdir()}
+    assert protocol == {"__init__.py", "__pycache__", "enclave.py", "result_files.py"}
 
 
 def test_runtime_java_starts_and_finds_our_classes(enclave_runtime):

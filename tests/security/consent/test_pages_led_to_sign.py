@@ -82,7 +82,8 @@ def alias_of_another(desk) -> str:
 
 def test_page_names_a_data_set_as_its_owner_signed_it_beside_the_authors_alias(desk, capsys):
     shown = page(desk, alias_of_another(desk))
-    assert shown.to_json()["datasets"] == [{"alias": "findings", "name": "salaries", "dataset_id": "ds-salaries"}]
+    (told,) = shown.to_json()["datasets"]
+    assert (told["alias"], told["name"], told["dataset_id"]) == ("findings", "salaries", "ds-salaries")
     print_page(shown)
     (line,) = [each.split() for each in capsys.readouterr().out.splitlines() if each.startswith("findings")]
     assert line[:4] == ["findings", "salaries", "ds-salaries", "laboratory"]

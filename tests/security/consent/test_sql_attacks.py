@@ -25,6 +25,7 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import RunPolicy
 from opaque_jobs.errors import OpaqueJobsError
+from opaque_jobs.services.answers import KeptAnswers
 from opaque_jobs.services.review_log import keep_vote
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store.records import VoteRecord
@@ -132,6 +133,7 @@ def _prepared(stand: Stand) -> Stand:
     cast.services.queries.pin(
         actor=cast.id("anna"), workspace_id=cast.workspace_id, name="kept", code=Code(language=Language.SQL, text="select 1")
     )
+    KeptAnswers(cast.services.context).begin(cast.id("anna"), "k" * 16, "asked", now=cast.clock())
     withdrawn = stand.job("select 2")
     cast.submit(withdrawn)
     cast.withdraw(withdrawn, "ben")
