@@ -44,6 +44,7 @@ __all__ = ["check_columns", "parse_rules", "rule_text"]
 
 _WORDS: Final = frozenset({"and", "or", "not", "in", "is", "null", "between", "like", "true", "false", "symmetric", "escape"})
 _MOMENT: Final = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?Z|[+-]\d{2}:?\d{2})?)?"
+_WHOLE_MOMENT: Final = re.compile(f"{_MOMENT}", re.ASCII)
 _PIECES: Final = re.compile(
     rf"""(?P<text>'(?:[^']|'')*') | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`) | (?<![\w.+-])(?P<moment>{_MOMENT})(?![\w:.+-])
     | (?P<word>(?<![\w.])[^\W\d]\w*) | (?P<bad>--|[^\w\s=<>!().,+-]) | (?P<other>.)""",
@@ -102,7 +103,7 @@ class _Reader:
         self._folded = {column.name.lower(): column.name for column in columns}
         odd = [re.escape(name) for name in self._columns if not re.fullmatch(r"[^\W\d]\w*", name)]
         spaced = [name for name in odd if name[0].isalpha() or name[0] == "_"]
-        self._spaced = re.compile("|".join(sorted(spaced, key=len, reverse=True)), re.IGNORECASE) if spaced else None
+        self._spaced = re.compile(f"{'|'.join(sorted(spaced, key=len, reverse=True))}", re.IGNORECASE) if spaced else None
 
     def check(self, text: str) -> None:
         """Check that one text compares columns that are there."""
@@ -315,7 +316,7 @@ def _from_text(column: Column, text: str) -> str:
         return text
     if family is Family.DATE and re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         return _checked(column, text)
-    if family in {Family.TIMESTAMP, Family.TIMESTAMP_TZ} and re.fullmatch(_MOMENT, text, re.ASCII):
+    if family in {Family.TIMESTAMP, Family.TIMESTAMP_TZ} and _WHOLE_MOMENT.fullmatch(text):
         return _checked(column, _moment(column, text, zoned=family is Family.TIMESTAMP_TZ))
     return _unfit(column)
 

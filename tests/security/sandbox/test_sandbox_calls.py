@@ -83,7 +83,7 @@ def attempt(action, *arguments):
     return "worked"
 print(attempt(lambda: socket.socket(2, 1)), attempt(lambda: socket.socket(1, 1)), attempt(lambda: socket.socketpair()),
       subprocess.run(["/usr/bin/bwrap", "--unshare-user", "--ro-bind", "/", "/", "ls"], capture_output=True).returncode != 0,
-      subprocess.run(["/usr/bin/ls", "/"], capture_output=True).returncode)
+      subprocess.run(["/opt/python/bin/python3", "-c", ""], capture_output=True).returncode)
 """
     code = NESTED + (
         "descriptor = os.open('/opt/seccomp/author.bpf', os.O_RDONLY)\n"
