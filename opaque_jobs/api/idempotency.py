@@ -6,7 +6,7 @@ The answer is kept with the digest of what was asked, for a day; the same key fo
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
 
 from fastapi import Request, Response
@@ -16,7 +16,6 @@ from opaque_jobs.errors import InvalidInputError
 __all__ = ["HEADER", "Answer", "Answers", "once"]
 
 HEADER: Final = "idempotency-key"
-KEPT: Final = timedelta(days=1)
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
 Answer = tuple[int, dict[str, str], bytes]

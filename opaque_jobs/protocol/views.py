@@ -447,7 +447,7 @@ class LeaseView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagFacts:
-    """What a DAG is made of: ids, declarations and times; never code or data.
+    """What a DAG is made of: ids, names, the job's description, declarations and times; never code or data.
 
     Args:
         job_id: The job.
