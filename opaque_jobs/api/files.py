@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from opaque_jobs.api.actor import Actor
 from opaque_jobs.api.uploads import Uploads
 from opaque_jobs.domain.document import to_json
-from opaque_jobs.errors import DeniedError, InvalidInputError, NotFoundError
+from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.protocol.operations import ROUTES
 from opaque_jobs.services import Services
 
@@ -52,7 +52,7 @@ def _add_downloads(app: FastAPI, services: Services, actor: Who) -> None:
     )
     async def test_file(request: Request, dataset_id: str, name: str) -> Response:
         """Fetch a file of a data set's test data."""
-        return await sent(request, lambda asking: _test_folder(services, dataset_id, asking), name)
+        return await sent(request, lambda asking: services.datasets.test_folder(dataset_id, actor=asking), name)
 
     @app.get(
         f"{ROUTES}/datasets/{{dataset_id}}/versions/{{version}}/files/{{name}}",
@@ -62,7 +62,7 @@ def _add_downloads(app: FastAPI, services: Services, actor: Who) -> None:
     )
     async def version_file(request: Request, dataset_id: str, version: int, name: str) -> Response:
         """Fetch an encrypted file of one's own organisation's data set."""
-        return await sent(request, lambda asking: _version_folder(services, dataset_id, version, asking), name)
+        return await sent(request, lambda asking: services.datasets.version_folder(dataset_id, version, actor=asking), name)
 
 
 def _add_upload(app: FastAPI, uploads: Uploads, actor: Who) -> None:
@@ -115,20 +115,3 @@ def _listed(folder: Path, name: str) -> Path:
         if path.relative_to(folder).as_posix() == name and path.is_file() and not path.is_symlink():
             return path
     raise NotFoundError("there is no such file", hint="see the list of files")
-
-
-def _test_folder(services: Services, dataset_id: str, asking: str) -> Path:
-    folder = services.datasets.show(dataset_id, actor=asking).test_data
-    if folder is None:
-        raise NotFoundError("the data set has no test data", hint="its owner attaches it")
-    return folder
-
-
-def _version_folder(services: Services, dataset_id: str, version: int, asking: str) -> Path:
-    view = services.datasets.show(dataset_id, actor=asking)
-    if services.workspaces.member(asking).organisation_id != view.organisation_id:
-        raise DeniedError("only its owner fetches a data set's files", hint="they are read in the enclave")
-    for each in view.versions:
-        if each.version == version:
-            return each.storage
-    raise NotFoundError("the data set has no such version", hint="see the data set's versions")

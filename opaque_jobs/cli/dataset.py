@@ -197,7 +197,9 @@ def verify(*, dataset: Dataset, acting: Acting = None) -> None:
     """Check every file of a data set's current version against its signed manifest."""
     with services() as opened:
         member = acting_member(opened, acting)
-        current = find_dataset(opened, member, dataset).versions[-1]
+        found = find_dataset(opened, member, dataset)
+        current = found.versions[-1]
+        folder = opened.datasets.version_folder(found.id, current.version, actor=member.id)
         with counting("verifying", sum(part.size_bytes for part in current.manifest.parts)) as advance:
             done = 0
 
@@ -206,7 +208,7 @@ def verify(*, dataset: Dataset, acting: Acting = None) -> None:
                 advance(now - done)
                 done = now
 
-            verify_files(current.manifest, current.storage, progress=progress)
+            verify_files(current.manifest, folder, progress=progress)
     stderr().print("every file is the one that its owner signed")
 
 

@@ -352,7 +352,7 @@ def verify_for(cast: Cast, run: RunView, name: str) -> ReceiptReport:
         bundle_bytes=context.bundle_bytes,
         inputs=context.inputs,
         refreshed=context.refreshed,
-        folder=context.folder,
+        folder=cast.services.context.settings.result_dir(run.id),
         trust=known_beforehand(cast.services, cast.members[name], context),
         run_id=run.id,
     )

@@ -128,7 +128,7 @@ def verify(
             actor = acting_member(opened, acting)
             context = opened.runs.receipt(what, actor=actor.id)
             package = _Package.of(context)
-            result = result or context.folder
+            result = result or opened.context.settings.result_dir(what)
             anchors = parse_trust(_read(trust, _ANCHORS)) if trust else known_beforehand(opened, actor, context)
             report = compared_with_own_log(opened, actor, _inspected(package, result, anchors))
     else:

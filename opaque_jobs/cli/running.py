@@ -35,7 +35,7 @@ __all__ = [
 _POLL_S: Final = 0.3
 _SANDBOX_REASONS: Final = (CloseReason.SANDBOX_UNAVAILABLE, CloseReason.SANDBOX_ENDED)
 _HINTS: Final[dict[str | None, str]] = {
-    CloseReason.DATA_REFUSED: "where the run takes place, check each data set with 'opaque-jobs dataset verify'",
+    CloseReason.DATA_REFUSED: "the data set's owner checks its files with 'opaque-jobs dataset verify'",
     CloseReason.BROKER_UNREACHABLE: "every owner's key broker must answer: see 'opaque-jobs broker show'",
 }
 """Where the author's code cannot have logged anything."""

@@ -13,14 +13,11 @@ from opaque_jobs.domain.review import ApprovalBundle, Decision
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
 from opaque_jobs.protocol.documents import (
-    DatasetDocument,
     FileDocument,
     FollowedList,
     LogEntryDocument,
     LogHeadDocument,
     ProvenEntryDocument,
-    ReceiptDocument,
-    TextDocument,
     UploadDocument,
     WhoAmI,
 )
@@ -28,10 +25,13 @@ from opaque_jobs.protocol.drafts import JobDraft
 from opaque_jobs.protocol.operations import IfMatch, Page, delete, get, post, put
 from opaque_jobs.protocol.views import (
     BrokerPush,
+    DatasetView,
     JobView,
     OrganisationView,
     PinnedQueryView,
+    ReceiptContext,
     ReviewView,
+    RevisionDiff,
     RosterProposal,
     RunView,
     WorkspaceView,
@@ -136,32 +136,32 @@ class Datasets:
     """Data sets: their signed versions, and where they are shared."""
 
     @get("/datasets")
-    def list(self, *, workspace_id: str | None = None, cursor: Cursor = None, limit: int = 100) -> Page[DatasetDocument]:
+    def list(self, *, workspace_id: str | None = None, cursor: Cursor = None, limit: int = 100) -> Page[DatasetView]:
         """List the data sets of the asker's organisation, or those shared into a workspace."""
         raise NotImplementedError
 
     @get("/datasets/{dataset_id}")
-    def show(self, dataset_id: str) -> DatasetDocument:
+    def show(self, dataset_id: str) -> DatasetView:
         """Show a data set."""
         raise NotImplementedError
 
     @post("/datasets")
-    def register(self, *, upload_id: str, envelope: bytes, source: Source, description: str = "") -> DatasetDocument:
+    def register(self, *, upload_id: str, envelope: bytes, source: Source, description: str = "") -> DatasetView:
         """Register a data set by its signed manifest; its files are an upload's."""
         raise NotImplementedError
 
     @post("/datasets/{dataset_id}/versions")
-    def add_version(self, dataset_id: str, *, upload_id: str, envelope: bytes) -> DatasetDocument:
+    def add_version(self, dataset_id: str, *, upload_id: str, envelope: bytes) -> DatasetView:
         """Register the next version by its signed manifest; its files are an upload's."""
         raise NotImplementedError
 
     @put("/datasets/{dataset_id}/test-data")
-    def attach_test_data(self, dataset_id: str, *, kind: TestDataKind, upload_id: str | None = None) -> DatasetDocument:
+    def attach_test_data(self, dataset_id: str, *, kind: TestDataKind, upload_id: str | None = None) -> DatasetView:
         """Attach the one test data set, an upload's Parquet files; or none."""
         raise NotImplementedError
 
     @post("/datasets/{dataset_id}/shares")
-    def share(self, dataset_id: str, *, workspace_id: str, envelope: bytes) -> DatasetDocument:
+    def share(self, dataset_id: str, *, workspace_id: str, envelope: bytes) -> DatasetView:
         """Share it into a workspace, with the owner's signed statement."""
         raise NotImplementedError
 
@@ -176,7 +176,7 @@ class Datasets:
         raise NotImplementedError
 
     @put("/datasets/{dataset_id}/signature")
-    def renew_signature(self, dataset_id: str, *, envelope: bytes) -> DatasetDocument:
+    def renew_signature(self, dataset_id: str, *, envelope: bytes) -> DatasetView:
         """Replace the signature of a version after its signer's key has changed."""
         raise NotImplementedError
 
@@ -225,7 +225,7 @@ class Jobs:
         raise NotImplementedError
 
     @get("/jobs/{job_id}/diff")
-    def diff(self, job_id: str, *, revision: int | None = None) -> TextDocument:
+    def diff(self, job_id: str, *, revision: int | None = None) -> RevisionDiff:
         """Compare a revision, or the draft, with the one accepted last before it."""
         raise NotImplementedError
 
@@ -319,7 +319,7 @@ class Runs:
         raise NotImplementedError
 
     @get("/runs/{run_id}/receipt")
-    def receipt(self, run_id: str) -> ReceiptDocument:
+    def receipt(self, run_id: str) -> ReceiptContext:
         """Give all that verifies a run."""
         raise NotImplementedError
 

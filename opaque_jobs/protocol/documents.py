@@ -1,22 +1,14 @@
-"""Documents of the coordinator's API that no use case gives as they are: files by name and size instead of by path."""
+"""Documents of the coordinator's API beside the views of `protocol.views`: who asks, files, uploads, and entries of logs."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from opaque_jobs.domain.dataset import Column, DatasetManifest, Source, TestDataKind
 
 __all__ = [
-    "DatasetDocument",
-    "DatasetVersionDocument",
     "FileDocument",
     "FollowedList",
     "LogEntryDocument",
     "LogHeadDocument",
     "ProvenEntryDocument",
-    "ReceiptDocument",
-    "TextDocument",
     "UploadDocument",
     "WhoAmI",
 ]
@@ -47,55 +39,6 @@ class FileDocument:
 
     name: str
     size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetVersionDocument:
-    """One version of a data set; `envelope` is the signed manifest, which names its files."""
-
-    version: int
-    manifest: DatasetManifest
-    envelope: bytes
-    registered_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetDocument:
-    """A data set as whoever may know of it sees it; see `protocol.views.DatasetView`.
-
-    Args:
-        test_files: Files of its test data.
-    """
-
-    id: str
-    name: str
-    organisation_id: str
-    description: str
-    source: Source
-    versions: tuple[DatasetVersionDocument, ...]
-    columns: tuple[Column, ...]
-    test_data_kind: TestDataKind
-    test_files: tuple[FileDocument, ...]
-    workspace_ids: tuple[str, ...]
-    size_bytes: int
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptDocument:
-    """All that verifies a run, offline, without its result's key; see `protocol.views.ReceiptContext`.
-
-    Args:
-        files: Of the sealed result, whose digests the receipt names.
-    """
-
-    run_id: str
-    receipt: bytes
-    spec_bytes: bytes
-    bundle_bytes: bytes
-    inputs: Mapping[str, Any]
-    refreshed: dict[str, str]
-    files: tuple[FileDocument, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,14 +75,6 @@ class ProvenEntryDocument:
     body: bytes
     document: bytes | None
     path: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextDocument:
-    """A text that is made for whoever asks, such as a diff; `against` is the revision that it compares with."""
-
-    text: str
-    against: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,10 @@
-"""What the services give back: frozen values that the CLI, Airflow and the pages show. Never rows of the database.
+"""What the services return: frozen values that clients, Airflow and the pages show. No rows of the database, no paths.
 
 A view holds only what the role of the person who asked may see. Times are aware UTC.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from opaque_jobs.domain.approval_rule import ApprovalRule
@@ -16,6 +15,7 @@ from opaque_jobs.domain.lifecycle import JobStatus, RunState, WorkspaceStatus
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.run import RunKind, Trigger
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster
+from opaque_jobs.protocol.documents import FileDocument
 from opaque_jobs.protocol.drafts import JobDraft
 
 __all__ = [
@@ -126,12 +126,11 @@ class WorkspaceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersionView:
-    """One version of a data set; `envelope` is the signed manifest."""
+    """One version of a data set; `envelope` is the signed manifest, which names its files."""
 
     version: int
     manifest: DatasetManifest
     envelope: bytes
-    storage: Path
     registered_at: datetime
 
 
@@ -176,7 +175,7 @@ class DatasetView:
         columns: Of the current version.
         released: Those of them that its owner says to release to jobs.
         test_data_kind: What stands in for it in tests.
-        test_data: Folder of plaintext test Parquet; None without one.
+        test_files: Plaintext Parquet files that stand in for it in tests; none without test data.
         workspace_ids: Where it is shared (of those the asker may see).
         size_bytes: Of the current version, encrypted.
         created_at: When it was registered.
@@ -191,7 +190,7 @@ class DatasetView:
     columns: tuple[Column, ...]
     released: tuple[Column, ...]
     test_data_kind: TestDataKind
-    test_data: Path | None
+    test_files: tuple[FileDocument, ...]
     workspace_ids: tuple[str, ...]
     size_bytes: int
     created_at: datetime
@@ -394,7 +393,7 @@ class ReceiptContext:
         bundle_bytes: The approvals.
         inputs: Effective input values.
         refreshed: Data set's name -> manifest envelope, of those that were newer than the job names.
-        folder: Result folder (ciphertext).
+        files: Of the sealed result, whose digests the receipt names.
     """
 
     run_id: str
@@ -403,7 +402,7 @@ class ReceiptContext:
     bundle_bytes: bytes
     inputs: dict[str, Any]
     refreshed: dict[str, str]
-    folder: Path
+    files: tuple[FileDocument, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

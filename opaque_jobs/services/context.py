@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from opaque_jobs.enclave.runtime import Runtime
+from opaque_jobs.protocol.documents import FileDocument
 from opaque_jobs.settings import Settings
 from opaque_jobs.store.session import Store
 
-__all__ = ["Context", "utc_now"]
+__all__ = ["Context", "listed_files", "utc_now"]
 
 _STORAGE: Final = Path("storage")
 """What stored paths inside the storage begin with."""
@@ -19,6 +20,12 @@ _STORAGE: Final = Path("storage")
 def utc_now() -> datetime:
     """Give the time now, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def listed_files(folder: Path) -> tuple[FileDocument, ...]:
+    """Return the plain files of a folder, by their names in it; links are left out."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return tuple(FileDocument(name=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size) for path in found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from opaque_jobs.protocol.views import DatasetVersionView, DatasetView, ReaderVi
 from opaque_jobs.services import log_book
 from opaque_jobs.services.access import check_active, member_entry, member_workspace, roster_in_force
 from opaque_jobs.services.closing import close_run
-from opaque_jobs.services.context import Context
+from opaque_jobs.services.context import Context, listed_files
 from opaque_jobs.store import datasets as rows
 from opaque_jobs.store import events, people
 from opaque_jobs.store import jobs as job_rows
@@ -351,6 +351,33 @@ class Datasets:
         with self._context.store.read() as session:
             return self._view(session, dataset_id, actor)
 
+    def version_folder(self, dataset_id: str, version: int, *, actor: str) -> Path:
+        """Return the folder of a version's encrypted files, for a member of its owner.
+
+        Raises:
+            DeniedError: The actor is of another organisation.
+            NotFoundError: No such data set or version, or the actor may not know of it.
+        """
+        with self._context.store.read() as session:
+            self._owned(session, dataset_id, actor)
+            for each in rows.versions(session, dataset_id):
+                if each.version == version:
+                    return self._context.located_path(each.storage)
+        raise NotFoundError("the data set has no such version", hint="see the data set's versions")
+
+    def test_folder(self, dataset_id: str, *, actor: str) -> Path:
+        """Return the folder of a data set's test files, for whoever may know of it.
+
+        Raises:
+            NotFoundError: There is no test data, or the actor may not know of the data set.
+        """
+        with self._context.store.read() as session:
+            self._view(session, dataset_id, actor)
+            path = rows.dataset(session, dataset_id).test_data_path
+        if path is None:
+            raise NotFoundError("the data set has no test data", hint="its owner attaches it")
+        return self._context.located_path(path)
+
     def _log_sharing(
         self, session: Session, workspace_id: str, envelope: bytes, *, actor: str, dataset_id: str, shared: bool, now: datetime
     ) -> None:
@@ -454,7 +481,6 @@ class Datasets:
                 version=each.version,
                 manifest=claimed_manifest(each.envelope),
                 envelope=each.envelope,
-                storage=self._context.located_path(each.storage),
                 registered_at=each.registered_at,
             )
             for each in rows.versions(session, dataset_id)
@@ -474,7 +500,7 @@ class Datasets:
             columns=current.columns,
             released=released_of(record.released, current),
             test_data_kind=record.test_data_kind,
-            test_data=self._context.located_path(record.test_data_path) if record.test_data_path else None,
+            test_files=listed_files(self._context.located_path(record.test_data_path)) if record.test_data_path else (),
             workspace_ids=tuple(visible),
             size_bytes=sum(part.size_bytes for part in current.parts),
             created_at=record.created_at,

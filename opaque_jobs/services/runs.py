@@ -23,7 +23,7 @@ from opaque_jobs.services import log_book
 from opaque_jobs.services.access import access_to_job, require, roster_in_force
 from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.consent_rules import bundle_of, stands
-from opaque_jobs.services.context import Context
+from opaque_jobs.services.context import Context, listed_files
 from opaque_jobs.services.deployments import gate_words
 from opaque_jobs.services.jobs import spec_of_draft
 from opaque_jobs.services.leases import lease_of
@@ -364,7 +364,7 @@ class Runs:
                 bundle_bytes=record.bundle,
                 inputs=record.inputs,
                 refreshed=refreshed_envelopes(session, parse_job_spec(record.spec), record),
-                folder=self._context.settings.result_dir(run_id),
+                files=listed_files(self._context.settings.result_dir(run_id)),
             )
 
     def start_test(self, *, actor: str, job_id: str, inputs: Mapping[str, Any]) -> RunView:

@@ -171,7 +171,7 @@ def test_approved_job_gives_a_result_for_the_author_and_a_receipt_for_all(real):
         bundle_bytes=context.bundle_bytes,
         inputs=context.inputs,
         refreshed=context.refreshed,
-        folder=context.folder,
+        folder=real.services.context.settings.result_dir(context.run_id),
         trust=own_trust(real.services.context.settings),
     )
     assert receipt.trust_label == "simulated"

@@ -214,7 +214,8 @@ def test_key_that_is_not_the_members_is_refused_before_data_is_encrypted(install
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("attack", ["truncated", "swapped", "missing", "extra"])
 def test_dataset_file_that_is_not_the_signed_one_is_named(installation, app, attack):
-    folders = {name: view.versions[-1].storage for name, view in installation.datasets.items()}
+    settings = installation.services.context.settings
+    folders = {name: settings.dataset_dir(view.id, view.versions[-1].version) for name, view in installation.datasets.items()}
     part, other = (folders[name] / "part-00000.parquet" for name in ("visits", "findings"))
     kept = part.read_bytes()
     part.chmod(0o600)

@@ -157,7 +157,7 @@ def inspected(study, run_id, **over):
         "bundle_bytes": context.bundle_bytes,
         "inputs": context.inputs,
         "refreshed": context.refreshed,
-        "folder": context.folder,
+        "folder": study.services.context.settings.result_dir(run_id),
         "trust": make_trust(simulated_keys=(study.anchor.text,)),
     }
     return inspect_receipt(context.receipt, **(given | over))
