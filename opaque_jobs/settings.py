@@ -161,10 +161,6 @@ class Settings:
         """Give the folder of one run's sealed result."""
         return self.results_dir / _component(run_id)
 
-    def resealed_path(self, run_id: str) -> Path:
-        """Give the file of what an owner sealed anew of one run's result."""
-        return self.home / "storage" / "resealed" / f"{_component(run_id)}.json"
-
     @property
     def tests_dir(self) -> Path:
         """Results of test runs on synthetic data."""

@@ -16,16 +16,13 @@ from opaque_jobs.cli.documents import organisation_document, own_organisation_do
 from opaque_jobs.cli.finding import find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.own_organisation import compared_organisation, members_here, organisation_here
-from opaque_jobs.cli.passphrase import FormerPassphraseFiles, NewPassphraseFile, PassphraseFile, ask_for_new_key
+from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
-from opaque_jobs.cli.resealing import reseal, vouching
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_sealing_key
 from opaque_jobs.cli.session import (
     check_no_key,
     open_broker,
-    open_former_sealing_keys,
-    open_sealing_key,
     organisation_key_path,
     services,
 )
@@ -206,13 +203,12 @@ def rotate_key(
     key_store_setting: KeyStoreSettings,
     passphrase_file: PassphraseFile = None,
     new_passphrase_file: NewPassphraseFile = None,
-    former_passphrase_file: FormerPassphraseFiles,
 ) -> None:
-    """Give an organisation a new sealing key, signed by its broker key, and seal its results to it.
+    """Give an organisation a new sealing key, signed by its broker key.
 
     The new key is proposed to all workspaces; when all members of one have accepted, its new epoch begins: jobs need a new
-    review, and results are sealed to the new key. The present key's file is kept aside. Said again after an interruption, it
-    goes on where it stopped.
+    review, and results are sealed to the new key. The present key's file is kept aside: earlier results open with it. Said
+    again after an interruption, it goes on where it stopped.
 
     Example: opaque-jobs org rotate-key Hospital
     """
@@ -220,11 +216,10 @@ def rotate_key(
         view, settings = find_organisation(opened, name), opened.context.settings
         entry, place = view.entry, new_place(key_store, key_store_setting)
         path, new_file = organisation_key_path(settings, entry.name), new_passphrase_file or passphrase_file
-        secret: list[str] = []
 
         def make(fresh: Path) -> None:
-            secret.append(ask_for_new_key(place, f"the new key of organisation '{entry.name}'", file=new_file))
-            create_key_file(fresh, kind=KeyKind.ORGANISATION, owner_id=entry.id, passphrase=secret[0], place=place)
+            passphrase = ask_for_new_key(place, f"the new key of organisation '{entry.name}'", file=new_file)
+            create_key_file(fresh, kind=KeyKind.ORGANISATION, owner_id=entry.id, passphrase=passphrase, place=place)
 
         def authorise() -> Signer:
             return open_broker(opened, entry.id, passphrase_file).signing
@@ -233,20 +228,6 @@ def rotate_key(
             done = rotate_sealing_key(opened, view, path, Making(make=make, authorise=authorise, step=shown.say, again=again))
             for each in members_here(settings, entry.id):
                 compared_organisation(opened, opened.workspaces.member_for_login(each))
-            shown.say("sealing results anew")
-            results = reseal(
-                opened.keys.sealed_results(entry.id),
-                [
-                    open_sealing_key(settings, entry.name, new_file),
-                    *open_former_sealing_keys(
-                        settings, entry.name, [passphrase_file, new_passphrase_file, *former_passphrase_file]
-                    ),
-                ],
-                settings,
-                vouched=vouching(opened, entry.id),
-            )
-    document = {**rotated_document(done), "resealed": list(results.done), "not_resealed": list(results.closed)}
-    document["not_proved"] = list(results.unproved)
-    print_record(document, as_json=common().json, title=f"organisation '{entry.name}' has a new key")
+    print_record(rotated_document(done), as_json=common().json, title=f"organisation '{entry.name}' has a new key")
     if not common().json:
         print_next_steps(done)

@@ -13,7 +13,6 @@ from typing import Annotated, Final
 
 import typer
 
-from opaque_jobs.cli.command import repeatable
 from opaque_jobs.crypto.key_files import Place, key_secret_name
 from opaque_jobs.crypto.key_stores import key_store
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
@@ -21,7 +20,6 @@ from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundEr
 __all__ = [
     "PASSPHRASE_FILE",
     "BrokerPassphraseFile",
-    "FormerPassphraseFiles",
     "NewPassphraseFile",
     "PassphraseFile",
     "ask_for_key",
@@ -58,14 +56,6 @@ NewPassphraseFile = Annotated[
         "--new-passphrase-file",
         metavar="FILE",
         help="The same for the new key; --passphrase-file's if left out.",
-    ),
-]
-
-FormerPassphraseFiles = Annotated[
-    list[Path],
-    repeatable(
-        "--former-passphrase-file",
-        "The same for keys that are kept aside, where they have other passphrases; each is tried. Repeatable.",
     ),
 ]
 

@@ -11,19 +11,17 @@ from rich.table import Table
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, check_free, export, plain_value
-from opaque_jobs.cli.finding import find_organisation
 from opaque_jobs.cli.output import escape, print_json, print_record, stderr, stdout, trust_text, visible
-from opaque_jobs.cli.passphrase import FormerPassphraseFiles, PassphraseFile
-from opaque_jobs.cli.resealing import reseal, vouching
-from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log
+from opaque_jobs.cli.passphrase import PassphraseFile
+from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log, sealed_to
 from opaque_jobs.cli.running import check_has_result, check_over, has_log
-from opaque_jobs.cli.session import Acting, acting_member, open_former_sealing_keys, open_sealing_key, services
+from opaque_jobs.cli.session import Acting, acting_member, open_sealing_key, services
 from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import ConflictError, TrustError
+from opaque_jobs.errors import ConflictError
 from opaque_jobs.protocol.views import RunView
 from opaque_jobs.services import Services
 
@@ -53,9 +51,8 @@ def open_result(
         yield replace(run, trust_label=None), open_test_result(opened.runs.result_folder(run.id, actor=actor.id))
         return
     with verified_run(opened, run, actor) as proved:
-        key, resealed = _sealing_key(opened, actor, passphrase_file), opened.context.settings.resealed_path(run.id)
-        workspace_id = proved.receipt.workspace_id
-        yield proved.run, open_real_result(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
+        key = _sealing_key(opened, actor, proved.folder, passphrase_file)
+        yield proved.run, open_real_result(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
 
 
 def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[bool, str]:
@@ -69,20 +66,19 @@ def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_fil
         raise ConflictError("the run ended before there was a log", hint=f"see 'opaque-jobs run show {run.id}'", run_id=run.id)
     if run.kind is RunKind.TEST:
         return False, read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
-    resealed = opened.context.settings.resealed_path(run.id)
     if run.state is RunState.SUCCEEDED:
         with verified_run(opened, run, actor) as proved:
-            key, workspace_id = _sealing_key(opened, actor, passphrase_file), proved.receipt.workspace_id
-            return True, open_log(proved.run, proved.folder, key, workspace_id=workspace_id, resealed=resealed)
+            key = _sealing_key(opened, actor, proved.folder, passphrase_file)
+            return True, open_log(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
     folder = opened.runs.result_folder(run.id, actor=actor.id)
     workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
-    key = _sealing_key(opened, actor, passphrase_file)
-    return False, open_log(run, folder, key, workspace_id=workspace_id, resealed=resealed, proved=False)
+    key = _sealing_key(opened, actor, folder, passphrase_file)
+    return False, open_log(run, folder, key, workspace_id=workspace_id)
 
 
-def _sealing_key(opened: Services, actor: MemberEntry, passphrase_file: Path | None) -> SealingKey:
+def _sealing_key(opened: Services, actor: MemberEntry, folder: Path, passphrase_file: Path | None) -> SealingKey:
     owner = opened.workspaces.organisation(actor.organisation_id).entry
-    return open_sealing_key(opened.context.settings, owner.name, passphrase_file)
+    return open_sealing_key(opened.context.settings, owner.name, passphrase_file, recipients=sealed_to(folder))
 
 
 def _cell(value: Any) -> str:
@@ -163,36 +159,3 @@ def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile =
     typer.echo(visible(text))
     if run.kind is RunKind.REAL and not proved:
         stderr().print("[yellow]no receipt vouches for this log[/]: only runs that succeed have one")
-
-
-@app.command("reseal")
-def reseal_(
-    *,
-    org: Annotated[str, typer.Argument(help="The organisation, by name.")],
-    passphrase_file: PassphraseFile = None,
-    former_passphrase_file: FormerPassphraseFiles,
-) -> None:
-    """Seal an organisation's results to its present key, opening them with its former ones ('org rotate-key' does it too).
-
-    Needed again for runs that ended after that. A result is opened only if its receipt holds. What left the enclave stays as it
-    is, so receipts still verify.
-    """
-    with services() as opened:
-        entry, settings = find_organisation(opened, org).entry, opened.context.settings
-        keys = [
-            open_sealing_key(settings, entry.name, passphrase_file),
-            *open_former_sealing_keys(settings, entry.name, [passphrase_file, *former_passphrase_file]),
-        ]
-        found = reseal(opened.keys.sealed_results(entry.id), keys, settings, vouched=vouching(opened, entry.id))
-    document = {"resealed": list(found.done), "sealed_before": list(found.kept)}
-    print_record({**document, "not_resealed": list(found.closed), "not_proved": list(found.unproved)}, as_json=common().json)
-    if found.unproved:
-        raise TrustError(
-            "the receipts of some runs do not hold, so their results are not sealed anew",
-            hint="see 'opaque-jobs receipt verify'; a member of the organisation has to be in this home",
-            results=len(found.unproved),
-        )
-    if found.closed:
-        raise TrustError(
-            "none of the keys here opens some results", hint="is a file of a former key missing?", results=len(found.closed)
-        )

@@ -14,16 +14,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from opaque_jobs.cli.resealing import open_content
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.crypto.parquet_read import read_result, result_schema
 from opaque_jobs.crypto.result_file import open_result
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import ConflictError, NotFoundError
-from opaque_jobs.protocol.result_files import RESULT_FILE, TEST_LOG_FILE, TEST_RESULT_FOLDER, Content, seal_info
+from opaque_jobs.protocol.result_files import (
+    KEY_FILE,
+    LOG_FILE,
+    RESULT_FILE,
+    TEST_LOG_FILE,
+    TEST_RESULT_FOLDER,
+    Content,
+    open_file,
+    recipients_of,
+    seal_info,
+)
 from opaque_jobs.protocol.views import RunView
 
-__all__ = ["OpenedResult", "open_log", "open_real_result", "open_test_result", "read_test_log"]
+__all__ = ["OpenedResult", "open_log", "open_real_result", "open_test_result", "read_test_log", "sealed_to"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +51,7 @@ class OpenedResult:
         return pa.Table.from_batches(list(self.batches), schema=self.schema)
 
 
-def open_real_result(
-    run: RunView, folder: Path, key: SealingKey, *, workspace_id: str, resealed: Path | None = None
-) -> OpenedResult:
+def open_real_result(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str) -> OpenedResult:
     """Open a sealed result.
 
     Args:
@@ -52,17 +59,26 @@ def open_real_result(
         folder: Its files, as they left the enclave and were verified: copies that nobody else can change.
         key: The organisation's.
         workspace_id: Of the job.
-        resealed: Where the owner may have sealed it anew.
 
     Raises:
         TrustError: It is not sealed to this key, is of another run or job, or was changed.
         NotFoundError: A file is missing.
     """
     info = seal_info(Content.RESULT_KEY, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
-    result_key = open_content(Content.RESULT_KEY, folder, key, info, resealed=resealed)
+    result_key = open_file(_read(folder / KEY_FILE), key, info)
     unpacked = _unpacked(folder / RESULT_FILE, result_key, run.id)
     schema = result_schema(next(unpacked)[0], result_key, run_id=run.id)
     return OpenedResult(schema=schema, batches=(b for files in unpacked for b in read_result(files, result_key, run_id=run.id)))
+
+
+def sealed_to(folder: Path) -> frozenset[str]:
+    """Return the ids of the keys that open a run's sealed files, as its log says: every run that has begun has one.
+
+    Raises:
+        InvalidInputError: It is no sealed file.
+        NotFoundError: It is missing.
+    """
+    return recipients_of(_read(folder / LOG_FILE))
 
 
 def open_test_result(folder: Path) -> OpenedResult:
@@ -76,12 +92,10 @@ def open_test_result(folder: Path) -> OpenedResult:
     return OpenedResult(schema=schema, batches=(batch for file in files for batch in _plain_batches(file)))
 
 
-def open_log(
-    run: RunView, folder: Path, key: SealingKey, *, workspace_id: str, resealed: Path | None = None, proved: bool = True
-) -> str:
+def open_log(run: RunView, folder: Path, key: SealingKey, *, workspace_id: str) -> str:
     """Open a real run's sealed log, for which a receipt vouches or not. Arguments and errors as of `open_real_result`."""
     info = seal_info(Content.LOG, workspace_id=workspace_id, job_digest=run.job_digest, run_id=run.id)
-    return open_content(Content.LOG, folder, key, info, resealed=resealed, proved=proved).decode("utf-8", "replace")
+    return open_file(_read(folder / LOG_FILE), key, info).decode("utf-8", "replace")
 
 
 def read_test_log(run: RunView, folder: Path) -> str:

@@ -6,7 +6,7 @@ Private keys are opened here, used by the command that asked, and given to no se
 import contextlib
 import functools
 import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ from opaque_jobs.broker.config import key_path
 from opaque_jobs.cli.command import load_settings
 from opaque_jobs.cli.finding import find_member
 from opaque_jobs.cli.own_organisation import organisation_of
-from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
+from opaque_jobs.cli.passphrase import ask_for_key
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key, read_public_keys
 from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, Signer, VerifyKey
 from opaque_jobs.domain.workspace import MemberEntry
@@ -35,7 +35,6 @@ __all__ = [
     "member_key",
     "member_key_path",
     "open_broker",
-    "open_former_sealing_keys",
     "open_sealing_key",
     "organisation_key_path",
     "own_key_ids",
@@ -230,39 +229,27 @@ def present_key_id(settings: Settings, name: str) -> str:
     return public.key_id if public else ""
 
 
-def open_sealing_key(settings: Settings, organisation_name: str, passphrase_file: Path | None) -> SealingKey:
-    """Open the key that results for an organisation are sealed to.
+def open_sealing_key(
+    settings: Settings, organisation_name: str, passphrase_file: Path | None, *, recipients: Collection[str] = ()
+) -> SealingKey:
+    """Open the key of an organisation that something is sealed to: the present one, or one that is kept aside.
+
+    Args:
+        settings: Of this home.
+        organisation_name: The organisation.
+        passphrase_file: For that key; it is asked for where None is given.
+        recipients: Ids of the keys that it is sealed to; none for the present key.
 
     Raises:
         NotFoundError: The key file is not here.
         TrustError: The passphrase is wrong.
     """
-    path = organisation_key_path(settings, organisation_name)
-    _check_here(path, f"the key of organisation '{organisation_name}'")
-    return open_organisation_key(path, ask_for_key(path, f"organisation '{organisation_name}'", file=passphrase_file))
-
-
-def open_former_sealing_keys(
-    settings: Settings, organisation_name: str, passphrase_files: Sequence[Path | None]
-) -> list[SealingKey]:
-    """Open the organisation's keys that are kept aside, newest first.
-
-    Each passphrase file is tried with each key; a key that none opens is left out. Without any file, each is asked for.
-
-    Raises:
-        TrustError: A passphrase that was asked for is wrong.
-    """
-    found: list[SealingKey] = []
-    known = [read_passphrase(file) for file in dict.fromkeys(passphrase_files) if file is not None]
-    for path in former_key_paths(organisation_key_path(settings, organisation_name)):
-        if not known:
-            found.append(open_organisation_key(path, ask_for_key(path, f"the former key {path.stem}")))
-            continue
-        for passphrase in known:
-            with contextlib.suppress(TrustError):
-                found.append(open_organisation_key(path, passphrase))
-                break
-    return found
+    present = organisation_key_path(settings, organisation_name)
+    _check_here(present, f"the key of organisation '{organisation_name}'")
+    public = {path: read_public_keys(path).sealing for path in (present, *former_key_paths(present))}
+    path = next((path for path, key in public.items() if key is not None and key.key_id in recipients), present)
+    whose = f"organisation '{organisation_name}'" if path == present else f"organisation '{organisation_name}', a former one"
+    return open_organisation_key(path, ask_for_key(path, whose, file=passphrase_file))
 
 
 def open_broker(opened: Services, organisation_id: str, passphrase_file: Path | None) -> BrokerKeys:

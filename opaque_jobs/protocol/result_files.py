@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from opaque_jobs.crypto.keys import SealingKey, SealingPublicKey
 from opaque_jobs.crypto.sealing import open_sealed, seal
@@ -36,6 +36,7 @@ __all__ = [
     "is_layout",
     "log_file",
     "open_file",
+    "recipients_of",
     "seal_info",
     "sealed_file",
 ]
@@ -88,6 +89,15 @@ def sealed_file(plaintext: bytes, recipients: Sequence[SealingPublicKey], info: 
     return canonical_bytes({"v": 1, "sealed": [json.loads(seal(padded, recipient, info)) for recipient in recipients]})
 
 
+def recipients_of(data: bytes) -> frozenset[str]:
+    """Return the ids of the keys that a sealed file says it is sealed to. Nothing is verified: it tells which key to try.
+
+    Raises:
+        InvalidInputError: It is not a sealed file.
+    """
+    return frozenset(str(each.get("recipient")) for each in _envelopes(data) if isinstance(each, dict))
+
+
 def open_file(data: bytes, key: SealingKey, info: dict[str, str]) -> bytes:
     """Open a sealed file with one recipient's key.
 
@@ -95,10 +105,14 @@ def open_file(data: bytes, key: SealingKey, info: dict[str, str]) -> bytes:
         InvalidInputError: It is not a sealed file.
         TrustError: It is not sealed to this key, or not for this context, or was changed.
     """
-    document = parse_canonical(data, fields=("v", "sealed"), what="sealed file")
-    if document["v"] != 1 or not isinstance(document["sealed"], list):
-        raise InvalidInputError("a sealed file is of an unknown version", hint="use a newer version of this program")
-    for envelope in document["sealed"]:
+    for envelope in _envelopes(data):
         if isinstance(envelope, dict) and envelope.get("recipient") == key.public.key_id:
             return unpad(open_sealed(canonical_bytes(envelope), key, info))
     raise TrustError("the file is not sealed to this organisation", hint="only its recipients can open it")
+
+
+def _envelopes(data: bytes) -> list[Any]:
+    document = parse_canonical(data, fields=("v", "sealed"), what="sealed file")
+    if document["v"] != 1 or not isinstance(document["sealed"], list):
+        raise InvalidInputError("a sealed file is of an unknown version", hint="use a newer version of this program")
+    return document["sealed"]

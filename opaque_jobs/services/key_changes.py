@@ -5,43 +5,20 @@ member list with another key in it, their own command verifies the same signatur
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from opaque_jobs.crypto.key_changes import SignedChange, verify_member_change, verify_sealing_change
 from opaque_jobs.domain.key_change import KeyChange
-from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.protocol.views import OrganisationView
 from opaque_jobs.services.access import member_entry, organisation_view
 from opaque_jobs.services.context import Context
 from opaque_jobs.store import events, people
-from opaque_jobs.store import runs as run_rows
 from opaque_jobs.store.records import KeyChangeRecord
 
-__all__ = ["KeyChanges", "SealedResult"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealedResult:
-    """What a real run left for an organisation, and what its sealed files are bound to.
-
-    Args:
-        run_id: The run.
-        workspace_id: Of the job.
-        job_digest: Of the job.
-        folder: Its files.
-        proved: A receipt vouches for all of this; False for what the database alone says.
-    """
-
-    run_id: str
-    workspace_id: str
-    job_digest: str
-    folder: Path
-    proved: bool = False
+__all__ = ["KeyChanges"]
 
 
 class KeyChanges:
@@ -85,17 +62,6 @@ class KeyChanges:
             return tuple(
                 SignedChange(word=each.word, possession=each.possession) for each in people.key_changes(session, owner_ids)
             )
-
-    def sealed_results(self, organisation_id: str) -> tuple[SealedResult, ...]:
-        """Give what real runs have left for an organisation, oldest first. Only its key opens them, whoever asks."""
-        settings = self._context.settings
-        with self._context.store.read() as session:
-            found = run_rows.runs_by_authors_of(session, organisation_id, kind=RunKind.REAL)
-        results = (
-            SealedResult(run_id=run_id, workspace_id=workspace_id, job_digest=job_digest, folder=settings.result_dir(run_id))
-            for run_id, workspace_id, job_digest in found
-        )
-        return tuple(each for each in results if each.folder.is_dir())
 
     def _keep(self, session: Session, change: KeyChange, signed: SignedChange, *, noun: str, authority: str) -> None:
         if change.new_key_id in {

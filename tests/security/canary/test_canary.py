@@ -169,7 +169,6 @@ def _act(commands: Commands, job_id: str, refreshed: Path) -> None:
     commands("member", "rotate-key", "anna", "--stolen", "--broker-passphrase-file", commands.file("Hospital"), *changed)
     new = commands.file("Hospital-new")
     commands("org", "rotate-key", "Hospital", "--passphrase-file", hospital, "--new-passphrase-file", new)
-    commands("result", "reseal", "Hospital", "--passphrase-file", new, "--former-passphrase-file", hospital)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +243,7 @@ def test_canary_is_in_no_row_of_the_synthetic_test_data(ran):
 def test_canary_of_commands_after_the_runs_is_nowhere(ran, commanded):
     assert ran.secrets.in_tree(ran.folder) == {}
     assert commanded.found == set()
-    for word in (b"verify", b"--refresh", b"hold", b"withdraw", b"rotate-key", b"reseal"):
+    for word in (b"verify", b"--refresh", b"hold", b"withdraw", b"rotate-key"):
         assert any(word in command for command in commanded.seen), word
 
 

@@ -62,10 +62,6 @@ def run_all(commands: Commands, vault: VaultSimulator, token: dict[str, str] | N
     changed = ("--passphrase-file", file("hospital"), "--new-passphrase-file", file("hospital-new"))
     commands("org", "rotate-key", "Hospital", *changed)
     keys["new sealing key"] = open_organisation_key(organisation_file, commands.words["hospital-new"]).seed
-    commands(
-        *("result", "reseal", "Hospital", "--passphrase-file", file("hospital-new")),
-        *("--former-passphrase-file", file("hospital")),
-    )
     (former,) = settings.keys_dir.glob("Hospital.organisation.former-*.json")
     former.unlink()
     some = [str(path) for path in sorted(shares.iterdir())][:2]

@@ -8,17 +8,16 @@ from dataclasses import replace
 
 import pytest
 from consortium import copy_consortium
-from own_files import forget, write_own_files, write_public_part
+from own_files import write_own_files, write_public_part
 from simulated_agent import SimulatedAgent
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.own_organisation import pin_organisation, pinned_organisation
-from opaque_jobs.cli.resealing import open_content, reseal, vouching
 from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.cli.verified_run import verified_run
-from opaque_jobs.crypto.keys import SealingKey, SigningKey
+from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.domain.lifecycle import RunState
@@ -153,54 +152,6 @@ def test_forged_folder_is_refused_by_every_command_before_a_key_is_opened(two, c
     result = two("result", command[0], two.run.id, *command[1:])
     assert (result.exit_code, "its receipt does not hold" in result.stderr) == (8, True), result.output
     assert not (tmp_path / "result.csv").exists()
-
-
-def reseal_all(two):
-    """Seal the hospital's results to a new key; gives the key and what came of it."""
-    hospital, new = two.cast.organisations["hospital"], SealingKey.generate()
-    results = two.services.keys.sealed_results(hospital.entry.id)
-    vouched = vouching(two.services, hospital.entry.id)
-    return new, reseal(results, [new, hospital.sealing], two.settings, vouched=vouched)
-
-
-def anew(two, content, key, *, proved):
-    """Open what was sealed anew of the run."""
-    digest = two.services.runs.show(two.run.id, actor=two.anna.id).job_digest
-    info = seal_info(content, workspace_id=two.cast.workspace_id, job_digest=digest, run_id=two.run.id)
-    path = two.settings.resealed_path(two.run.id)
-    return open_content(content, two.folder, key, info, resealed=path, proved=proved)
-
-
-@pytest.fixture
-def nothing_anew(two):
-    yield
-    for each in (two.run, two.other):
-        two.settings.resealed_path(each.id).unlink(missing_ok=True)
-
-
-def test_result_whose_receipt_does_not_hold_is_named_and_not_sealed_anew(two, nothing_anew):
-    forge(two)
-    _, found = reseal_all(two)
-    assert (found.done, found.unproved, found.closed) == ((two.other.id,), (two.run.id,), ())
-    assert not two.settings.resealed_path(two.run.id).exists()
-    assert two.settings.resealed_path(two.other.id).exists()
-
-
-def test_result_is_not_sealed_anew_where_no_member_of_the_organisation_is(two, nothing_anew):
-    for name in ("anna", "ben", "lea"):
-        forget(two.settings, name)
-    assert set(reseal_all(two)[1].unproved) == {two.run.id, two.other.id}
-
-
-def test_run_that_is_called_failed_gets_its_log_alone_sealed_anew_and_that_vouches_for_nothing(two, nothing_anew):
-    forge(two)
-    two.sql("UPDATE runs SET state = 'failed' WHERE id = ?", two.run.id)
-    key, found = reseal_all(two)
-    assert (set(found.done), found.unproved) == ({two.run.id, two.other.id}, ())
-    assert anew(two, Content.LOG, key, proved=False) == b"all is well"
-    for content, proved in ((Content.LOG, True), (Content.RESULT_KEY, True), (Content.RESULT_KEY, False)):
-        with pytest.raises(TrustError):
-            anew(two, content, key, proved=proved)
 
 
 def test_files_and_documents_of_another_run_are_refused(two):

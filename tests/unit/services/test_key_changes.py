@@ -161,13 +161,3 @@ def test_sealing_key_that_a_member_or_another_broker_signed_is_not_registered(st
         with pytest.raises(TrustError):
             change_sealing_key(study, SealingKey.generate(), by)
     assert study.services.workspaces.organisation("org-hospital").entry == study.organisations["hospital"].entry
-
-
-def test_results_of_an_organisation_are_those_of_its_authors(study):
-    job = study.accepted_job()
-    run = study.open_run(job.id)
-    assert study.services.keys.sealed_results("org-hospital") == ()
-    study.services.context.settings.result_dir(run.id).mkdir(parents=True)
-    (found,) = study.services.keys.sealed_results("org-hospital")
-    assert (found.run_id, found.workspace_id) == (run.id, study.workspace_id)
-    assert study.services.keys.sealed_results("org-laboratory") == ()
