@@ -5,10 +5,11 @@ Everything is for members: of what somebody may not know of, the answer is that 
 
 from typing import Any, Final
 
+from opaque_jobs.crypto.key_changes import SignedChange
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.dataset import Source, TestDataKind
 from opaque_jobs.domain.job import Code
-from opaque_jobs.domain.lifecycle import JobStatus, RunState
+from opaque_jobs.domain.lifecycle import JobEvent, JobStatus, RunState
 from opaque_jobs.domain.review import ApprovalBundle, Decision
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
@@ -27,8 +28,10 @@ from opaque_jobs.protocol.views import (
     BrokerPush,
     DatasetView,
     JobView,
+    LeaseView,
     OrganisationView,
     PinnedQueryView,
+    ReaderView,
     ReceiptContext,
     ReviewView,
     RevisionDiff,
@@ -37,7 +40,7 @@ from opaque_jobs.protocol.views import (
     WorkspaceView,
 )
 
-__all__ = ["NOUNS", "Datasets", "Jobs", "Logs", "People", "Queries", "Reviews", "Runs", "Uploads", "Workspaces"]
+__all__ = ["NOUNS", "Datasets", "Jobs", "Keys", "Logs", "People", "Queries", "Reviews", "Runs", "Uploads", "Workspaces"]
 
 Cursor = str | None
 
@@ -58,6 +61,30 @@ class People:
     @get("/organisations")
     def organisations(self, *, cursor: Cursor = None, limit: int = 100) -> Page[OrganisationView]:
         """List the asker's organisation and those in their workspaces, by name."""
+        raise NotImplementedError
+
+
+class Keys:
+    """Changes of members' and organisations' keys. What counts is who signed: see `crypto.key_changes`."""
+
+    @get("/key-changes")
+    def signed_changes(self, *, owner_id: tuple[str, ...]) -> tuple[SignedChange, ...]:
+        """List the signed changes of keys of members and organisations that the asker knows, in order."""
+        raise NotImplementedError
+
+    @post("/members/{member_id}/key")
+    def change_member_key(self, member_id: str, *, signed: SignedChange) -> MemberEntry:
+        """Register the next signing key of a member of the asker's organisation."""
+        raise NotImplementedError
+
+    @post("/organisations/{organisation_id}/sealing-key")
+    def change_sealing_key(self, organisation_id: str, *, signed: SignedChange) -> OrganisationView:
+        """Register the next sealing key of the asker's organisation."""
+        raise NotImplementedError
+
+    @post("/key-changes/{owner_id}/proposals")
+    def propose(self, owner_id: str) -> tuple[WorkspaceView, ...]:
+        """Propose the next member list wherever one names a key of the asker, or of their organisation, that is not current."""
         raise NotImplementedError
 
 
@@ -146,12 +173,14 @@ class Datasets:
         raise NotImplementedError
 
     @post("/datasets")
-    def register(self, *, upload_id: str, envelope: bytes, source: Source, description: str = "") -> DatasetView:
+    def register(
+        self, *, upload_id: str, envelope: bytes, source: Source, description: str = "", released: bytes | None = None
+    ) -> DatasetView:
         """Register a data set by its signed manifest; its files are an upload's."""
         raise NotImplementedError
 
     @post("/datasets/{dataset_id}/versions")
-    def add_version(self, dataset_id: str, *, upload_id: str, envelope: bytes) -> DatasetView:
+    def add_version(self, dataset_id: str, *, upload_id: str, envelope: bytes, released: bytes | None = None) -> DatasetView:
         """Register the next version by its signed manifest; its files are an upload's."""
         raise NotImplementedError
 
@@ -178,6 +207,26 @@ class Datasets:
     @put("/datasets/{dataset_id}/signature")
     def renew_signature(self, dataset_id: str, *, envelope: bytes) -> DatasetView:
         """Replace the signature of a version after its signer's key has changed."""
+        raise NotImplementedError
+
+    @put("/datasets/{dataset_id}/released")
+    def set_released(self, dataset_id: str, *, envelope: bytes) -> DatasetView:
+        """Say which columns jobs may read from now on, as the asker signed it."""
+        raise NotImplementedError
+
+    @get("/datasets/{dataset_id}/readers")
+    def readers(self, dataset_id: str) -> tuple[ReaderView, ...]:
+        """List the jobs under review or accepted that read a data set of the asker's organisation."""
+        raise NotImplementedError
+
+    @post("/datasets/{dataset_id}/erasure")
+    def record_erasure(self, dataset_id: str, *, envelope: bytes) -> tuple[str, ...]:
+        """Enter into the logs that the owner's broker destroyed its keys; tells in which workspaces."""
+        raise NotImplementedError
+
+    @get("/datasets/{dataset_id}/deletion-check")
+    def check_unused(self, dataset_id: str) -> None:
+        """Check that a data set can be deleted."""
         raise NotImplementedError
 
     @delete("/datasets/{dataset_id}")
@@ -229,6 +278,11 @@ class Jobs:
         """Compare a revision, or the draft, with the one accepted last before it."""
         raise NotImplementedError
 
+    @get("/jobs/{job_id}/event-check")
+    def check_event(self, job_id: str, *, event: JobEvent) -> None:
+        """Check, before anybody signs anything for it, that the author may do this now."""
+        raise NotImplementedError
+
     @post("/jobs/{job_id}/revise")
     def revise(self, job_id: str) -> JobView:
         """Return a job to draft; an accepted revision stays in force meanwhile."""
@@ -268,6 +322,13 @@ class Reviews:
         self, job_id: str, *, spec: bytes, envelope: bytes, test_run_id: str | None = None, no_test_reason: str | None = None
     ) -> ReviewView:
         """Submit the draft with its author's signed approval."""
+        raise NotImplementedError
+
+    @post("/jobs/{job_id}/submission-check")
+    def check_submission(
+        self, job_id: str, *, spec: bytes, test_run_id: str | None = None, no_test_reason: str | None = None
+    ) -> None:
+        """Check, before its author signs it, what a submission demands of the document's test run and deadline."""
         raise NotImplementedError
 
     @post("/jobs/{job_id}/votes")
@@ -326,6 +387,16 @@ class Runs:
     @get("/runs/{run_id}/files")
     def files(self, run_id: str) -> tuple[FileDocument, ...]:
         """List the files that a run left, sealed (or of a test, plain); each is fetched at `/runs/{run_id}/files/{name}`."""
+        raise NotImplementedError
+
+    @get("/jobs/{job_id}/revisions/{revision}/lease")
+    def lease(self, job_id: str, revision: int) -> LeaseView:
+        """Show what is used and left of the rerun terms of an accepted revision."""
+        raise NotImplementedError
+
+    @post("/jobs/{job_id}/start-check")
+    def check_start(self, job_id: str, *, revision: int, inputs: dict[str, Any]) -> None:
+        """Check, before a run is started, what it demands of the asker, the revision and the inputs."""
         raise NotImplementedError
 
     @post("/jobs/{job_id}/tests")
@@ -403,6 +474,7 @@ class Logs:
 
 NOUNS: Final[dict[str, type]] = {
     "people": People,
+    "keys": Keys,
     "workspaces": Workspaces,
     "datasets": Datasets,
     "jobs": Jobs,

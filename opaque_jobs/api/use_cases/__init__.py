@@ -5,6 +5,7 @@ from typing import Any
 from opaque_jobs.api.uploads import Uploads
 from opaque_jobs.api.use_cases.datasets import DatasetsUseCases
 from opaque_jobs.api.use_cases.jobs import JobsUseCases
+from opaque_jobs.api.use_cases.keys import KeysUseCases
 from opaque_jobs.api.use_cases.logs import LogsUseCases
 from opaque_jobs.api.use_cases.people import PeopleUseCases
 from opaque_jobs.api.use_cases.queries import QueriesUseCases
@@ -27,6 +28,7 @@ def use_cases(services: Services, uploads: Uploads, *, version: str) -> dict[str
     """
     return {
         "people": PeopleUseCases(services, version),
+        "keys": KeysUseCases(services),
         "workspaces": WorkspacesUseCases(services),
         "datasets": DatasetsUseCases(services, uploads),
         "uploads": UploadsUseCases(services, uploads),

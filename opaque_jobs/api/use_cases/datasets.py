@@ -15,6 +15,7 @@ from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.operations import Page
 from opaque_jobs.protocol.views import (
     DatasetView,
+    ReaderView,
 )
 from opaque_jobs.services import Services
 from opaque_jobs.services.datasets import claimed_manifest
@@ -29,18 +30,36 @@ class DatasetsUseCases(UseCases):
         super().__init__(services)
         self._uploads = uploads
 
-    def register(self, *, actor: Actor, upload_id: str, envelope: bytes, source: Source, description: str = "") -> DatasetView:
+    def register(
+        self,
+        *,
+        actor: Actor,
+        upload_id: str,
+        envelope: bytes,
+        source: Source,
+        description: str = "",
+        released: bytes | None = None,
+    ) -> DatasetView:
         with self._arrived(actor, upload_id, envelope) as storage:
             return self._services.datasets.register(
-                actor=actor.member_id, envelope=envelope, storage=storage, source=source, description=description
+                actor=actor.member_id,
+                envelope=envelope,
+                storage=storage,
+                source=source,
+                description=description,
+                released=released,
             )
 
-    def add_version(self, *, actor: Actor, dataset_id: str, upload_id: str, envelope: bytes) -> DatasetView:
+    def add_version(
+        self, *, actor: Actor, dataset_id: str, upload_id: str, envelope: bytes, released: bytes | None = None
+    ) -> DatasetView:
         self._services.datasets.show(dataset_id, actor=actor.member_id)
         if claimed_manifest(envelope).dataset_id != dataset_id:
             raise InvalidInputError("the signed manifest is another data set's", hint="name the data set that it is of")
         with self._arrived(actor, upload_id, envelope) as storage:
-            return self._services.datasets.add_version(actor=actor.member_id, envelope=envelope, storage=storage)
+            return self._services.datasets.add_version(
+                actor=actor.member_id, envelope=envelope, storage=storage, released=released
+            )
 
     def attach_test_data(self, *, actor: Actor, dataset_id: str, kind: TestDataKind, upload_id: str | None = None) -> DatasetView:
         attach, settings = self._services.datasets.attach_test_data, self._services.context.settings
@@ -97,3 +116,15 @@ class DatasetsUseCases(UseCases):
 
     def delete(self, *, actor: Actor, dataset_id: str) -> None:
         self._services.datasets.delete(actor=actor.member_id, dataset_id=dataset_id)
+
+    def set_released(self, *, actor: Actor, dataset_id: str, envelope: bytes) -> DatasetView:
+        return self._services.datasets.set_released(actor=actor.member_id, dataset_id=dataset_id, envelope=envelope)
+
+    def readers(self, *, actor: Actor, dataset_id: str) -> tuple[ReaderView, ...]:
+        return tuple(self._services.datasets.readers(dataset_id, actor=actor.member_id))
+
+    def record_erasure(self, *, actor: Actor, dataset_id: str, envelope: bytes) -> tuple[str, ...]:
+        return self._services.datasets.record_erasure(actor=actor.member_id, dataset_id=dataset_id, envelope=envelope)
+
+    def check_unused(self, *, actor: Actor, dataset_id: str) -> None:
+        self._services.datasets.check_unused(actor=actor.member_id, dataset_id=dataset_id)

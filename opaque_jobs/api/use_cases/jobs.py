@@ -5,7 +5,7 @@ from typing import Any, Final
 from opaque_jobs.api.actor import Actor
 from opaque_jobs.api.paging import page
 from opaque_jobs.api.use_cases.noun import UseCases, ordering
-from opaque_jobs.domain.lifecycle import JobStatus
+from opaque_jobs.domain.lifecycle import JobEvent, JobStatus
 from opaque_jobs.protocol.drafts import JobDraft
 from opaque_jobs.protocol.operations import Page
 from opaque_jobs.protocol.views import (
@@ -68,3 +68,6 @@ class JobsUseCases(UseCases):
 
     def delete(self, *, actor: Actor, job_id: str) -> None:
         self._services.jobs.delete(job_id, actor=actor.member_id)
+
+    def check_event(self, *, actor: Actor, job_id: str, event: JobEvent) -> None:
+        self._services.jobs.check_event(job_id, event, actor=actor.member_id)

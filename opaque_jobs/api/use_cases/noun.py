@@ -32,6 +32,15 @@ class UseCases:
         if claimed not in {each.key_id for each in members if each.id == actor.member_id}:
             raise DeniedError("this statement is not signed by you", hint="each member brings their own")
 
+    def _known(self, actor: Actor) -> set[str]:
+        """Return the ids of those whom the asker knows: colleagues, and whoever is in a member list with them."""
+        own = self._services.workspaces.member(actor.member_id).organisation_id
+        known = {each.id for each in self._services.workspaces.members(organisation_id=own)}
+        for view in self._services.workspaces.list(actor=actor.member_id, archived=True):
+            for roster in (view.roster, view.proposal.roster if view.proposal else None):
+                known |= {each.id for each in roster.members} if roster else set()
+        return known
+
 
 def ordering(sort: str, orders: Mapping[str, Any]) -> tuple[Any, bool]:
     """Return the key function of an order by its name, and whether it is reversed.

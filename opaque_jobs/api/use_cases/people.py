@@ -47,12 +47,3 @@ class PeopleUseCases(UseCases):
         ids = {each.organisation_id for each in self._services.workspaces.members() if each.id in known}
         found = [each for each in self._services.workspaces.organisations() if each.entry.id in ids]
         return page(found, key=lambda each: (each.entry.name, each.entry.id), cursor=cursor, limit=limit)
-
-    def _known(self, actor: Actor) -> set[str]:
-        """Give the ids of those whom the asker knows: colleagues, and whoever is in a member list with them."""
-        own = self._services.workspaces.member(actor.member_id).organisation_id
-        known = {each.id for each in self._services.workspaces.members(organisation_id=own)}
-        for view in self._services.workspaces.list(actor=actor.member_id, archived=True):
-            for roster in (view.roster, view.proposal.roster if view.proposal else None):
-                known |= {each.id for each in roster.members} if roster else set()
-        return known

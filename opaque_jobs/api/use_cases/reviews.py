@@ -2,10 +2,10 @@
 
 from opaque_jobs.api.actor import Actor
 from opaque_jobs.api.use_cases.noun import UseCases
-from opaque_jobs.domain.job import parse_job_spec
+from opaque_jobs.domain.job import JobSpec, parse_job_spec
 from opaque_jobs.domain.review import ApprovalBundle, Decision
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.errors import DeniedError
+from opaque_jobs.errors import DeniedError, InvalidInputError
 from opaque_jobs.protocol.views import (
     ReviewView,
 )
@@ -33,12 +33,32 @@ class ReviewsUseCases(UseCases):
         test_run_id: str | None = None,
         no_test_reason: str | None = None,
     ) -> ReviewView:
-        self._services.jobs.show(job_id, actor=actor.member_id)
-        if parse_job_spec(spec).author_id != actor.member_id:
-            raise DeniedError("only its author submits a job", hint="ask its author")
+        self._authored(actor, job_id, spec)
         return self._services.reviews.submit(
             job_id=job_id, spec=spec, envelope=envelope, test_run_id=test_run_id, no_test_reason=no_test_reason
         )
+
+    def check_submission(
+        self, *, actor: Actor, job_id: str, spec: bytes, test_run_id: str | None = None, no_test_reason: str | None = None
+    ) -> None:
+        document = self._authored(actor, job_id, spec)
+        self._services.reviews.check_submission(document, test_run_id=test_run_id, no_test_reason=no_test_reason)
+
+    def _authored(self, actor: Actor, job_id: str, spec: bytes) -> JobSpec:
+        """Return a job document whose author, of this very job, is who asks.
+
+        Raises:
+            DeniedError: Somebody else's.
+            InvalidInputError: It is another job's document, or none.
+            NotFoundError: No such job, or the asker may not know of it.
+        """
+        self._services.jobs.show(job_id, actor=actor.member_id)
+        document = parse_job_spec(spec)
+        if document.author_id != actor.member_id:
+            raise DeniedError("only its author submits a job", hint="ask its author")
+        if document.job_id != job_id:
+            raise InvalidInputError("the document is another job's", hint="name the job that it is of")
+        return document
 
     def vote(
         self,

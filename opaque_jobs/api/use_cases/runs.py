@@ -13,6 +13,7 @@ from opaque_jobs.protocol.documents import (
 )
 from opaque_jobs.protocol.operations import Page
 from opaque_jobs.protocol.views import (
+    LeaseView,
     ReceiptContext,
     RunView,
 )
@@ -54,3 +55,9 @@ class RunsUseCases(UseCases):
 
     def start_test(self, *, actor: Actor, job_id: str, inputs: Mapping[str, Any]) -> RunView:
         return self._services.runs.start_test(actor=actor.member_id, job_id=job_id, inputs=inputs)
+
+    def lease(self, *, actor: Actor, job_id: str, revision: int) -> LeaseView:
+        return self._services.runs.lease(job_id, revision, actor=actor.member_id)
+
+    def check_start(self, *, actor: Actor, job_id: str, revision: int, inputs: Mapping[str, Any]) -> None:
+        self._services.runs.check_start(actor=actor.member_id, job_id=job_id, revision=revision, inputs=inputs)

@@ -3,10 +3,12 @@
 import pytest
 
 from opaque_jobs.crypto.consent import sign_acceptance
+from opaque_jobs.crypto.key_changes import SignedChange
 from opaque_jobs.domain import dataset as words
 from opaque_jobs.domain.job import Code, Language
+from opaque_jobs.domain.lifecycle import JobEvent
 from opaque_jobs.domain.review import Decision
-from opaque_jobs.errors import DeniedError, NotFoundError, OpaqueJobsError
+from opaque_jobs.errors import DeniedError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.api import NOUNS
 from opaque_jobs.protocol.operations import ROUTES, operations_of
 from tests.support.consortium import copy_consortium
@@ -14,6 +16,7 @@ from tests.support.coordinator_scene import CoordinatorScene
 
 OPERATIONS = {each.id: each for noun, declared in NOUNS.items() for each in operations_of(noun, declared)}
 JUNK = b"{}"
+CHANGE = SignedChange(word=JUNK, possession=None)
 
 
 def arguments(scene, operation):
@@ -25,9 +28,15 @@ def arguments(scene, operation):
         "job_id": scene.job.id,
         "run_id": scene.run.id,
         "upload_id": scene.upload,
+        "member_id": study.id("anna"),
+        "organisation_id": "org-hospital",
     }
     more = {
         "people.members": {"name": None},
+        "keys.signed_changes": {"owner_id": (study.id("anna"),)},
+        "keys.change_member_key": {"signed": CHANGE},
+        "keys.change_sealing_key": {"signed": CHANGE},
+        "keys.propose": {"owner_id": study.id("anna")},
         "workspaces.create": {"name": "Another", "member_ids": ()},
         "workspaces.propose_change": {"member_ids": ()},
         "workspaces.accept": {"envelope": JUNK},
@@ -38,17 +47,23 @@ def arguments(scene, operation):
         "datasets.unshare": {"envelope": JUNK},
         "datasets.check_sharing": {"shared": False},
         "datasets.renew_signature": {"envelope": JUNK},
+        "datasets.set_released": {"envelope": JUNK},
+        "datasets.record_erasure": {"envelope": JUNK},
         "datasets.list": {"workspace_id": study.workspace_id},
         "jobs.list": {"workspace_id": study.workspace_id},
         "jobs.create_draft": {"draft": study.draft()},
         "jobs.edit": {"draft": study.draft(), "version": 1},
+        "jobs.check_event": {"event": JobEvent.REVISE},
         "jobs.diff": {"revision": None},
         "reviews.bundle": {"revision": 1},
         "reviews.submit": {"spec": study.spec(scene.job.id).to_bytes(), "envelope": JUNK},
+        "reviews.check_submission": {"spec": study.spec(scene.job.id).to_bytes(), "no_test_reason": "none"},
         "reviews.vote": {"envelope": JUNK},
         "reviews.check_vote": {"decision": Decision.APPROVE},
         "reviews.cancel_review": {"withdrawal": JUNK},
         "reviews.withdraw": {"envelope": JUNK},
+        "runs.lease": {"revision": 1},
+        "runs.check_start": {"revision": 1, "inputs": {}},
         "runs.start_test": {"inputs": {}},
         "queries.show": {"name": "mine"},
         "queries.pin": {"name": "mine", "code": Code(language=Language.SQL, text="SELECT 1 AS a")},
@@ -82,8 +97,10 @@ def scene(settled, tmp_path_factory):
     study.services.close()
 
 
+KEYS = {"keys.change_member_key", "keys.change_sealing_key", "keys.propose"}
 OPEN_TO_ALL_MEMBERS = {
     "people.me", "people.members", "people.organisations", "workspaces.list", "workspaces.create", "uploads.begin",
+    "keys.signed_changes",
 }  # fmt: skip
 
 
@@ -94,16 +111,36 @@ def test_operation_asked_by_nobody_is_refused(scene, operation_id):
     assert "nobody is logged in" in str(answer)
 
 
-@pytest.mark.parametrize("operation_id", sorted(OPERATIONS.keys() - OPEN_TO_ALL_MEMBERS))
+@pytest.mark.parametrize("operation_id", sorted(OPERATIONS.keys() - OPEN_TO_ALL_MEMBERS - KEYS))
 def test_operation_asked_by_a_stranger_finds_nothing(scene, operation_id):
     before = scene.study.services.jobs.show(scene.job.id, actor=scene.study.id("anna"))
     assert isinstance(ask(scene, "mallory", operation_id), NotFoundError)
     assert scene.study.services.jobs.show(scene.job.id, actor=scene.study.id("anna")) == before
 
 
+@pytest.mark.parametrize("name", ["mallory", "lea"])
+@pytest.mark.parametrize("operation_id", sorted(KEYS))
+def test_key_of_another_organisation_is_not_theirs_to_speak_of(scene, operation_id, name):
+    before = scene.study.services.workspaces.show(scene.study.workspace_id, actor=scene.study.id("anna"))
+    assert isinstance(ask(scene, name, operation_id), DeniedError)
+    assert scene.study.services.workspaces.show(scene.study.workspace_id, actor=scene.study.id("anna")) == before
+
+
+def test_key_change_that_nobody_signed_is_refused_to_colleagues_too(scene):
+    for operation_id in ("keys.change_member_key", "keys.change_sealing_key"):
+        assert isinstance(ask(scene, "ben", operation_id), TrustError | InvalidInputError)
+
+
+def test_document_of_another_job_is_not_checked_as_this_ones(scene):
+    anna, other = scene.as_member("anna"), scene.study.make_job()
+    with pytest.raises(InvalidInputError, match="another job's"):
+        anna.reviews.check_submission(other.id, spec=scene.study.spec(scene.job.id).to_bytes(), no_test_reason="none")
+
+
 def test_lists_of_a_stranger_hold_nothing_of_others(scene):
     mallory = scene.as_member("mallory")
     assert mallory.workspaces.list().items == ()
+    assert mallory.keys.signed_changes(owner_id=(scene.study.id("anna"), "org-hospital")) == ()
     assert mallory.jobs.list().items == ()
     assert mallory.datasets.list().items != ()  # the laboratory's own: mallory works there
     assert {each.organisation_id for each in mallory.datasets.list().items} == {"org-laboratory"}
@@ -114,12 +151,15 @@ def test_lists_of_a_stranger_hold_nothing_of_others(scene):
 
 
 AUTHORS = {
-    "jobs.edit", "jobs.revise", "jobs.archive", "jobs.unarchive", "jobs.delete", "reviews.submit", "reviews.cancel_review",
+    "jobs.edit", "jobs.revise", "jobs.check_event",
+    "reviews.check_submission", "jobs.archive", "jobs.unarchive", "jobs.delete", "reviews.submit", "reviews.cancel_review",
 }  # fmt: skip
 RUNNERS = {"runs.cancel"}
 OWNERS = {
     "datasets.add_version", "datasets.attach_test_data", "datasets.share", "datasets.unshare", "datasets.renew_signature",
     "datasets.delete", "datasets.check_sharing",
+    "datasets.set_released", "datasets.readers", "datasets.record_erasure",
+    "datasets.check_unused",
 }  # fmt: skip
 READERS = {"runs.files"}
 
@@ -140,7 +180,8 @@ def test_operation_of_the_owning_organisation_is_denied_to_partners(scene, opera
 
 FOR_ALL_MEMBERS = [
     "workspaces.show", "workspaces.broker_push", "jobs.show", "jobs.list", "jobs.diff", "reviews.status", "reviews.bundle",
-    "runs.history", "runs.show", "datasets.show", "datasets.list", "logs.head", "logs.entries", "logs.proven",
+    "runs.history", "runs.show",
+    "runs.lease", "keys.signed_changes", "datasets.show", "datasets.list", "logs.head", "logs.entries", "logs.proven",
     "logs.consistency",
 ]  # fmt: skip
 
