@@ -22,7 +22,6 @@ from opaque_jobs.attestation.kbs import (
     problem_body,
     unlogged_body,
 )
-from opaque_jobs.broker.client import NONCE_HEADER, STANDING_PATH, standing_said
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.peers import FairShares, in_turn, peer_of
 from opaque_jobs.broker.policy import Refused
@@ -39,6 +38,7 @@ from opaque_jobs.errors import (
     OpaqueJobsError,
     TrustError,
 )
+from opaque_jobs.protocol.broker import NONCE_HEADER, STANDING_PATH, standing_said
 
 __all__ = ["COOKIE", "create_app"]
 

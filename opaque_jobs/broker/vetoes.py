@@ -9,10 +9,10 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from opaque_jobs.domain.custody import Sharing
+from opaque_jobs.domain.custody import SHARING_SCOPE, Sharing, sharing_subject
 from opaque_jobs.domain.release import Hold
 
-__all__ = ["SCHEMA", "SHARING", "Vetoes", "sharing_subject"]
+__all__ = ["SCHEMA", "Vetoes"]
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS vetoes (
@@ -27,8 +27,6 @@ CREATE TABLE IF NOT EXISTS sharings (
   PRIMARY KEY (dataset_id, workspace_id, workspace_genesis)
 ) STRICT, WITHOUT ROWID;
 """
-SHARING: Final = "sharing"
-"""Scope of unsharings; holds have scopes of their own. Their basis is the workspace's first roster, that of holds is empty."""
 _STANDING: Final = (
     "SELECT digest FROM vetoes v WHERE scope = ? AND subject = ? AND NOT EXISTS (SELECT 1 FROM liftings l "
     "WHERE l.scope = v.scope AND l.subject = v.subject AND l.digest = v.digest AND l.basis = ?) ORDER BY digest"
@@ -37,11 +35,6 @@ _HELD: Final = (
     "SELECT subject FROM vetoes v WHERE scope != ? AND NOT EXISTS (SELECT 1 FROM liftings l "
     "WHERE l.scope = v.scope AND l.subject = v.subject AND l.digest = v.digest AND l.basis = '')"
 )
-
-
-def sharing_subject(dataset_id: str, workspace_id: str) -> str:
-    """Return the subject of unsharings."""
-    return f"{dataset_id}/{workspace_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +55,13 @@ class Vetoes:
         """Keep a verified sharing or unsharing; tells whether what it says is so now."""
         subject, genesis = sharing_subject(sharing.dataset_id, sharing.workspace_id), sharing.workspace_genesis
         if not sharing.shared:
-            self._veto(SHARING, subject, sharing.digest)
-            return sharing.digest in self.standing(SHARING, subject, genesis)
-        self._lift(SHARING, subject, genesis, sharing.lifts)
+            self._veto(SHARING_SCOPE, subject, sharing.digest)
+            return sharing.digest in self.standing(SHARING_SCOPE, subject, genesis)
+        self._lift(SHARING_SCOPE, subject, genesis, sharing.lifts)
         self._connection.execute(
             "INSERT OR IGNORE INTO sharings VALUES (?, ?, ?)", (sharing.dataset_id, sharing.workspace_id, genesis)
         )
-        return not self.standing(SHARING, subject, genesis)
+        return not self.standing(SHARING_SCOPE, subject, genesis)
 
     def standing(self, scope: str, subject: str, basis: str = "") -> tuple[str, ...]:
         """Return the digests of the vetoes on something that nothing has lifted."""
@@ -77,7 +70,7 @@ class Vetoes:
 
     def held(self) -> frozenset[str]:
         """Return what is held back now: ids of data sets and jobs, digests of revisions and lists, the organisation's own id."""
-        rows = self._connection.execute(_HELD, (SHARING,))
+        rows = self._connection.execute(_HELD, (SHARING_SCOPE,))
         return frozenset(row[0] for row in rows)
 
     def shared(self, workspace_id: str, genesis: str) -> frozenset[str]:
@@ -86,7 +79,7 @@ class Vetoes:
             "SELECT dataset_id FROM sharings WHERE workspace_id = ? AND workspace_genesis = ?", (workspace_id, genesis)
         ).fetchall()
         return frozenset(
-            dataset for (dataset,) in rows if not self.standing(SHARING, sharing_subject(dataset, workspace_id), genesis)
+            dataset for (dataset,) in rows if not self.standing(SHARING_SCOPE, sharing_subject(dataset, workspace_id), genesis)
         )
 
     def _veto(self, scope: str, subject: str, digest: str) -> None:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import (
     believe_simulated,
     claimed_config,
@@ -30,6 +29,7 @@ from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pin
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
 from opaque_jobs.cli.session import Acting, known_member, member_key, open_broker, own_member, present_key_id, services
 from opaque_jobs.cli.signed_names import checked_digest, held_job, is_id, named_dataset
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.release import HoldScope

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import claimed_config, config_path
 from opaque_jobs.cli.own_organisation import OwnOrganisation
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.workspace import parse_roster

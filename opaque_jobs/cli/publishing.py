@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from opaque_jobs.broker.client import BrokerClient
-from opaque_jobs.broker.vetoes import SHARING, sharing_subject
 from opaque_jobs.cli.brokers import check_answers, push
 from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
 from opaque_jobs.cli.own_policies import keep_policy, salted_policy
 from opaque_jobs.cli.policies import AS_BEFORE, Confirm, Wanted, check_named, policy_words, read_policy, wanted_policy
 from opaque_jobs.cli.signed_list import list_for_brokers
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import Signer
@@ -29,7 +28,7 @@ from opaque_jobs.data.dataset_files import encrypt_batches
 from opaque_jobs.data.row_trial import Tally, counted, kept
 from opaque_jobs.data.sources import Progress, Source, column_names, csv_types, open_source, parse_arrow_type
 from opaque_jobs.data.test_data import mock, synthetic, write_test_data
-from opaque_jobs.domain.custody import Sharing
+from opaque_jobs.domain.custody import SHARING_SCOPE, Sharing, sharing_subject
 from opaque_jobs.domain.dataset import ReleasePolicy, TestDataKind
 from opaque_jobs.domain.dataset import Source as Origin
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
@@ -298,7 +297,7 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
     with BrokerClient(owner.broker_address) as client:
         lifts = client.standing(
             key=owner.broker_key,
-            scope=SHARING,
+            scope=SHARING_SCOPE,
             subject=sharing_subject(dataset_id, roster.workspace_id),
             basis=roster.genesis_digest,
         )

@@ -5,6 +5,7 @@ back counts until a sharing names it. So an old one cannot be replayed.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.dataset import SaltedPolicy
@@ -12,7 +13,19 @@ from opaque_jobs.domain.document import from_bytes, from_json, to_bytes
 from opaque_jobs.domain.inputs import parse_datetime
 from opaque_jobs.errors import InvalidInputError
 
-__all__ = ["Deposit", "DepositSecret", "Sharing", "parse_deposit", "parse_deposit_secret", "parse_sharing"]
+__all__ = [
+    "SHARING_SCOPE",
+    "Deposit",
+    "DepositSecret",
+    "Sharing",
+    "parse_deposit",
+    "parse_deposit_secret",
+    "parse_sharing",
+    "sharing_subject",
+]
+
+SHARING_SCOPE: Final = "sharing"
+"""Scope of unsharings among vetoes; holds have scopes of their own. Its basis is the workspace's first list."""
 
 
 def _check_version_and_time(v: int, issued_at: str) -> None:
@@ -140,3 +153,8 @@ def parse_sharing(predicate: object) -> Sharing:
         InvalidInputError: Not a sharing statement.
     """
     return from_json(Sharing, predicate, what="sharing statement")
+
+
+def sharing_subject(dataset_id: str, workspace_id: str) -> str:
+    """Return what an unsharing is about, among vetoes."""
+    return f"{dataset_id}/{workspace_id}"

@@ -19,7 +19,7 @@ from opaque_jobs.attestation.kbs import (
     parse_consistency_path,
     parse_unlogged,
 )
-from opaque_jobs.broker.client import BrokerClient, Relayed
+from opaque_jobs.client.broker import BrokerClient, Relayed
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.release import verify_release
 from opaque_jobs.domain.job import JobSpec, parse_job_spec

@@ -10,7 +10,7 @@ from opaque_jobs.attestation.kbs import ATTEST_PATH, AttestRequest, parse_attest
 from opaque_jobs.attestation.result import AttestationResult, issue_result
 from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.broker.app import create_app
-from opaque_jobs.broker.client import BrokerClient
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.custody import KeyRelease, release_info, seal_release
 from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.domain.dataset import SaltedPolicy

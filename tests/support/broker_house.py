@@ -18,11 +18,11 @@ from consortium import Consortium
 from starlette.responses import Response
 
 from opaque_jobs.broker.app import create_app
-from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import BrokerConfig, pin_member, unpin_member, write_config
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.release import Broker
 from opaque_jobs.broker.statements import accept_deposit
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.custody import open_release, release_info, sign_deposit
 from opaque_jobs.crypto.keys import BrokerKeys

@@ -10,7 +10,7 @@ from opaque_jobs.attestation.kbs import (
     parse_consistency_path,
     parse_unlogged,
 )
-from opaque_jobs.broker.client import BrokerClient, Relayed
+from opaque_jobs.client.broker import BrokerClient, Relayed
 from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.protocol.enclave import BrokerRequest, BrokerResponse
 from tests.support.log_keeper import LogKeeper

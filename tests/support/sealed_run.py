@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.broker.app import create_app
-from opaque_jobs.broker.client import BrokerClient
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.parquet_read import read_result
 from opaque_jobs.crypto.parquet_schema import manifest_columns, storable_schema

@@ -18,12 +18,13 @@ from opaque_jobs.attestation.kbs import (
 )
 from opaque_jobs.attestation.result import EarStatus, verify_result
 from opaque_jobs.broker.app import MAX_BODY_BYTES, create_app
-from opaque_jobs.broker.client import STANDING_PATH, BrokerClient
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.custody import open_release, release_info
 from opaque_jobs.crypto.parquet import released_keys
 from opaque_jobs.domain.job import TeeKind
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.errors import ConfigurationError, ConflictError, DeniedError, InvalidInputError, TrustError
+from opaque_jobs.protocol.broker import STANDING_PATH
 from tests.support.log_relay import carry
 from tests.world import NOW, Enclave, World
 

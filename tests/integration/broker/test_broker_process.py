@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import set_up_broker
 from opaque_jobs.broker.server import serve
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.errors import ConfigurationError
 from tests.world import World
 

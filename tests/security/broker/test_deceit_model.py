@@ -17,11 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from opaque_jobs.attestation.kbs import attest_body
 from opaque_jobs.broker.app import create_app
-from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.config import pin_member
 from opaque_jobs.broker.monitor import accept_page, followed_to
 from opaque_jobs.broker.release import Broker, Sealed, Token
 from opaque_jobs.broker.statements import accept_deposit
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.consent import sign_acceptance, sign_vote
 from opaque_jobs.crypto.signing import claimed_subject
 from opaque_jobs.domain.canonical import canonical_bytes, digest

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from opaque_jobs.broker.app import create_app
-from opaque_jobs.broker.client import BrokerClient
 from opaque_jobs.broker.questions import answer_policy
+from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.crypto.policies import (
     PolicyQuestion,

@@ -27,11 +27,10 @@ from opaque_jobs.errors import (
     OpaqueJobsError,
     TrustError,
 )
+from opaque_jobs.protocol.broker import NONCE_HEADER, STANDING_PATH, standing_said
 
-__all__ = ["NONCE_HEADER", "STANDING_PATH", "BrokerClient", "Relayed", "standing_said"]
+__all__ = ["BrokerClient", "Relayed"]
 
-NONCE_HEADER: Final = "opaque-jobs-nonce"
-STANDING_PATH: Final = "/opaque/v1/standing"
 TIMEOUT_S: Final = 20.0
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _COOKIE_NAME: Final = "kbs-session-id"
@@ -62,11 +61,6 @@ class Relayed:
 
 
 _UNREACHED: Final = Relayed(status=0, cookie="", body="")
-
-
-def standing_said(asked: bytes, standing: Sequence[str]) -> bytes:
-    """Return the bytes that a broker signs when it says which vetoes stand: the question, and its answer."""
-    return canonical_bytes({"asked": asked.decode(), "standing": list(standing)})
 
 
 class BrokerClient:
