@@ -22,14 +22,15 @@ from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.displaying import confirming
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.forgetting import forget_keys
-from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.output import print_record, stderr
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
-from opaque_jobs.cli.session import Acting, known_member, member_key, open_broker, own_member, present_key_id, services
+from opaque_jobs.cli.session import Acting, known_member, member_key, open_broker, own_member, services
 from opaque_jobs.cli.signed_names import checked_digest, held_job, is_id, named_dataset
 from opaque_jobs.client.broker import BrokerClient
+from opaque_jobs.client.holds import hold
+from opaque_jobs.client.keys import present_key_id
+from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.release import HoldScope

@@ -12,13 +12,13 @@ from opaque_jobs.cli.displaying import confirming
 from opaque_jobs.cli.documents import dataset_document, reader_document
 from opaque_jobs.cli.finding import find_dataset, find_workspace
 from opaque_jobs.cli.output import print_record, print_rows, stderr
-from opaque_jobs.cli.own_policies import kept_policy
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.policies import Wanted
 from opaque_jobs.cli.progress import counting
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
 from opaque_jobs.cli.signed_names import named_dataset, named_workspace
+from opaque_jobs.client.kept_policies import kept_policy
+from opaque_jobs.client.policies import Wanted
 from opaque_jobs.data.dataset_files import verify_files
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.document import to_json

@@ -11,10 +11,10 @@ from opaque_jobs.cli.documents import dataset_document, reader_document
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.own_organisation import compared_organisation
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.policies import AS_BEFORE, Wanted, read_policy
 from opaque_jobs.cli.publishing import Published, publish_dataset
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.cli.signed_names import named_dataset
+from opaque_jobs.client.policies import AS_BEFORE, Wanted, read_policy
 from opaque_jobs.data.row_rules import rule_text
 from opaque_jobs.errors import InvalidInputError
 

@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from opaque_jobs.broker.config import key_path
-from opaque_jobs.cli.brokers import check_answers
 from opaque_jobs.cli.demo_jobs import DIAGNOSES, MEASUREMENTS, SIMULATED, DemoJob
 from opaque_jobs.cli.drafting import Wanted, build_draft
 from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
-from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.progress import Step
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
-from opaque_jobs.cli.results import open_real_result, open_test_result
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, run_test, wait_for_run
-from opaque_jobs.cli.session import member_key_path, organisation_key_path
 from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.cli.verified_run import verified_run
+from opaque_jobs.client.drafts import remember_draft
+from opaque_jobs.client.keys import member_key_path, organisation_key_path
+from opaque_jobs.client.results import open_real_result, open_test_result
+from opaque_jobs.client.telling import check_answers
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.data.demo import write_demo_sources

@@ -7,8 +7,8 @@ import typer
 
 from opaque_jobs.cli.command import common
 from opaque_jobs.cli.output import escape, stderr
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.client.keys import member_key_path
+from opaque_jobs.client.memory import own_memory
 from opaque_jobs.client.showing import Shown, another_than_displayed, digest_to_sign, fingerprint
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.workspace import MemberEntry, Roster

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.cli.rotation import Rotated
+from opaque_jobs.client.organisation import OwnOrganisation
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.lifecycle import RUN
 from opaque_jobs.domain.reasons import in_words

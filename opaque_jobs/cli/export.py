@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from opaque_jobs.cli.results import OpenedResult
+from opaque_jobs.client.results import OpenedResult
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
 
 __all__ = ["Format", "check_free", "export", "plain_value", "written_beside"]

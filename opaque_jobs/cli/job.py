@@ -12,7 +12,6 @@ from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, 
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
 from opaque_jobs.cli.output import escape, print_code, print_json, print_record, print_rows, stderr, stdout
-from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.review_page import draft_page
@@ -24,6 +23,7 @@ from opaque_jobs.cli.session import Acting, acting_member, member_key, services
 from opaque_jobs.cli.signed_names import named_job, named_workspace
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
+from opaque_jobs.client.drafts import remember_draft
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.output_policy import LogKind

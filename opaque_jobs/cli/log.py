@@ -12,9 +12,10 @@ from opaque_jobs.cli.log_files import header, proven_document, write_lines
 from opaque_jobs.cli.log_heads import remembered, signed_log_key, verified_head, verified_note
 from opaque_jobs.cli.one_log import is_own_log
 from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr
-from opaque_jobs.cli.session import Acting, acting_member, own_key_ids, services
+from opaque_jobs.cli.session import Acting, acting_member, services
 from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.steps import print_steps
+from opaque_jobs.client.keys import own_key_ids
 from opaque_jobs.crypto.checkpoints import Checkpoint, verifier_key, verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.witnesses import LogWitness, cosigned

@@ -3,8 +3,8 @@
 Trust: whose log it is says the member list that this member signed, never the database.
 """
 
-from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.signed_list import learn_lists
+from opaque_jobs.client.memory import own_memory
 from opaque_jobs.crypto.checkpoints import Checkpoint, log_origin, verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.merkle import EMPTY, verify_consistency

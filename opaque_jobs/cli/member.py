@@ -13,22 +13,15 @@ from opaque_jobs.cli.displaying import can_ask
 from opaque_jobs.cli.documents import member_document, own_organisation_document, rotated_document
 from opaque_jobs.cli.finding import find_member, find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.own_organisation import organisation_here, parse_own_organisation, pin_organisation
+from opaque_jobs.cli.own_organisation import organisation_here
 from opaque_jobs.cli.passphrase import BrokerPassphraseFile, NewPassphraseFile, PassphraseFile, ask_for_key, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_member_key
-from opaque_jobs.cli.session import (
-    check_no_key,
-    member_key,
-    member_key_path,
-    open_broker,
-    organisation_key_path,
-    own_key_ids,
-    present_key_id,
-    services,
-)
+from opaque_jobs.cli.session import member_key, open_broker, services
 from opaque_jobs.cli.signed_names import checked_digest
+from opaque_jobs.client.keys import check_no_key, member_key_path, organisation_key_path, own_key_ids, present_key_id
+from opaque_jobs.client.organisation import parse_own_organisation, pin_organisation
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import BrokerKeys, Signer

@@ -10,22 +10,18 @@ import typer
 
 from opaque_jobs.broker.config import claimed_config, set_up_broker
 from opaque_jobs.cli import shares
-from opaque_jobs.cli.brokers import local_brokers
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document, own_organisation_document, rotated_document
 from opaque_jobs.cli.finding import find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.own_organisation import compared_organisation, members_here, organisation_here
+from opaque_jobs.cli.own_organisation import compared_organisation, organisation_here
 from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_sealing_key
-from opaque_jobs.cli.session import (
-    check_no_key,
-    open_broker,
-    organisation_key_path,
-    services,
-)
+from opaque_jobs.cli.session import open_broker, services
+from opaque_jobs.client.keys import check_no_key, organisation_key_path
+from opaque_jobs.client.organisation import members_here
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, write_new_private_file
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import Signer, VerifyKey
@@ -36,6 +32,7 @@ from opaque_jobs.errors import ConflictError, NotFoundError
 from opaque_jobs.protocol.views import OrganisationView
 from opaque_jobs.services import Services
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.broker_process import local_brokers
 from opaque_jobs.standalone.ports import check_port, is_free
 
 __all__ = ["app", "create_organisation"]

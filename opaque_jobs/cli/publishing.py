@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from opaque_jobs.cli.brokers import check_answers, push
-from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
-from opaque_jobs.cli.own_policies import keep_policy, salted_policy
-from opaque_jobs.cli.policies import AS_BEFORE, Confirm, Wanted, check_named, policy_words, read_policy, wanted_policy
+from opaque_jobs.cli.own_organisation import compared_organisation
 from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.client.broker import BrokerClient
+from opaque_jobs.client.kept_policies import keep_policy, salted_policy
+from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.policies import AS_BEFORE, Confirm, Wanted, check_named, policy_words, read_policy, wanted_policy
+from opaque_jobs.client.telling import check_answers, push
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
 from opaque_jobs.crypto.keys import Signer

@@ -13,10 +13,10 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, check_free, export, plain_value
 from opaque_jobs.cli.output import escape, print_json, print_record, stderr, stdout, trust_text, visible
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log, sealed_to
 from opaque_jobs.cli.running import check_has_result, check_over, has_log
 from opaque_jobs.cli.session import Acting, acting_member, open_sealing_key, services
 from opaque_jobs.cli.verified_run import verified_run
+from opaque_jobs.client.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log, sealed_to
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.run import RunKind

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from opaque_jobs.cli.log_heads import verified_head
-from opaque_jobs.cli.own_drafts import is_own_draft
-from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.signed_list import check_not_taken_back, signed_list
 from opaque_jobs.cli.withdrawing import shown_revisions, taken_back, to_take_back
+from opaque_jobs.client.drafts import is_own_draft
+from opaque_jobs.client.memory import own_memory
 from opaque_jobs.crypto.consent import consent_refusals, sign_vote
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.domain.canonical import digest

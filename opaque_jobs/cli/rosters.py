@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import signed_hold, tell_taken_back
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import OwnOrganisation, check_own_entry, compared_organisation, pinned_organisation
-from opaque_jobs.cli.session import own_key_ids
+from opaque_jobs.cli.own_organisation import compared_organisation
 from opaque_jobs.cli.signed_list import learn_lists, list_for_brokers
-from opaque_jobs.client.memory import TakenBack
+from opaque_jobs.client.holds import signed_hold, tell_taken_back
+from opaque_jobs.client.keys import own_key_ids
+from opaque_jobs.client.memory import TakenBack, own_memory
+from opaque_jobs.client.organisation import OwnOrganisation, check_own_entry, pinned_organisation
+from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
 from opaque_jobs.crypto.keys import Signer

@@ -25,10 +25,10 @@ import typer
 
 from opaque_jobs.broker.config import claimed_config, config_path, pin_member
 from opaque_jobs.cli.output import escape, stderr
-from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.rosters import accept_roster
-from opaque_jobs.cli.session import former_key_path, former_key_paths
+from opaque_jobs.client.keys import former_key_path, former_key_paths
 from opaque_jobs.client.member_lists import beyond_own_key
+from opaque_jobs.client.memory import own_memory
 from opaque_jobs.crypto.consent import sign_manifest, verify_manifest
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
 from opaque_jobs.crypto.key_files import read_public_keys

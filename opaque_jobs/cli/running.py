@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opaque_jobs.airflow.rest import AirflowRest
-from opaque_jobs.cli.results import read_test_log
+from opaque_jobs.client.results import read_test_log
 from opaque_jobs.domain.lifecycle import RUN, RunState
 from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.run import RunKind

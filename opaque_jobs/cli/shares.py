@@ -18,7 +18,8 @@ from opaque_jobs.cli.passphrase import (
     ask_passphrase,
     read_passphrase,
 )
-from opaque_jobs.cli.session import former_key_path, open_sealing_key, organisation_key_path, services
+from opaque_jobs.cli.session import open_sealing_key, services
+from opaque_jobs.client.keys import former_key_path, organisation_key_path
 from opaque_jobs.crypto.key_files import IN_FILE, open_broker_keys, save_key_file, write_new_private_file
 from opaque_jobs.crypto.keys import BrokerKeys, SealingKey
 from opaque_jobs.crypto.shares import MAX_SHARES, MIN_THRESHOLD, OrganisationKeys, Share, make_shares, parse_share, recover

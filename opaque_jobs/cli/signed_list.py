@@ -8,9 +8,9 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import pinned_organisation
-from opaque_jobs.cli.session import own_key_ids
+from opaque_jobs.client.keys import own_key_ids
+from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.organisation import pinned_organisation
 from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.receipt_trust import ReceiptTrust

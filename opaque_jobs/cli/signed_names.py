@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Final
 
 from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
-from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.reviewing import accepted_revisions
-from opaque_jobs.cli.session import own_public_keys
 from opaque_jobs.cli.signed_list import learn_lists
+from opaque_jobs.client.keys import own_public_keys
+from opaque_jobs.client.memory import own_memory
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError

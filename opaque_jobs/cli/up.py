@@ -14,18 +14,19 @@ import typer
 from opaque_jobs.airflow.logins import ADMIN_LOGIN, ensure_logins
 from opaque_jobs.airflow.reconcile import Housekeeping
 from opaque_jobs.broker.config import key_path
-from opaque_jobs.cli.brokers import BrokerProcess, local_brokers, push
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import escape, print_json, stderr, stdout, trust_text
 from opaque_jobs.cli.passphrase import ask_for_key, read_passphrase
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.signals import ended_in_order, no_more_interrupts
+from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.enclave.runtime import ensure_runtime
 from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError, TrustError
 from opaque_jobs.services import Services, open_services
 from opaque_jobs.settings import AttesterName, Settings
 from opaque_jobs.standalone.airflow_home import AirflowHome
+from opaque_jobs.standalone.broker_process import BrokerProcess, local_brokers
 from opaque_jobs.standalone.launcher import COMPONENTS, AirflowStack
 from opaque_jobs.standalone.log_files import rotate_logs
 from opaque_jobs.standalone.ports import check_port

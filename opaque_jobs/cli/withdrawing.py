@@ -8,13 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import tell_taken_back
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import pinned_organisation
-from opaque_jobs.cli.session import own_key_ids, present_key_id
 from opaque_jobs.cli.signed_list import list_for_brokers, overridden_list
-from opaque_jobs.client.memory import Consent
+from opaque_jobs.client.holds import tell_taken_back
+from opaque_jobs.client.keys import own_key_ids, present_key_id
+from opaque_jobs.client.memory import Consent, own_memory
+from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import sign_withdrawal, verify_withdrawal
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.signing import claimed_key_id

@@ -14,10 +14,11 @@ from opaque_jobs.client.showing import Shown
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.review import NamedJob
-from opaque_jobs.domain.workspace import Roster, parse_roster
+from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import TrustError
+from opaque_jobs.settings import Settings
 
-__all__ = ["AgreedList", "Consent", "Memory", "TakenBack"]
+__all__ = ["AgreedList", "Consent", "Memory", "TakenBack", "memory_path", "own_memory"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,3 +254,13 @@ class Memory:
         """Keep what the member's own organisation is, in place of what was kept before."""
         with self._file.writing() as rows:
             rows.execute("INSERT OR REPLACE INTO organisation VALUES (1, ?)", (document.decode(),))
+
+
+def memory_path(settings: Settings, name: str) -> Path:
+    """Return the path of what the client of the member of this name remembers."""
+    return settings.keys_dir / f"{name}.memory.db"
+
+
+def own_memory(settings: Settings, member: MemberEntry) -> Memory:
+    """Return what a member's client remembers."""
+    return Memory(memory_path(settings, member.name))

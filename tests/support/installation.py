@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from opaque_jobs.broker.config import key_path
-from opaque_jobs.cli.brokers import BrokerProcess
 from opaque_jobs.cli.demo_steps import _free_ports
 from opaque_jobs.cli.drafting import Wanted, build_draft
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
-from opaque_jobs.cli.own_drafts import remember_draft
 from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster
-from opaque_jobs.cli.session import member_key_path, organisation_key_path
+from opaque_jobs.client.drafts import remember_draft
+from opaque_jobs.client.keys import member_key_path, organisation_key_path
 from opaque_jobs.crypto.custody import open_deposit
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
@@ -42,6 +41,7 @@ from opaque_jobs.enclave.runtime import Runtime
 from opaque_jobs.protocol.views import DatasetView, JobView, OrganisationView, RunView
 from opaque_jobs.services import Services, open_services
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.broker_process import BrokerProcess
 
 WORKER = Path(__file__).with_name("run_worker.py")
 PEOPLE = {"anna": "Hospital", "ben": "Hospital", "lea": "Laboratory"}

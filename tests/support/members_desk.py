@@ -11,8 +11,8 @@ from broker_house import BrokerHouse, fast_folder
 from consortium import Consortium, open_consortium
 from own_files import write_public_part
 
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
+from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.organisation import OwnOrganisation, pin_organisation
 from opaque_jobs.domain.workspace import Roster
 
 NOBODY = "http://127.0.0.1:1"

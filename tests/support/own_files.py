@@ -3,10 +3,10 @@
 import sqlite3
 from contextlib import closing
 
-from opaque_jobs.cli.own_memory import memory_path
-from opaque_jobs.cli.own_organisation import OwnOrganisation, pin_organisation
 from opaque_jobs.cli.rosters import accept_roster, waiting
-from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.client.keys import member_key_path
+from opaque_jobs.client.memory import memory_path
+from opaque_jobs.client.organisation import OwnOrganisation, pin_organisation
 from opaque_jobs.crypto.key_files import KeyKind
 from opaque_jobs.domain.canonical import canonical_bytes, digest
 

@@ -11,8 +11,8 @@ import pytest
 from opaque_jobs.airflow.ids import GATE_TASK, RUN_TASK
 from opaque_jobs.airflow.logins import ensure_logins
 from opaque_jobs.cli.demo_steps import verify_for
-from opaque_jobs.cli.results import open_log, open_real_result
 from opaque_jobs.cli.running import find_run
+from opaque_jobs.client.results import open_log, open_real_result
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.errors import DeniedError, TrustError

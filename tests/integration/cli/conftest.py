@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 
-from opaque_jobs.cli.brokers import BrokerProcess, local_brokers
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.services import open_services
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.broker_process import BrokerProcess, local_brokers
 
 PASSPHRASE = "correct horse battery"
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from opaque_jobs.broker.config import claimed_config
-from opaque_jobs.cli.brokers import BrokerProcess, local_brokers
 from opaque_jobs.cli.rotation import Making, rotate_member_key, rotate_sealing_key
-from opaque_jobs.cli.session import former_key_paths, member_key_path, organisation_key_path
+from opaque_jobs.client.keys import former_key_paths, member_key_path, organisation_key_path
 from opaque_jobs.crypto.consent import sign_manifest, verify_manifest
 from opaque_jobs.crypto.key_files import (
     KeyKind,
@@ -27,6 +26,7 @@ from opaque_jobs.crypto.key_files import (
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.services import open_services
+from opaque_jobs.standalone.broker_process import BrokerProcess, local_brokers
 from opaque_jobs.store import people
 
 from .conftest import PASSPHRASE, CommandLine, free_ports, make_command_line, write_private

@@ -16,8 +16,8 @@ from consortium import Clock, Consortium
 from opaque_jobs.broker.app import create_app
 from opaque_jobs.broker.config import BrokerConfig, write_config
 from opaque_jobs.broker.release import Broker
-from opaque_jobs.cli.results import open_real_result
 from opaque_jobs.client.broker import BrokerClient
+from opaque_jobs.client.results import open_real_result
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit
 from opaque_jobs.crypto.keys import BrokerKeys

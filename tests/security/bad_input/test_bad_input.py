@@ -15,8 +15,8 @@ from home_contents import contents
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.main import build_app
-from opaque_jobs.cli.own_organisation import members_here, pin_organisation, pinned_organisation
-from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.client.keys import member_key_path
+from opaque_jobs.client.organisation import members_here, pin_organisation, pinned_organisation
 from opaque_jobs.enclave.runtime.java import JAVA
 
 SECRET = "cell-5b1e77"

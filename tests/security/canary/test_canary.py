@@ -20,8 +20,8 @@ from installation import Installation
 from leak_search import ProcessWatch, Secrets
 
 from opaque_jobs.attestation.simulated import SimulatedAttester
-from opaque_jobs.cli.results import open_log, open_real_result
-from opaque_jobs.cli.session import member_key_path, organisation_key_path
+from opaque_jobs.client.keys import member_key_path, organisation_key_path
+from opaque_jobs.client.results import open_log, open_real_result
 from opaque_jobs.crypto.key_files import open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.parquet import released_keys

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from consortium import make_input
 
-from opaque_jobs.cli.own_drafts import is_own_draft, remember_draft
-from opaque_jobs.cli.own_memory import memory_path
 from opaque_jobs.cli.review_page import draft_page
 from opaque_jobs.cli.review_print import print_page
 from opaque_jobs.cli.reviewing import submit_job
+from opaque_jobs.client.drafts import is_own_draft, remember_draft
+from opaque_jobs.client.memory import memory_path
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import Code, JobKind, Language, TemplateUse, parse_job_spec

@@ -8,8 +8,8 @@ import pytest
 from consortium import make_organisation, make_person
 from own_files import accept_shown
 
-from opaque_jobs.cli.own_memory import memory_path, own_memory
 from opaque_jobs.cli.rosters import changed_keys
+from opaque_jobs.client.memory import memory_path, own_memory
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.canonical import digest

@@ -7,15 +7,15 @@ from members_desk import NOBODY
 from own_files import accept_shown, forget
 
 from opaque_jobs.cli import withdrawing
-from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import hold, signed_hold, tell_taken_back
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.reviewing import cast_vote, submit_job
 from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_back_roster
-from opaque_jobs.cli.session import own_key_ids
 from opaque_jobs.cli.signed_list import list_for_brokers, signed_list
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.client.holds import hold, signed_hold, tell_taken_back
+from opaque_jobs.client.keys import own_key_ids
+from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import sign_withdrawal
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.release import HoldScope

@@ -15,16 +15,17 @@ from own_files import accept_shown
 from typer.testing import CliRunner
 
 from opaque_jobs.broker.config import claimed_config, key_path
-from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.holding import hold
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
-from opaque_jobs.cli.own_memory import memory_path
-from opaque_jobs.cli.own_organisation import compared_organisation, pinned_organisation
+from opaque_jobs.cli.own_organisation import compared_organisation
 from opaque_jobs.cli.publishing import publish_dataset, share_dataset
 from opaque_jobs.cli.rotation import Making, rotate_member_key
-from opaque_jobs.cli.session import member_key_path, own_key_ids
+from opaque_jobs.client.holds import hold
+from opaque_jobs.client.keys import member_key_path, own_key_ids
+from opaque_jobs.client.memory import memory_path
+from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.key_files import open_broker_keys, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey

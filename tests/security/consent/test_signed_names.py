@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from own_files import forget
 
-from opaque_jobs.cli.own_memory import own_memory
 from opaque_jobs.cli.reviewing import cast_vote
 from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import own_member
 from opaque_jobs.cli.signed_names import checked_digest, held_job, named_dataset, named_job, named_workspace, waiting_workspace
 from opaque_jobs.cli.withdrawing import withdraw_consent
+from opaque_jobs.client.memory import own_memory
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.canonical import digest

@@ -9,15 +9,15 @@ from consortium import make_person
 from members_desk import NOBODY, Desk, open_desk
 from own_files import write_public_part
 
-from opaque_jobs.cli.brokers import push
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import pinned_organisation
 from opaque_jobs.cli.publishing import unshare_dataset
 from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job, submit_job
 from opaque_jobs.cli.rosters import in_force
-from opaque_jobs.cli.session import former_key_path, member_key_path
 from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.client.keys import former_key_path, member_key_path
+from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import consent_refusals, sign_acceptance, sign_vote
 from opaque_jobs.crypto.key_files import read_public_keys
 from opaque_jobs.crypto.keys import SigningKey

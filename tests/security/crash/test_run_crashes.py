@@ -10,7 +10,7 @@ import pytest
 from installation import Installation
 from leak_search import Secrets
 
-from opaque_jobs.cli.results import open_real_result
+from opaque_jobs.client.results import open_real_result
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.errors import ConflictError

@@ -15,7 +15,7 @@ from consortium import Consortium, open_consortium
 from simulated_agent import SimulatedAgent
 
 from opaque_jobs.cli.main import build_app
-from opaque_jobs.cli.session import member_key_path
+from opaque_jobs.client.keys import member_key_path
 from opaque_jobs.crypto.key_files import KeyKind, create_key_file, open_signing_key
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.release import sign_release

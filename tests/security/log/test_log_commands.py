@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from opaque_jobs.cli.log_heads import signed_log_key
-from opaque_jobs.cli.own_memory import memory_path
-from opaque_jobs.client.memory import Memory
+from opaque_jobs.client.memory import Memory, memory_path
 from opaque_jobs.crypto.checkpoints import sign_checkpoint, verify_checkpoint
 from opaque_jobs.crypto.keys import SigningKey, VerifyKey
 from opaque_jobs.crypto.service_keys import load_service_key

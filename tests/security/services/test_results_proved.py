@@ -13,10 +13,10 @@ from simulated_agent import SimulatedAgent
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.main import build_app
-from opaque_jobs.cli.own_memory import memory_path
-from opaque_jobs.cli.own_organisation import pin_organisation, pinned_organisation
 from opaque_jobs.cli.signed_list import known_beforehand
 from opaque_jobs.cli.verified_run import verified_run
+from opaque_jobs.client.memory import memory_path
+from opaque_jobs.client.organisation import pin_organisation, pinned_organisation
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.canonical import canonical_bytes, digest

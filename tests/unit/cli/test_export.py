@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from opaque_jobs.cli.export import Format, export
-from opaque_jobs.cli.results import OpenedResult
+from opaque_jobs.client.results import OpenedResult
 from opaque_jobs.errors import ConfigurationError, ConflictError, InvalidInputError
 
 TABLE = pa.table(

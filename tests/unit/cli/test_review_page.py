@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from consortium import COLUMNS, make_input, open_consortium
 from own_files import write_own_files
 
-from opaque_jobs.cli.own_policies import keep_policy
 from opaque_jobs.cli.review_page import read_page, template_here
 from opaque_jobs.cli.review_print import print_page
+from opaque_jobs.client.kept_policies import keep_policy
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.attested import ATTESTED
 from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind, TemplateUse

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from opaque_jobs.cli.own_organisation import OwnOrganisation
 from opaque_jobs.client.broker import BrokerClient
+from opaque_jobs.client.organisation import OwnOrganisation
 from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.crypto.policies import PolicyQuestion, open_answer, sign_question
 from opaque_jobs.data.row_rules import check_columns, parse_rules, rule_text

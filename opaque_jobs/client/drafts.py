@@ -5,14 +5,13 @@ A draft waits in the database until it is submitted. What is signed then is comp
 
 from dataclasses import replace
 
-from opaque_jobs.cli.own_memory import own_memory
+from opaque_jobs.client.memory import own_memory
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.workspace import MemberEntry
-from opaque_jobs.protocol.drafts import DraftDataset
+from opaque_jobs.protocol.drafts import DraftDataset, JobDraft
 from opaque_jobs.protocol.views import JobView
-from opaque_jobs.services import JobDraft
 from opaque_jobs.settings import Settings
 
 __all__ = ["is_own_draft", "remember_draft"]

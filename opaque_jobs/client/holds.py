@@ -4,10 +4,9 @@ import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.own_memory import own_memory
-from opaque_jobs.cli.own_organisation import OwnOrganisation, pinned_organisation
 from opaque_jobs.client.broker import BrokerClient
-from opaque_jobs.client.memory import TakenBack
+from opaque_jobs.client.memory import TakenBack, own_memory
+from opaque_jobs.client.organisation import OwnOrganisation, pinned_organisation
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.crypto.release import sign_hold
 from opaque_jobs.domain.release import Hold, HoldScope
