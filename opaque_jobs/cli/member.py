@@ -1,5 +1,6 @@
 """`opaque-jobs member`: the people, and the keys that speak for them."""
 
+import functools
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -230,19 +231,19 @@ def rotate_key(
             secret[:] = secret or [ask_for_key(at, f"the new key of member '{name}'", file=new_file)]
             return open_signing_key(at, secret[0])
 
+        @functools.cache
+        def broker() -> BrokerKeys:
+            return open_broker(opened, member.organisation_id, broker_passphrase_file or (passphrase_file if lost else None))
+
         def authorise() -> Signer:
-            if lost:
-                return open_broker(opened, member.organisation_id, broker_passphrase_file or passphrase_file).signing
-            return member_key(settings, member, passphrase_file)
+            return broker().signing if lost else member_key(settings, member, passphrase_file)
 
         with step("changing the key") as shown:
             making = Making(
                 make=make,
                 authorise=authorise,
                 open_new=open_new,
-                broker=lambda: open_broker(
-                    opened, member.organisation_id, broker_passphrase_file or (passphrase_file if lost else None)
-                ),
+                broker=broker,
                 step=shown.say,
                 again=again,
                 sign_again=lambda manifests: _confirmed(manifests, named),

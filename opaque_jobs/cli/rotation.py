@@ -1,5 +1,7 @@
 """Changing a key, in steps of which each can be the last before a crash: said again, the command goes on where it stopped.
 
+What a member's change has to be signed with, and the own broker's keys, are opened before the first step.
+
 1. The new key is made in a file of its own, `NAME.KIND.new.json`, before anyone hears of it.
 2. It is registered, with the signatures of those who may say so.
 3. It takes the present key's place; that file is kept aside as `NAME.KIND.former-ID.json`.
@@ -37,7 +39,7 @@ from opaque_jobs.crypto.signing import claimed_key_id
 from opaque_jobs.domain.dataset import DatasetManifest
 from opaque_jobs.domain.key_change import KeyUse
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster
-from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.protocol.views import OrganisationView, WorkspaceView
 from opaque_jobs.services import Services
 
@@ -149,9 +151,11 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
         NotFoundError: A digest to sign again is of nothing that the member's keys signed.
         TrustError: A passphrase is wrong, who signs may not, or the database names a key that is not in the key file.
     """
-    fresh = new_key_path(path)
+    fresh, folder = new_key_path(path), opened.context.settings.broker_dir(member.organisation_id)
     _check_named(opened, member, path, making)
-    if not fresh.exists() and (making.again or not _is_unfinished(opened, member, path)):
+    makes = not fresh.exists() and (making.again or not _is_unfinished(opened, member, path))
+    opened_first = _open_first(folder, path, member, making, makes=makes)
+    if makes:
         making.step("making the new key")
         making.make(fresh)
     new = read_public_keys(fresh).signing if fresh.exists() else None
@@ -159,15 +163,14 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
         _remember_stolen(opened, member, [*former_key_paths(path), *([path] if new is not None and path.exists() else [])])
     if new is not None and new.text != member.public_key:
         making.step("registering it")
-        _check_owner(path, member)
-        member = opened.keys.change_member_key(member.id, signed=_signed_change(member, new.text, fresh, making))
+        change = _signed_change(member, new.text, by=opened_first.authority, possession=making.open_new(fresh))
+        member = opened.keys.change_member_key(member.id, signed=change)
     making.step("putting it into place")
     _put_in_place(path, fresh)
     making.step("pinning it at the own broker")
-    folder = opened.context.settings.broker_dir(member.organisation_id)
     pinned = config_path(folder).exists()
     if pinned:
-        _pin(folder, path, member, making)
+        _pin(folder, path, member, opened_first.broker)
     making.step("proposing it to the workspaces")
     standing = opened.workspaces.propose_keys(member.id)
     opener = functools.cache(lambda: making.open_new(path))
@@ -232,7 +235,28 @@ def rotate_sealing_key(opened: Services, organisation: OrganisationView, path: P
     )
 
 
-def _signed_change(member: MemberEntry, new_key: str, fresh: Path, making: Making) -> SignedChange:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenedFirst:
+    """What a member's change needs opened, each None where no step of this call uses it."""
+
+    authority: Signer | None
+    broker: BrokerKeys | None
+
+
+def _open_first(folder: Path, path: Path, member: MemberEntry, making: Making, *, makes: bool) -> _OpenedFirst:
+    """Open the keys that later steps use, so that nothing is made or registered that a wrong passphrase then leaves half done."""
+    fresh = new_key_path(path)
+    new = None if makes or not fresh.exists() else read_public_keys(fresh).signing
+    registers = makes or (new is not None and new.text != member.public_key)
+    if registers:
+        _check_owner(path, member)
+    pins = config_path(folder).exists() and (registers or member not in claimed_config(folder).members)
+    return _OpenedFirst(authority=making.authorise() if registers else None, broker=making.broker() if pins else None)
+
+
+def _signed_change(member: MemberEntry, new_key: str, *, by: Signer | None, possession: Signer) -> SignedChange:
+    if by is None:
+        raise ConflictError("the new key was changed meanwhile", hint="say it again")
     now = datetime.now(UTC)
 
     def signed(signer: Signer) -> bytes:
@@ -240,7 +264,7 @@ def _signed_change(member: MemberEntry, new_key: str, fresh: Path, making: Makin
             signer=signer, owner_id=member.id, use=KeyUse.SIGNING, old_key_id=member.key_id, new_key=new_key, now=now
         )
 
-    return SignedChange(word=signed(making.authorise()), possession=signed(making.open_new(fresh)))
+    return SignedChange(word=signed(by), possession=signed(possession))
 
 
 def _beyond(opened: Services, member: MemberEntry, roster: Roster) -> tuple[str, ...]:
@@ -278,10 +302,13 @@ def _check_sealing(path: Path, entry: OrganisationEntry) -> None:
         )
 
 
-def _pin(folder: Path, path: Path, member: MemberEntry, making: Making) -> None:
+def _pin(folder: Path, path: Path, member: MemberEntry, broker: BrokerKeys | None) -> None:
     _check_held(path, member)
-    if member not in claimed_config(folder).members:
-        pin_member(folder, member, making.broker())
+    if member in claimed_config(folder).members:
+        return
+    if broker is None:
+        raise ConflictError("the broker's settings were changed meanwhile", hint="say it again")
+    pin_member(folder, member, broker)
 
 
 def _check_held(path: Path, member: MemberEntry) -> None:

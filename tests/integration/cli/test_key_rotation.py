@@ -185,11 +185,13 @@ def test_member_key_that_was_lost_is_changed_on_the_word_of_the_organisation(run
     assert running.json("workspace", "show", "Study", "--as", "lea")["epoch"] == 2
 
 
-def test_member_key_changed_with_a_wrong_passphrase_changes_nothing(running, tmp_path, new_file):
+@pytest.mark.parametrize("whose", ["--passphrase-file", "--broker-passphrase-file"])
+def test_member_key_changed_with_a_wrong_passphrase_changes_nothing(running, tmp_path, new_file, whose):
     before = running.json("member", "list")
     wrong = write_private(tmp_path / "wrong", "wrong horse battery")
-    running.fails(8, "member", "rotate-key", "anna", "--passphrase-file", str(wrong), "--new-passphrase-file", new_file)
+    running.fails(8, "member", "rotate-key", "anna", whose, str(wrong), "--new-passphrase-file", new_file)
     assert running.json("member", "list") == before
+    assert not list(member_key_path(running.settings, "anna").parent.glob("*.new.json"))
     assert running.json("workspace", "show", "Study", "--as", "anna")["waiting_for"] == []
 
 
