@@ -248,10 +248,13 @@ def _open_first(folder: Path, path: Path, member: MemberEntry, making: Making, *
     fresh = new_key_path(path)
     new = None if makes or not fresh.exists() else read_public_keys(fresh).signing
     registers = makes or (new is not None and new.text != member.public_key)
+    authority = None
     if registers:
         _check_owner(path, member)
+        authority = making.authorise()
+        _ = authority.public  # a key in a file is opened by its first use
     pins = config_path(folder).exists() and (registers or member not in claimed_config(folder).members)
-    return _OpenedFirst(authority=making.authorise() if registers else None, broker=making.broker() if pins else None)
+    return _OpenedFirst(authority=authority, broker=making.broker() if pins else None)
 
 
 def _signed_change(member: MemberEntry, new_key: str, *, by: Signer | None, possession: Signer) -> SignedChange:
