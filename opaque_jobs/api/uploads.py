@@ -57,6 +57,26 @@ class Uploads:
             raise ConfigurationError(f"the storage cannot be written: {error.strerror}", hint="is the disk full?") from None
         return self._document(upload)
 
+    def adopt(self, folder: Path, *, actor: Actor, now: datetime) -> UploadDocument:
+        """Take a folder of files on this machine as an upload that is complete; they are moved, or copied from elsewhere.
+
+        Raises:
+            ConflictError: The member has too many open ones.
+            ConfigurationError: The storage cannot be written.
+            InvalidInputError: A file's name is not valid.
+        """
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+        for each in files:
+            _checked(each.name)
+        begun = self.begin(actor, now=now)
+        try:
+            for each in files:
+                shutil.move(each, self._folder / begun.id / each.name)
+        except OSError as error:
+            _remove(self._folder / begun.id)
+            raise ConfigurationError(f"the storage cannot be written: {error.strerror}", hint="is the disk full?") from None
+        return self._document(self._folder / begun.id)
+
     def show(self, upload_id: str, *, actor: Actor) -> UploadDocument:
         """Tell what has arrived.
 

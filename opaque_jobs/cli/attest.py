@@ -17,8 +17,8 @@ from opaque_jobs.cli.tee_policy import POLICY_HELP, policy_items, print_gaps, re
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
-from opaque_jobs.services.attesting import believed_keys
 from opaque_jobs.verify.evidence_report import EvidenceReport, inspect_evidence
+from opaque_jobs.verify.own_trust import believed_keys
 
 __all__ = ["app"]
 

@@ -25,16 +25,17 @@ from opaque_jobs.cli.forgetting import forget_keys
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile, ask_for_key
 from opaque_jobs.cli.session import Acting, known_member, member_key, open_broker, own_member, services
-from opaque_jobs.cli.signed_names import checked_digest, held_job, is_id, named_dataset
 from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.client.holds import hold
 from opaque_jobs.client.keys import present_key_id
 from opaque_jobs.client.memory import own_memory
 from opaque_jobs.client.organisation import members_here, pin_organisation, pinned_organisation
+from opaque_jobs.client.signed_names import checked_digest, held_job, is_id, named_dataset
 from opaque_jobs.crypto.key_files import open_broker_keys
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -187,8 +188,9 @@ def hold_(
     if actor is None or by_name:  # else it works without the database, whatever became of that
         with services() as opened:
             actor = own_member(opened, acting)
+            session = local_session(opened, actor)
             if wanted is not None and by_name:
-                wanted = named_dataset(opened, actor, wanted) if dataset else held_job(opened, actor, wanted)
+                wanted = named_dataset(session, actor, wanted) if dataset else held_job(session, actor, wanted)
     owner = pinned_organisation(settings, actor)
     scope = HoldScope.DATASET if dataset else HoldScope.JOB if job else HoldScope.ROSTER if roster else HoldScope.ALL
     subject = wanted or owner.entry.id
@@ -218,7 +220,8 @@ def forget(
     """
     with services() as opened:
         actor = own_member(opened, acting)
-        dataset_id = named_dataset(opened, actor, dataset)
+        session = local_session(opened, actor)
+        dataset_id = named_dataset(session, actor, dataset)
         confirming(yes)([f"All keys of data set {dataset_id} are destroyed for good: nobody can decrypt its files any more."])
         workspaces = forget_keys(opened, actor, dataset_id, passphrase_file)
     print_record({"dataset_id": dataset_id, "forgotten": True, "logged_in": list(workspaces)}, as_json=common().json)

@@ -8,10 +8,11 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import review_document
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, member_key, own_member, services
-from opaque_jobs.cli.signed_names import named_job
-from opaque_jobs.cli.withdrawing import withdraw_consent
+from opaque_jobs.client.rosters import in_force
+from opaque_jobs.client.signed_names import named_job
+from opaque_jobs.client.withdrawals import withdraw_consent
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -34,9 +35,10 @@ def withdraw(
     """
     with services() as opened:
         actor = own_member(opened, acting)
-        workspace_id, job_id = named_job(opened, actor, job)
-        actor = in_force(opened, actor, workspace_id)
-        view = withdraw_consent(opened, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
+        session = local_session(opened, actor)
+        workspace_id, job_id = named_job(session, actor, job)
+        actor = in_force(session, actor, workspace_id)
+        view = withdraw_consent(session, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
         if view is None:
             stderr().print("every broker was told; the metadata database does not show this job")
             print_record({"job_id": job_id, "status": "withdrawn"}, as_json=common().json, title="consent withdrawn")

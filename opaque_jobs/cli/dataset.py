@@ -10,19 +10,20 @@ from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.dataset_policy import column_types, say_released
 from opaque_jobs.cli.displaying import confirming
 from opaque_jobs.cli.documents import dataset_document, reader_document
-from opaque_jobs.cli.finding import find_dataset, find_workspace
 from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import counting
-from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
-from opaque_jobs.cli.signed_names import named_dataset, named_workspace
+from opaque_jobs.client.finding import find_dataset, find_workspace
 from opaque_jobs.client.kept_policies import kept_policy
 from opaque_jobs.client.policies import Wanted
+from opaque_jobs.client.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
+from opaque_jobs.client.signed_names import named_dataset, named_workspace
 from opaque_jobs.data.dataset_files import verify_files
 from opaque_jobs.domain.dataset import TestDataKind
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.errors import InvalidInputError
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -68,7 +69,8 @@ def encrypt(
         raise InvalidInputError("--id names the data set that --refresh makes a version of", hint="give both, or neither")
     with services() as opened:
         member = acting_member(opened, acting)
-        known = opened.datasets.show(named_dataset(opened, member, refreshed or name), actor=member.id) if refresh else None
+        session = local_session(opened, member)
+        known = opened.datasets.show(named_dataset(session, member, refreshed or name), actor=member.id) if refresh else None
         signer = member_key(opened.context.settings, member, passphrase_file)
         with counting("encrypting", file.stat().st_size if file.is_file() else None) as advance:
             done = 0
@@ -79,7 +81,7 @@ def encrypt(
                 done = max(done, now)
 
             published = publish_dataset(
-                opened,
+                session,
                 member,
                 signer,
                 source=file,
@@ -114,9 +116,10 @@ def make_test_data(
     """
     with services() as opened:
         member = acting_member(opened, acting)
-        found = find_dataset(opened, member, dataset)
+        session = local_session(opened, member)
+        found = find_dataset(session, dataset)
         signer = member_key(opened.context.settings, member, passphrase_file)
-        view = attach_made_test_data(opened, member, signer, found, kind=kind, source=source, rows=rows, seed=seed, keys=key)
+        view = attach_made_test_data(session, member, signer, found, kind=kind, source=source, rows=rows, seed=seed, keys=key)
     print_record(dataset_document(view), as_json=common().json, title="test data attached")
 
 
@@ -125,7 +128,8 @@ def jobs(*, dataset: Dataset, acting: Acting = None) -> None:
     """List the jobs, accepted or under review, that read a data set of yours, and which of its columns."""
     with services() as opened:
         member = acting_member(opened, acting)
-        found = find_dataset(opened, member, dataset)
+        session = local_session(opened, member)
+        found = find_dataset(session, dataset)
         readers = opened.datasets.readers(found.id, actor=member.id)
     rows = [reader_document(each) for each in readers]
     columns = ["job", "status", "columns", "version", "on_refresh", "workspace_id", "author_id", "id"]
@@ -137,9 +141,13 @@ def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pass
     """Share a data set into a workspace: jobs that all its members approve may then read it."""
     with services() as opened:
         member = acting_member(opened, acting)
-        found, where = named_dataset(opened, member, dataset), named_workspace(opened, member, workspace)
+        session = local_session(opened, member)
+        found, where = (
+            named_dataset(session, member, dataset),
+            named_workspace(session, member, workspace),
+        )
         signer = member_key(opened.context.settings, member, passphrase_file)
-        view = share_dataset(opened, member, signer, dataset_id=found, workspace_id=where)
+        view = share_dataset(session, member, signer, dataset_id=found, workspace_id=where)
     print_record(dataset_document(view), as_json=common().json, title="shared")
 
 
@@ -148,9 +156,13 @@ def unshare(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pa
     """Take a data set back from a workspace: new, running and waiting jobs stop at once."""
     with services() as opened:
         member = own_member(opened, acting)
-        found, where = named_dataset(opened, member, dataset), named_workspace(opened, member, workspace)
+        session = local_session(opened, member)
+        found, where = (
+            named_dataset(session, member, dataset),
+            named_workspace(session, member, workspace),
+        )
         signer = member_key(opened.context.settings, member, passphrase_file)
-        closed = unshare_dataset(opened, member, signer, dataset_id=found, workspace_id=where)
+        closed = unshare_dataset(session, member, signer, dataset_id=found, workspace_id=where)
     print_record({"dataset_id": found, "workspace_id": where, "closed_runs": list(closed)}, as_json=common().json)
 
 
@@ -161,7 +173,8 @@ def list_(
     """List your organisation's data sets, or those shared into a workspace."""
     with services() as opened:
         member = acting_member(opened, acting)
-        where = find_workspace(opened, member, workspace).id if workspace else None
+        session = local_session(opened, member)
+        where = find_workspace(session, workspace).id if workspace else None
         owners = {each.entry.id: each.entry.name for each in opened.workspaces.organisations()}
         rows = [
             {**dataset_document(view), "owner": owners.get(view.organisation_id, view.organisation_id)}
@@ -181,7 +194,8 @@ def show(*, dataset: Dataset, acting: Acting = None) -> None:
     """Show a data set: columns, types, version. To its owner: whether what is released of it is a rule that is kept here."""
     with services() as opened:
         member = acting_member(opened, acting)
-        view = find_dataset(opened, member, dataset)
+        session = local_session(opened, member)
+        view = find_dataset(session, dataset)
         document = dataset_document(view)
         if view.organisation_id == member.organisation_id:
             commitment = view.versions[-1].manifest.policy_commitment
@@ -197,7 +211,8 @@ def verify(*, dataset: Dataset, acting: Acting = None) -> None:
     """Check every file of a data set's current version against its signed manifest."""
     with services() as opened:
         member = acting_member(opened, acting)
-        found = find_dataset(opened, member, dataset)
+        session = local_session(opened, member)
+        found = find_dataset(session, dataset)
         current = found.versions[-1]
         folder = opened.datasets.version_folder(found.id, current.version, actor=member.id)
         with counting("verifying", sum(part.size_bytes for part in current.manifest.parts)) as advance:
@@ -226,7 +241,8 @@ def delete(
     """Forget a data set that is shared nowhere and that no job has used; its keys stay with your broker unless you say so."""
     with services() as opened:
         member = acting_member(opened, acting)
-        dataset_id = named_dataset(opened, member, dataset) if forget_keys else find_dataset(opened, member, dataset).id
+        session = local_session(opened, member)
+        dataset_id = named_dataset(session, member, dataset) if forget_keys else find_dataset(session, dataset).id
         if forget_keys:
             opened.datasets.check_unused(actor=member.id, dataset_id=dataset_id)
             confirming(yes)([f"All keys of data set {dataset_id} are destroyed for good: nobody can decrypt its files any more."])

@@ -14,16 +14,16 @@ from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
 from opaque_jobs.cli.progress import Step
-from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
-from opaque_jobs.cli.reviewing import cast_vote, submit_job
-from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, run_test, wait_for_run
-from opaque_jobs.cli.signed_list import known_beforehand
-from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.client.drafts import remember_draft
 from opaque_jobs.client.keys import member_key_path, organisation_key_path
+from opaque_jobs.client.publishing import attach_made_test_data, publish_dataset, share_dataset
 from opaque_jobs.client.results import open_real_result, open_test_result
+from opaque_jobs.client.reviews import cast_vote, submit_job
+from opaque_jobs.client.rosters import accept_roster
+from opaque_jobs.client.signed_lists import known_beforehand
 from opaque_jobs.client.telling import check_answers
+from opaque_jobs.client.verified_runs import verified_run
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, Signer
 from opaque_jobs.data.demo import write_demo_sources
@@ -36,6 +36,7 @@ from opaque_jobs.protocol.views import DatasetView, JobView, OrganisationView, R
 from opaque_jobs.services import Services
 from opaque_jobs.standalone.child import Child
 from opaque_jobs.standalone.launcher import running_address
+from opaque_jobs.standalone.local_session import local_session
 from opaque_jobs.verify.receipts import ReceiptReport, inspect_receipt
 
 __all__ = [
@@ -177,7 +178,7 @@ def found_workspace(cast: Cast, shown: Step) -> None:
     cast.workspace_id = proposal.workspace_id
     for name, member in cast.members.items():
         seen, signer = proposal.roster.digest, cast.signers[name]
-        view = accept_roster(cast.services, proposal.workspace_id, member, signer, expected_digest=seen)
+        view = accept_roster(local_session(cast.services, member), proposal.workspace_id, member, signer, expected_digest=seen)
         shown.note(f"{name} ({cast.organisation_of(name)}) signed the member list: workspace [bold]{view.status.value}[/]")
 
 
@@ -187,9 +188,9 @@ def encrypt_data(cast: Cast, folder: Path, shown: Step) -> None:
     for owner, name, source in (("anna", MEASUREMENTS, sources.measurements), ("lea", DIAGNOSES, sources.diagnoses)):
         shown.say(f"{cast.organisation_of(owner)}: {source.name}")
         member, signer = cast.members[owner], cast.signers[owner]
-        view = publish_dataset(cast.services, member, signer, source=source, name=name).view
+        view = publish_dataset(local_session(cast.services, member), member, signer, source=source, name=name).view
         attach_made_test_data(
-            cast.services,
+            local_session(cast.services, member),
             member,
             signer,
             view,
@@ -199,7 +200,9 @@ def encrypt_data(cast: Cast, folder: Path, shown: Step) -> None:
             seed=1,
             keys=["patient_id"],
         )
-        cast.datasets[name] = share_dataset(cast.services, member, signer, dataset_id=view.id, workspace_id=cast.workspace_id)
+        cast.datasets[name] = share_dataset(
+            local_session(cast.services, member), member, signer, dataset_id=view.id, workspace_id=cast.workspace_id
+        )
         rows, columns = view.versions[-1].manifest.rows, len(view.columns)
         shown.note(f"{cast.organisation_of(owner)}: [bold]{name}[/], {rows} rows x {columns} columns, encrypted and shared")
 
@@ -235,7 +238,9 @@ def try_and_submit(cast: Cast, drafted: Drafted, shown: Step) -> Opened:
     check_succeeded(cast.services, author, run)
     opened = open_test_result(cast.services.runs.result_folder(run.id, actor=author.id))
     found = Opened(columns=opened.schema.names, rows=opened.table().to_pylist())
-    view = submit_job(cast.services, author, cast.signers[drafted.job.author], drafted.view.id, test_run_id=run.id)
+    view = submit_job(
+        local_session(cast.services, author), author, cast.signers[drafted.job.author], drafted.view.id, test_run_id=run.id
+    )
     cast.submitted[drafted.view.id] = view.digest
     return found
 
@@ -244,7 +249,9 @@ def approve(cast: Cast, drafted: Drafted, name: str) -> str:
     """Approve a job as a member; gives the job's status."""
     member, signer, job_id = cast.members[name], cast.signers[name], drafted.view.id
     seen = cast.submitted[job_id]
-    view = cast_vote(cast.services, member, signer, job_id, decision=Decision.APPROVE, expected_digest=seen)
+    view = cast_vote(
+        local_session(cast.services, member), member, signer, job_id, decision=Decision.APPROVE, expected_digest=seen
+    )
     return view.status.value
 
 
@@ -310,7 +317,7 @@ def open_for_author(cast: Cast, drafted: Drafted, run: RunView) -> Opened:
     """Open a result with the key of the author's organisation."""
     author = cast.members[drafted.job.author]
     key = cast.sealing[cast.organisation_of(drafted.job.author)]
-    with verified_run(cast.services, run, author) as proved:
+    with verified_run(local_session(cast.services, author), run, author) as proved:
         opened = open_real_result(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
         return Opened(columns=opened.schema.names, rows=[plain_value(row) for row in opened.table().to_pylist()])
 
@@ -353,6 +360,6 @@ def verify_for(cast: Cast, run: RunView, name: str) -> ReceiptReport:
         inputs=context.inputs,
         refreshed=context.refreshed,
         folder=cast.services.context.settings.result_dir(run.id),
-        trust=known_beforehand(cast.services, cast.members[name], context),
+        trust=known_beforehand(local_session(cast.services, cast.members[name]), cast.members[name], context),
         run_id=run.id,
     )

@@ -9,21 +9,21 @@ import typer
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import job_document, lease_document, review_document, run_document
 from opaque_jobs.cli.drafting import Wanted, build_draft, parse_use, read_code, read_parameters
-from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.cli.inputs import DECLARATION_HELP, parse_declarations, parse_values
 from opaque_jobs.cli.output import escape, print_code, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.review_page import draft_page
 from opaque_jobs.cli.review_print import print_page
-from opaque_jobs.cli.reviewing import check_meant, revise_job, submit_job
-from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.running import check_succeeded, failed_test_log, run_test
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
-from opaque_jobs.cli.signed_names import named_job, named_workspace
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.client.drafts import remember_draft
+from opaque_jobs.client.finding import find_dataset, find_job, find_workspace
+from opaque_jobs.client.reviews import check_meant, revise_job, submit_job
+from opaque_jobs.client.rosters import in_force
+from opaque_jobs.client.signed_names import named_job, named_workspace
 from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.output_policy import LogKind
@@ -34,6 +34,7 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError
 from opaque_jobs.services import Services
 from opaque_jobs.services.schedules import next_times, parse_schedule
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -199,7 +200,8 @@ def create(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = named_workspace(opened, actor, workspace)
+        session = local_session(opened, actor)
+        where = named_workspace(session, actor, workspace)
         uses = [parse_use(text) for text in dataset]
         draft = build_draft(
             Wanted(
@@ -208,7 +210,7 @@ def create(
                 code=_code(opened, actor, where, sql=sql, python=python, pinned=pinned),
                 template=template,
                 parameters=read_parameters(parameters),
-                datasets={alias: find_dataset(opened, actor, wanted, workspace_id=where) for alias, wanted, _ in uses},
+                datasets={alias: find_dataset(session, wanted, workspace_id=where) for alias, wanted, _ in uses},
                 columns={alias: columns for alias, _, columns in uses if columns},
                 inputs=parse_declarations(declare, constrain, sensitive=sensitive),
                 rerun_terms=_terms(
@@ -228,7 +230,7 @@ def create(
             )
         )
         if replace:
-            view = opened.jobs.edit(actor=actor.id, job_id=find_job(opened, actor, replace).id, draft=draft)
+            view = opened.jobs.edit(actor=actor.id, job_id=find_job(session, replace).id, draft=draft)
         else:
             view = opened.jobs.create_draft(actor=actor.id, workspace_id=where, draft=draft)
         if pinned is None:  # a pinned query is the database's word: what it gave is looked at before it is signed
@@ -265,7 +267,8 @@ def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = find_job(opened, actor, job)
+        session = local_session(opened, actor)
+        view = find_job(session, job)
         values = parse_values(view.draft.inputs, value)
         with step(f"testing '{view.draft.name}'") as shown:
             run = run_test(opened, actor, view.id, values, on_status=shown.say)
@@ -299,15 +302,16 @@ def submit(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = find_job(opened, actor, job)
-        actor, job_id = in_force(opened, actor, found.workspace_id), found.id
+        session = local_session(opened, actor)
+        found = find_job(session, job)
+        actor, job_id = in_force(session, actor, found.workspace_id), found.id
         tests = [run.id for run in opened.runs.history(job_id, actor=actor.id) if _is_passed_test(run.kind, run.state)]
         shown = None if no_test else test_run or next(iter(tests), None)
         if digest is None:
             _check_written(opened, actor, job_id, test_run_id=shown, no_test=no_test)
         signer = member_key(opened.context.settings, actor, passphrase_file)
         view = submit_job(
-            opened,
+            session,
             actor,
             signer,
             job_id,
@@ -324,7 +328,7 @@ def _check_written(opened: Services, actor: MemberEntry, job_id: str, *, test_ru
     """Check that a draft is what its author wrote here; show it whole if it is not."""
     spec = opened.jobs.spec_for_submission(job_id, actor=actor.id)
     try:
-        check_meant(opened, actor, spec, None)
+        check_meant(local_session(opened, actor), actor, spec, None)
     except ConflictError:
         if not common().json:
             print_page(draft_page(opened, actor, spec, test_run_id=test_run_id, no_test_reason=no_test))
@@ -345,7 +349,8 @@ def list_(
     """List the jobs of your workspaces."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = find_workspace(opened, actor, workspace).id if workspace else None
+        session = local_session(opened, actor)
+        where = find_workspace(session, workspace).id if workspace else None
         names = {entry.id: entry.name for entry in opened.workspaces.members()}
         rows = [
             {**job_document(view), "author": names[view.author_id]}
@@ -364,7 +369,8 @@ def show(*, job: Job, acting: Acting = None) -> None:
     """Show a job: status, inputs, data sets, revisions, code."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = find_job(opened, actor, job)
+        session = local_session(opened, actor)
+        view = find_job(session, job)
         accepted = view.accepted_revision
         lease = opened.runs.lease(view.id, accepted, actor=actor.id) if accepted else None
     document = job_document(view) | ({"lease": lease_document(lease)} if lease else {})
@@ -383,7 +389,8 @@ def diff(*, job: Job, acting: Acting = None) -> None:
     """Compare a job with its revision last accepted."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        job_id = find_job(opened, actor, job).id
+        session = local_session(opened, actor)
+        job_id = find_job(session, job).id
         changes = opened.jobs.diff(job_id, actor=actor.id)
     if common().json:
         print_json({"job_id": job_id, "against": changes.against, "diff": changes.text})
@@ -399,17 +406,19 @@ def revise(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile =
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        workspace_id, job_id = named_job(opened, actor, job)
-        actor = in_force(opened, actor, workspace_id)
-        view = revise_job(opened, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
+        session = local_session(opened, actor)
+        workspace_id, job_id = named_job(session, actor, job)
+        actor = in_force(session, actor, workspace_id)
+        view = revise_job(session, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
     print_record(job_document(view), as_json=common().json)
 
 
 def _mark(job: str, acting: str | None, *, archived: bool) -> None:
     with services() as opened:
         actor = acting_member(opened, acting)
+        session = local_session(opened, actor)
         act = opened.jobs.archive if archived else opened.jobs.unarchive
-        view = act(find_job(opened, actor, job).id, actor=actor.id)
+        view = act(find_job(session, job).id, actor=actor.id)
     print_record(job_document(view), as_json=common().json)
 
 
@@ -430,6 +439,7 @@ def delete(*, job: Job, acting: Acting = None) -> None:
     """Delete a job that has no run."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        job_id = find_job(opened, actor, job).id
+        session = local_session(opened, actor)
+        job_id = find_job(session, job).id
         opened.jobs.delete(job_id, actor=actor.id)
     print_record({"job_id": job_id, "deleted": True}, as_json=common().json)

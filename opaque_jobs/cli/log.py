@@ -7,15 +7,15 @@ import typer
 
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import moment
-from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.log_files import header, proven_document, write_lines
-from opaque_jobs.cli.log_heads import remembered, signed_log_key, verified_head, verified_note
-from opaque_jobs.cli.one_log import is_own_log
 from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr
 from opaque_jobs.cli.session import Acting, acting_member, services
-from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.steps import print_steps
+from opaque_jobs.client.finding import find_workspace
 from opaque_jobs.client.keys import own_key_ids
+from opaque_jobs.client.log_heads import remembered, signed_log_key, verified_head, verified_note
+from opaque_jobs.client.one_log import is_own_log
+from opaque_jobs.client.signed_names import named_workspace
 from opaque_jobs.crypto.checkpoints import Checkpoint, verifier_key, verify_checkpoint
 from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.witnesses import LogWitness, cosigned
@@ -25,6 +25,7 @@ from opaque_jobs.domain.workspace import MemberEntry, Roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.services import Services
 from opaque_jobs.services.log_audit import Witness, audit_log
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -41,9 +42,10 @@ def checkpoint(*, workspace: Workspace, acting: Acting = None) -> None:
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = named_workspace(opened, actor, workspace)
-        note, seen = verified_note(opened, actor, found)
-        key = signed_log_key(opened, actor, found)
+        session = local_session(opened, actor)
+        found = named_workspace(session, actor, workspace)
+        note, seen = verified_note(session, actor, found)
+        key = signed_log_key(session, actor, found)
     if not common().json:
         stderr().print(f"verified: the log continues what {escape(actor.name)} has seen of it")
     print_record(
@@ -79,13 +81,14 @@ def witnessed(
         raise InvalidInputError("no witness is named", hint="give --witness for each that you rely on")
     with services() as opened:
         actor = acting_member(opened, acting)
+        session = local_session(opened, actor)
         roster = _in_force(opened, actor, workspace)
         told = verify_checkpoint(note, VerifyKey.parse(roster.log_key), workspace_id=roster.workspace_id)
         times = cosigned(note, named)
         missing = [each.name for each in named if each not in times]
         if missing:
             raise TrustError("a witness has not cosigned the checkpoint", hint=f"not there: {', '.join(missing)}")
-        if not is_own_log(opened, actor, roster.workspace_id, told):
+        if not is_own_log(session, actor, roster.workspace_id, told):
             raise TrustError(
                 "the log was shown differently to its witnesses and to you",
                 hint="do not sign anything; compare 'opaque-jobs log checkpoint' with the other members",
@@ -105,7 +108,8 @@ def show(
     """List entries, oldest first."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = find_workspace(opened, actor, workspace).id
+        session = local_session(opened, actor)
+        found = find_workspace(session, workspace).id
         entries = [each.entry for each in opened.logs.entries(found, actor=actor.id, first=first, count=count)]
         names = _names(opened)
     print_rows((_row(entry, names) for entry in entries), ("seq", "at", "kind", "about", "by", "facts"), as_json=common().json)
@@ -120,17 +124,18 @@ def verify(*, workspace: Workspace, acting: Acting = None) -> None:
     """
     with services() as opened:
         actor = acting_member(opened, acting)
+        session = local_session(opened, actor)
         roster = _in_force(opened, actor, workspace)
         note = _signed(opened.logs.head(roster.workspace_id, actor=actor.id).checkpoint)
         witness = Witness(
             member_id=actor.id,
             key_ids=own_key_ids(opened.context.settings, actor),
-            seen=remembered(opened, actor, roster.workspace_id),
+            seen=remembered(session, actor, roster.workspace_id),
         )
         kept = opened.logs.kept(roster.workspace_id, actor=actor.id)
         report = audit_log(kept, note=note, in_force=roster, witness=witness)
         if report.holds:
-            verified_head(opened, actor, roster.workspace_id)
+            verified_head(session, actor, roster.workspace_id)
     if common().json:
         steps = [to_json(each) for each in report.steps]
         print_json({"workspace": roster.name, "holds": report.holds, "entry": report.entry, "steps": steps})
@@ -188,15 +193,15 @@ def export(
 def _verified(opened: Services, actor: MemberEntry, workspace: str) -> tuple[Roster, str, Checkpoint]:
     """Give the member list in force, and the newest note after checking that it continues what the member has seen."""
     roster = _in_force(opened, actor, workspace)
-    note, seen = verified_note(opened, actor, roster.workspace_id)
+    note, seen = verified_note(local_session(opened, actor), actor, roster.workspace_id)
     return roster, _signed(note), seen
 
 
 def _in_force(opened: Services, actor: MemberEntry, workspace: str) -> Roster:
-    view = opened.workspaces.show(named_workspace(opened, actor, workspace), actor=actor.id)
+    view = opened.workspaces.show(named_workspace(local_session(opened, actor), actor, workspace), actor=actor.id)
     if view.roster is None:
         raise ConflictError("the workspace has no member list in force yet", hint="every member must accept it first")
-    if view.roster.log_key != signed_log_key(opened, actor, view.id).text:
+    if view.roster.log_key != signed_log_key(local_session(opened, actor), actor, view.id).text:
         raise TrustError(
             "the database names another log than the member list that you signed",
             hint="do not sign anything; compare 'opaque-jobs log checkpoint' with the other members",

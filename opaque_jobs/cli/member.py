@@ -20,9 +20,9 @@ from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_member_key
 from opaque_jobs.cli.session import member_key, open_broker, services
-from opaque_jobs.cli.signed_names import checked_digest
 from opaque_jobs.client.keys import check_no_key, member_key_path, organisation_key_path, own_key_ids, present_key_id
 from opaque_jobs.client.organisation import parse_own_organisation, pin_organisation
+from opaque_jobs.client.signed_names import checked_digest
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, open_signing_key
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import BrokerKeys, Signer

@@ -14,14 +14,14 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import organisation_document, own_organisation_document, rotated_document
 from opaque_jobs.cli.finding import find_organisation
 from opaque_jobs.cli.output import print_record, print_rows
-from opaque_jobs.cli.own_organisation import compared_organisation, organisation_here
+from opaque_jobs.cli.own_organisation import organisation_here
 from opaque_jobs.cli.passphrase import NewPassphraseFile, PassphraseFile, ask_for_new_key
 from opaque_jobs.cli.places import KeyStoreName, KeyStoreSettings, new_place
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.rotation import Again, Making, print_next_steps, rotate_sealing_key
 from opaque_jobs.cli.session import open_broker, services
 from opaque_jobs.client.keys import check_no_key, organisation_key_path
-from opaque_jobs.client.organisation import members_here
+from opaque_jobs.client.organisation import compared_organisation, members_here
 from opaque_jobs.crypto.key_files import IN_FILE, KeyKind, Place, create_key_file, write_new_private_file
 from opaque_jobs.crypto.key_stores import FILE
 from opaque_jobs.crypto.keys import Signer, VerifyKey
@@ -33,6 +33,7 @@ from opaque_jobs.protocol.views import OrganisationView
 from opaque_jobs.services import Services
 from opaque_jobs.settings import Settings
 from opaque_jobs.standalone.broker_process import local_brokers
+from opaque_jobs.standalone.local_session import local_session
 from opaque_jobs.standalone.ports import check_port, is_free
 
 __all__ = ["app", "create_organisation"]
@@ -223,8 +224,8 @@ def rotate_key(
 
         with step("changing the key") as shown:
             done = rotate_sealing_key(opened, view, path, Making(make=make, authorise=authorise, step=shown.say, again=again))
-            for each in members_here(settings, entry.id):
-                compared_organisation(opened, opened.workspaces.member_for_login(each))
+            for each in map(opened.workspaces.member_for_login, members_here(settings, entry.id)):
+                compared_organisation(local_session(opened, each), each)
     print_record(rotated_document(done), as_json=common().json, title=f"organisation '{entry.name}' has a new key")
     if not common().json:
         print_next_steps(done)

@@ -6,7 +6,6 @@ no terminal or NO_COLOR is set.
 
 import json
 import sys
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +13,8 @@ from rich import markup
 from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
+
+from opaque_jobs.client.visible import is_unseen, visible
 
 __all__ = [
     "escape",
@@ -24,21 +25,11 @@ __all__ = [
     "stderr",
     "stdout",
     "trust_text",
-    "visible",
 ]
 
 _WIDE: Final = 500
 _WHOLE: Final = ("id", "_id", "digest")
 """Endings of columns that people copy: never folded."""
-_UNSEEN: Final = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
-"""Unicode categories: control, format (text direction too), not assigned, private, half a pair, line and paragraph separator."""
-_BLANK: Final = frozenset(
-    map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, *range(0xFE00, 0xFE10), 0xFFA0))
-) | frozenset(map(chr, range(0xE0100, 0xE01F0)))
-"""Letters and marks that show nothing all the same: fillers, joiners, variation selectors, the empty Braille pattern.
-
-Source: Unicode, Default_Ignorable_Code_Point, apart from the categories above.
-"""
 
 
 def stdout() -> Console:
@@ -59,21 +50,12 @@ def _shape(terminal: bool) -> dict[str, Any]:
 def print_json(document: Any) -> None:
     """Print a document as JSON, one value a call; what stays unseen in its text is escaped as JSON does it."""
     text = json.dumps(document, ensure_ascii=False, indent=2)  # a line's end in it is never one of the text's
-    sys.stdout.write("".join(json.dumps(each)[1:-1] if each != "\n" and _is_unseen(each) else each for each in text) + "\n")
-
-
-def visible(text: str) -> str:
-    """Return somebody else's text with nothing that a terminal obeys or that stays unseen: such characters are spelt out."""
-    return "".join(char.encode("unicode_escape").decode() if char not in "\n\t" and _is_unseen(char) else char for char in text)
+    sys.stdout.write("".join(json.dumps(each)[1:-1] if each != "\n" and is_unseen(each) else each for each in text) + "\n")
 
 
 def escape(text: str) -> str:
     """Return somebody else's text for a console: it is no markup, and nothing in it stays unseen."""
     return markup.escape(visible(text))
-
-
-def _is_unseen(char: str) -> bool:
-    return char in _BLANK or unicodedata.category(char) in _UNSEEN
 
 
 def _text(value: Any) -> str:

@@ -1,16 +1,15 @@
-"""A member's own organisation where its key files are, and compared with what the services say of it."""
+"""An organisation from its own key files, where its broker lives."""
 
 from pathlib import Path
 
 from opaque_jobs.broker.config import claimed_config, config_path, key_path
-from opaque_jobs.client.organisation import OwnOrganisation, followed_organisation, pinned_organisation
+from opaque_jobs.client.organisation import OwnOrganisation
 from opaque_jobs.crypto.key_files import read_public_keys
-from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
+from opaque_jobs.domain.workspace import OrganisationEntry
 from opaque_jobs.errors import TrustError
-from opaque_jobs.services import Services
 from opaque_jobs.settings import Settings
 
-__all__ = ["compared_organisation", "organisation_here"]
+__all__ = ["organisation_here"]
 
 
 def organisation_here(settings: Settings, entry: OrganisationEntry, key_file: Path) -> OwnOrganisation | None:
@@ -42,11 +41,3 @@ def organisation_here(settings: Settings, entry: OrganisationEntry, key_file: Pa
         broker_signing_key=broker.signing.text,
     )
     return OwnOrganisation(v=1, entry=known, broker_address=f"http://127.0.0.1:{claimed_config(folder).port}")
-
-
-def compared_organisation(opened: Services, member: MemberEntry) -> OwnOrganisation:
-    """Return what a member knows of their organisation after comparing it with what the services say. Raises as followed."""
-    settings = opened.context.settings
-    organisation_id = pinned_organisation(settings, member).entry.id
-    shown = opened.workspaces.organisation(organisation_id).entry
-    return followed_organisation(settings, member, shown=shown, changes=lambda: opened.keys.signed_changes([organisation_id]))

@@ -8,11 +8,12 @@ import typer
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import moment
 from opaque_jobs.cli.drafting import read_code
-from opaque_jobs.cli.finding import find_workspace
 from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows
 from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.client.finding import find_workspace
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.views import PinnedQueryView
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -51,7 +52,8 @@ def pin(
         raise InvalidInputError("there is nothing to pin", hint="give a file with --sql or --python")
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = find_workspace(opened, actor, workspace).id
+        session = local_session(opened, actor)
+        where = find_workspace(session, workspace).id
         view = opened.queries.pin(actor=actor.id, workspace_id=where, name=name, code=code, replace=replace)
     print_record(_document(view), as_json=common().json, title="pinned")
 
@@ -61,7 +63,8 @@ def list_(*, workspace: Workspace, acting: Acting = None) -> None:
     """List your pinned queries in a workspace."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = find_workspace(opened, actor, workspace).id
+        session = local_session(opened, actor)
+        where = find_workspace(session, workspace).id
         rows = [_document(view) for view in opened.queries.list(actor=actor.id, workspace_id=where)]
     print_rows(
         rows,
@@ -76,7 +79,8 @@ def show(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
     """Show one of your pinned queries."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = find_workspace(opened, actor, workspace).id
+        session = local_session(opened, actor)
+        where = find_workspace(session, workspace).id
         view = opened.queries.show(actor=actor.id, workspace_id=where, name=name)
     if common().json:
         print_json({**_document(view), "text": view.code.text})
@@ -90,6 +94,7 @@ def unpin(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
     """Remove one of your pinned queries."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        where = find_workspace(opened, actor, workspace).id
+        session = local_session(opened, actor)
+        where = find_workspace(session, workspace).id
         opened.queries.unpin(actor=actor.id, workspace_id=where, name=name)
     print_record({"name": name, "workspace_id": where, "unpinned": True}, as_json=common().json)

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from opaque_jobs.cli.command import Noun, common, load_settings
-from opaque_jobs.cli.one_log import compared_with_own_log
 from opaque_jobs.cli.output import escape, print_json, print_record, stdout, trust_text
 from opaque_jobs.cli.session import Acting, acting_member, services
-from opaque_jobs.cli.signed_list import anchors_in, known_beforehand, signed_list
-from opaque_jobs.cli.signed_names import named_workspace
 from opaque_jobs.cli.steps import print_steps
+from opaque_jobs.client.one_log import compared_with_own_log
+from opaque_jobs.client.signed_lists import anchors_in, known_beforehand, signed_list
+from opaque_jobs.client.signed_names import named_workspace
 from opaque_jobs.crypto.key_files import write_new_private_file
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
@@ -22,7 +22,8 @@ from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.receipt_trust import ReceiptTrust, parse_trust
 from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.protocol.views import ReceiptContext
-from opaque_jobs.services.attesting import believed_keys, own_trust
+from opaque_jobs.standalone.local_session import local_session
+from opaque_jobs.verify.own_trust import believed_keys, own_trust
 from opaque_jobs.verify.receipts import ReceiptReport, inspect_receipt
 
 __all__ = ["app", "print_report"]
@@ -126,11 +127,12 @@ def verify(
     if what.startswith("run-") and not Path(what).exists():
         with services() as opened:
             actor = acting_member(opened, acting)
+            session = local_session(opened, actor)
             context = opened.runs.receipt(what, actor=actor.id)
             package = _Package.of(context)
             result = result or opened.context.settings.result_dir(what)
-            anchors = parse_trust(_read(trust, _ANCHORS)) if trust else known_beforehand(opened, actor, context)
-            report = compared_with_own_log(opened, actor, _inspected(package, result, anchors))
+            anchors = parse_trust(_read(trust, _ANCHORS)) if trust else known_beforehand(session, actor, context)
+            report = compared_with_own_log(session, actor, _inspected(package, result, anchors))
     else:
         package = _Package.read(Path(what))
         anchors = parse_trust(_read(trust, _ANCHORS)) if trust else own_trust(load_settings())
@@ -175,7 +177,8 @@ def trust_(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        found, settings = named_workspace(opened, actor, workspace), opened.context.settings
+        session = local_session(opened, actor)
+        found, settings = named_workspace(session, actor, workspace), opened.context.settings
         known = opened.workspaces.broker_push(found, actor=actor.id)
         roster = signed_list(settings, actor, known.roster, known.acceptances)
         anchors = anchors_in(settings, actor, roster)

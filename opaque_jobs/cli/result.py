@@ -11,12 +11,13 @@ from rich.table import Table
 
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.export import Format, check_free, export, plain_value
-from opaque_jobs.cli.output import escape, print_json, print_record, stderr, stdout, trust_text, visible
+from opaque_jobs.cli.output import escape, print_json, print_record, stderr, stdout, trust_text
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.running import check_has_result, check_over, has_log
 from opaque_jobs.cli.session import Acting, acting_member, open_sealing_key, services
-from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.client.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log, sealed_to
+from opaque_jobs.client.verified_runs import verified_run
+from opaque_jobs.client.visible import visible
 from opaque_jobs.crypto.keys import SealingKey
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.run import RunKind
@@ -24,6 +25,7 @@ from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.protocol.views import RunView
 from opaque_jobs.services import Services
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app", "open_result", "result_table"]
 
@@ -50,7 +52,7 @@ def open_result(
     if run.kind is RunKind.TEST:
         yield replace(run, trust_label=None), open_test_result(opened.runs.result_folder(run.id, actor=actor.id))
         return
-    with verified_run(opened, run, actor) as proved:
+    with verified_run(local_session(opened, actor), run, actor) as proved:
         key = _sealing_key(opened, actor, proved.folder, passphrase_file)
         yield proved.run, open_real_result(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
 
@@ -67,7 +69,7 @@ def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_fil
     if run.kind is RunKind.TEST:
         return False, read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
     if run.state is RunState.SUCCEEDED:
-        with verified_run(opened, run, actor) as proved:
+        with verified_run(local_session(opened, actor), run, actor) as proved:
             key = _sealing_key(opened, actor, proved.folder, passphrase_file)
             return True, open_log(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
     folder = opened.runs.result_folder(run.id, actor=actor.id)

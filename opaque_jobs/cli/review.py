@@ -8,20 +8,21 @@ import typer
 from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.displaying import digest_agreed, displayed, shown_job
 from opaque_jobs.cli.documents import review_document
-from opaque_jobs.cli.finding import find_job
 from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.review_page import read_page, under_review
 from opaque_jobs.cli.review_print import print_page
-from opaque_jobs.cli.reviewing import cancel_review, cast_vote
-from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import Acting, acting_member, member_key, services
-from opaque_jobs.cli.signed_names import named_job
+from opaque_jobs.client.finding import find_job
+from opaque_jobs.client.reviews import cancel_review, cast_vote
+from opaque_jobs.client.rosters import in_force
 from opaque_jobs.client.showing import Shown
+from opaque_jobs.client.signed_names import named_job
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.protocol.views import ReviewView
 from opaque_jobs.services import Services
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -49,7 +50,8 @@ def show(*, job: Job, acting: Acting = None) -> None:
     """
     with services() as opened:
         actor, settings = acting_member(opened, acting), opened.context.settings
-        page = read_page(opened, actor, find_job(opened, actor, job).id)
+        session = local_session(opened, actor)
+        page = read_page(opened, actor, find_job(session, job).id)
     if common().json:
         print_json(page.to_json())
     else:
@@ -68,8 +70,9 @@ def _vote(  # noqa: PLR0917
 ) -> None:
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = find_job(opened, actor, job)
-        actor, job_id = in_force(opened, actor, found.workspace_id), found.id
+        session = local_session(opened, actor)
+        found = find_job(session, job)
+        actor, job_id = in_force(session, actor, found.workspace_id), found.id
         opened.reviews.check_vote(job_id, actor=actor.id, decision=decision, comment=comment)
         agreed = digest_agreed(
             opened.context.settings,
@@ -80,7 +83,7 @@ def _vote(  # noqa: PLR0917
             show=lambda: _shown_page(opened, actor, job_id),
         )
         signer = member_key(opened.context.settings, actor, passphrase_file)
-        view = cast_vote(opened, actor, signer, job_id, decision=decision, comment=comment, expected_digest=agreed)
+        view = cast_vote(session, actor, signer, job_id, decision=decision, comment=comment, expected_digest=agreed)
         _print(opened, view, "approved" if decision is Decision.APPROVE else "rejected")
 
 
@@ -121,7 +124,8 @@ def cancel(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile =
     """Take your job out of review (also after a rejection), back to draft. What was under review is withdrawn for good."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        workspace_id, job_id = named_job(opened, actor, job)
-        actor = in_force(opened, actor, workspace_id)
-        view = cancel_review(opened, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
+        session = local_session(opened, actor)
+        workspace_id, job_id = named_job(session, actor, job)
+        actor = in_force(session, actor, workspace_id)
+        view = cancel_review(session, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
         _print(opened, view, "back to draft")

@@ -15,11 +15,11 @@ from typing import Any, Final
 from opaque_jobs.attestation.policy_gaps import gaps_by_kind
 from opaque_jobs.cli.documents import review_document, run_document
 from opaque_jobs.cli.export import plain_value
-from opaque_jobs.cli.signed_list import signed_list
 from opaque_jobs.cli.template import find_template
 from opaque_jobs.client.kept_policies import kept_policy
 from opaque_jobs.client.results import open_test_result
 from opaque_jobs.client.showing import fingerprint
+from opaque_jobs.client.signed_lists import signed_list
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.attested import ATTESTED

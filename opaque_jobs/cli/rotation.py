@@ -27,10 +27,10 @@ import typer
 
 from opaque_jobs.broker.config import claimed_config, config_path, pin_member
 from opaque_jobs.cli.output import escape, stderr
-from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.client.keys import former_key_path, former_key_paths
 from opaque_jobs.client.member_lists import beyond_own_key
 from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.rosters import accept_roster
 from opaque_jobs.crypto.consent import sign_manifest, verify_manifest
 from opaque_jobs.crypto.key_changes import SignedChange, sign_key_change
 from opaque_jobs.crypto.key_files import read_public_keys
@@ -42,6 +42,7 @@ from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry, Roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.protocol.views import OrganisationView, WorkspaceView
 from opaque_jobs.services import Services
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["Again", "Making", "Rotated", "new_key_path", "print_next_steps", "rotate_member_key", "rotate_sealing_key"]
 
@@ -184,7 +185,7 @@ def rotate_member_key(opened: Services, member: MemberEntry, path: Path, making:
             continue
         making.step(f"signing the member list of '{view.name}'")
         note = functools.partial(stderr().print, markup=False)
-        accept_roster(opened, view.id, member, opener(), expected_digest=roster.digest, on_note=note)
+        accept_roster(local_session(opened, member), view.id, member, opener(), expected_digest=roster.digest, on_note=note)
     signed = list(_signed_by(opened, member, former_key_paths(path)))
     again = set(making.sign_again(signed)) if signed else set()
     for manifest in signed:

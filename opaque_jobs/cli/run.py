@@ -6,17 +6,18 @@ import typer
 
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.documents import run_document
-from opaque_jobs.cli.finding import find_job
 from opaque_jobs.cli.inputs import parse_values
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, wait_for_run
 from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.client.finding import find_job
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.run import RunKind
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.protocol.views import JobView
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -58,7 +59,8 @@ def start(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = find_job(opened, actor, job)
+        session = local_session(opened, actor)
+        view = find_job(session, job)
         _check_stands(view)
         values = parse_values(view.draft.inputs, value)
         effective_inputs(view.draft.inputs, values, aliases=[use.alias for use in view.draft.datasets])
@@ -97,7 +99,8 @@ def list_(
     """List a job's runs, newest first."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        found = opened.runs.history(find_job(opened, actor, job).id, actor=actor.id)
+        session = local_session(opened, actor)
+        found = opened.runs.history(find_job(session, job).id, actor=actor.id)
         rows = [run_document(run) for run in found if tests or run.kind is RunKind.REAL]
     columns = ["number", "kind", "state", "reason", "trigger", "inputs", "trust_label", "duration_s", "id"]
     print_rows(

@@ -7,8 +7,8 @@ import typer
 from rich.syntax import Syntax
 
 from opaque_jobs.cli.command import Noun, common
-from opaque_jobs.cli.finding import offering
 from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr, stdout
+from opaque_jobs.client.finding import offering
 from opaque_jobs.errors import NotFoundError
 from opaque_jobs.templates.definition import Template
 from opaque_jobs.templates.registry import load_catalogue

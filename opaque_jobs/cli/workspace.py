@@ -8,19 +8,21 @@ import typer
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.displaying import digest_agreed, displayed, shown_list
 from opaque_jobs.cli.documents import workspace_document
-from opaque_jobs.cli.finding import find_member, find_workspace
+from opaque_jobs.cli.finding import find_member
 from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.rosters import accept_roster, changed_keys, take_back_roster, waiting
 from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
-from opaque_jobs.cli.signed_names import named_workspace, waiting_workspace
-from opaque_jobs.cli.withdrawing import tell_withdrawals
+from opaque_jobs.client.finding import find_workspace
+from opaque_jobs.client.rosters import accept_roster, changed_keys, take_back_roster, waiting
 from opaque_jobs.client.showing import Shown
+from opaque_jobs.client.signed_names import named_workspace, waiting_workspace
+from opaque_jobs.client.withdrawals import tell_withdrawals
 from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.views import WorkspaceView
 from opaque_jobs.services import Services
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -128,8 +130,9 @@ def accept(
     """
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.show(waiting_workspace(opened, actor, workspace), actor=actor.id)
-        changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(opened, view, actor)]
+        session = local_session(opened, actor)
+        view = opened.workspaces.show(waiting_workspace(session, actor, workspace), actor=actor.id)
+        changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(session, view, actor)]
         settings, roster, document = opened.context.settings, waiting(view), shown_list(waiting(view))
 
         def show_it() -> Shown:
@@ -138,7 +141,7 @@ def accept(
 
         agreed = digest_agreed(settings, actor, document, asked=workspace, typed=digest, show=show_it)
         signer = member_key(settings, roster.member(actor.id), passphrase_file)
-        view = accept_roster(opened, view.id, actor, signer, expected_digest=agreed, on_note=_note)
+        view = accept_roster(session, view.id, actor, signer, expected_digest=agreed, on_note=_note)
     print_record({**workspace_document(view), "changed_keys": changed}, as_json=common().json, title="accepted")
 
 
@@ -164,10 +167,11 @@ def change(
         raise InvalidInputError("everybody or groups, not both", hint="give one of --unanimous and --approval-group")
     with services() as opened:
         actor = acting_member(opened, acting)
+        session = local_session(opened, actor)
         known = opened.workspaces
         proposal = known.propose_change(
             actor=actor.id,
-            workspace_id=find_workspace(opened, actor, workspace).id,
+            workspace_id=find_workspace(session, workspace).id,
             member_ids=[find_member(opened, each).id for each in member] if member else None,
             run_policy=run_policy,
             runners=[find_member(opened, each).id for each in runner] if runner else None,
@@ -186,8 +190,9 @@ def cancel(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
     """
     with services() as opened:
         actor, settings = own_member(opened, acting), opened.context.settings
-        where = waiting_workspace(opened, actor, workspace)
-        view, never = take_back_roster(opened, where, actor, lambda: member_key(settings, actor, passphrase_file))
+        session = local_session(opened, actor)
+        where = waiting_workspace(session, actor, workspace)
+        view, never = take_back_roster(session, where, actor, lambda: member_key(settings, actor, passphrase_file))
     print_record({**workspace_document(view), "never_believed": never}, as_json=common().json, title="taken back")
 
 
@@ -196,7 +201,8 @@ def show(*, workspace: Workspace, acting: Acting = None) -> None:
     """Show a workspace: members, epoch, who has yet to accept; compare digest and key ids with the others before accepting."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        _display(opened, actor, find_workspace(opened, actor, workspace))
+        session = local_session(opened, actor)
+        _display(opened, actor, find_workspace(session, workspace))
 
 
 @app.command("list")
@@ -220,7 +226,8 @@ def tell_brokers(*, workspace: Workspace, acting: Acting = None) -> None:
     """Tell every member organisation's broker again what it must know, after one was away: member list and withdrawals."""
     with services() as opened:
         actor = own_member(opened, acting)
-        tell_withdrawals(opened, actor, named_workspace(opened, actor, workspace))
+        session = local_session(opened, actor)
+        tell_withdrawals(session, actor, named_workspace(session, actor, workspace))
     stderr().print("every broker knows the member list and the withdrawals")
 
 
@@ -229,7 +236,8 @@ def archive(*, workspace: Workspace, acting: Acting = None) -> None:
     """Archive a workspace: nothing in it may run any more."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.archive(find_workspace(opened, actor, workspace).id, actor=actor.id)
+        session = local_session(opened, actor)
+        view = opened.workspaces.archive(find_workspace(session, workspace).id, actor=actor.id)
     _print(view, title="archived")
 
 
@@ -238,5 +246,6 @@ def unarchive(*, workspace: Workspace, acting: Acting = None) -> None:
     """Make an archived workspace active again."""
     with services() as opened:
         actor = acting_member(opened, acting)
-        view = opened.workspaces.unarchive(find_workspace(opened, actor, workspace).id, actor=actor.id)
+        session = local_session(opened, actor)
+        view = opened.workspaces.unarchive(find_workspace(session, workspace).id, actor=actor.id)
     _print(view, title="active again")

@@ -28,7 +28,7 @@ from opaque_jobs.errors import (
 )
 from opaque_jobs.protocol.operations import API_PREFIX, Operation, Place, operations_of
 
-__all__ = ["Connection", "Sessions", "bind"]
+__all__ = ["Calls", "Connection", "Sessions", "bind"]
 
 _ERRORS: Final = {
     kind.code: kind
@@ -48,6 +48,13 @@ class Sessions(Protocol):
 
     def token(self, *, renew: bool) -> tuple[str, SigningKey] | None:
         """Give the access token and the session's key, asking for a new token if told to; None to ask as nobody."""
+
+
+class Calls(Protocol):
+    """Carries operations to a coordinator."""
+
+    def call(self, operation: Operation, arguments: dict[str, Any]) -> Any:
+        """Return an operation's result; raises what the coordinator refuses with."""
 
 
 class Connection:
@@ -118,7 +125,7 @@ class Connection:
         request.headers["DPoP"] = sign_proof(key, method=request.method, target=target, token=token, now=self._now())
 
 
-def bind(declared: type[T], noun: str, connection: Connection) -> T:
+def bind(declared: type[T], noun: str, connection: Calls) -> T:
     """Give an object that asks the coordinator for what a class declares."""
     operations = {each.name: each for each in operations_of(noun, declared)}
 

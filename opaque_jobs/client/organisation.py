@@ -5,12 +5,12 @@ organisation's own key files, or from what the organisation exported where those
 it, and believed in nothing but a new sealing key that the organisation's broker key signed for.
 """
 
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from opaque_jobs.client.memory import Memory, memory_path
-from opaque_jobs.crypto.key_changes import SignedChange, check_sealing_changes
+from opaque_jobs.client.session import Session
+from opaque_jobs.crypto.key_changes import check_sealing_changes
 from opaque_jobs.crypto.keys import SealingPublicKey, VerifyKey
 from opaque_jobs.domain.document import from_bytes, to_bytes
 from opaque_jobs.domain.workspace import MemberEntry, OrganisationEntry
@@ -20,7 +20,7 @@ from opaque_jobs.settings import Settings
 __all__ = [
     "OwnOrganisation",
     "check_own_entry",
-    "followed_organisation",
+    "compared_organisation",
     "members_here",
     "organisation_of",
     "parse_own_organisation",
@@ -127,32 +127,27 @@ def pinned_organisation(settings: Settings, member: MemberEntry) -> OwnOrganisat
     return own
 
 
-def followed_organisation(
-    settings: Settings, member: MemberEntry, *, shown: OrganisationEntry, changes: Callable[[], Iterable[SignedChange]]
-) -> OwnOrganisation:
-    """Return what a member knows of their organisation after comparing it with what is shown of it.
+def compared_organisation(session: Session, member: MemberEntry) -> OwnOrganisation:
+    """Return what a member knows of their organisation after comparing it with what the coordinator shows.
 
     A new sealing key that was signed for is pinned.
 
-    Args:
-        settings: Of this home.
-        member: As the coordinator names them.
-        shown: The organisation, as the coordinator shows it.
-        changes: Fetches the signed changes of its keys; asked only where keys differ.
-
     Raises:
-        NotFoundError: The member was told nothing yet.
+        NotFoundError: The member was told nothing yet, or the coordinator shows no such organisation.
         TrustError: Other keys are shown, and nobody signed for them who may.
     """
-    own = pinned_organisation(settings, member)
+    own = pinned_organisation(session.settings, member)
+    shown = next((each.entry for each in session.people.organisations(organisation_id=(own.entry.id,)).items), None)
+    if shown is None:
+        raise NotFoundError("no such organisation", hint="list them with 'opaque-jobs org list'")
     if shown == own.entry:
         return own
     try:
-        check_sealing_changes(own.entry, shown, tuple(changes()))
+        check_sealing_changes(own.entry, shown, session.keys.signed_changes(owner_id=(own.entry.id,)))
     except TrustError:
         raise _others(own) from None
     own = replace(own, entry=shown)
-    pin_organisation(settings, member.name, own)
+    pin_organisation(session.settings, member.name, own)
     return own
 
 

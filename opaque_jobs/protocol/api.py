@@ -59,8 +59,10 @@ class People:
         raise NotImplementedError
 
     @get("/organisations")
-    def organisations(self, *, cursor: Cursor = None, limit: int = 100) -> Page[OrganisationView]:
-        """List the asker's organisation and those in their workspaces, by name."""
+    def organisations(
+        self, *, organisation_id: tuple[str, ...] = (), cursor: Cursor = None, limit: int = 100
+    ) -> Page[OrganisationView]:
+        """List the asker's organisation and those in their workspaces, by name; or those with the very ids."""
         raise NotImplementedError
 
 

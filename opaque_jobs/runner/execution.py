@@ -28,7 +28,7 @@ from opaque_jobs.protocol.result_files import RECEIPT_FILE, log_file
 from opaque_jobs.runner.lease import RunLease
 from opaque_jobs.runner.relay import BrokerRelay
 from opaque_jobs.services import Services
-from opaque_jobs.services.attesting import find_attester, own_trust
+from opaque_jobs.services.attesting import find_attester
 from opaque_jobs.services.closing import close_run
 from opaque_jobs.services.datasets import claimed_manifest
 from opaque_jobs.services.refreshes import refreshed_envelopes, version_read
@@ -37,6 +37,7 @@ from opaque_jobs.store import datasets as dataset_rows
 from opaque_jobs.store import runs as rows
 from opaque_jobs.store.records import RunRecord
 from opaque_jobs.store.words import CloseReason
+from opaque_jobs.verify.own_trust import own_trust
 from opaque_jobs.verify.receipts import verify_receipt
 
 __all__ = ["RunOutcome", "SessionRunner", "execute", "execute_test"]

@@ -11,13 +11,11 @@ from opaque_jobs.attestation.coco import CocoAttester
 from opaque_jobs.attestation.evidence import Attester
 from opaque_jobs.attestation.simulated import SimulatedAttester
 from opaque_jobs.attestation.tsm import TsmAttester
-from opaque_jobs.crypto.keys import VerifyKey
 from opaque_jobs.crypto.service_keys import load_service_key
-from opaque_jobs.domain.receipt_trust import ReceiptTrust
 from opaque_jobs.errors import ConfigurationError, NotFoundError
 from opaque_jobs.settings import AttesterName, Settings
 
-__all__ = ["believed_keys", "find_attester", "own_trust"]
+__all__ = ["find_attester"]
 
 _MAX_BYTES: Final = 1 << 20
 
@@ -29,25 +27,6 @@ def find_attester(settings: Settings) -> Attester:
         ConfigurationError: The hardware or the simulator's key is not there.
     """
     return _ATTESTERS[settings.attester](settings)
-
-
-def believed_keys(settings: Settings) -> list[VerifyKey]:
-    """Give the simulated hardware's key, if this installation has one."""
-    try:
-        return [load_service_key(settings.simulated_key_path).public]
-    except NotFoundError:
-        return []
-
-
-def own_trust(settings: Settings) -> ReceiptTrust:
-    """Give what this installation knows beforehand of its own runs: its simulated hardware; the rest is in its database."""
-    return ReceiptTrust(
-        v=1,
-        workspace_genesis=None,
-        log_key=None,
-        brokers={},
-        simulated_keys=tuple(key.text for key in believed_keys(settings)),
-    )
 
 
 def _simulated(settings: Settings) -> Attester:

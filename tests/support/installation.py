@@ -19,11 +19,11 @@ from opaque_jobs.cli.demo_steps import _free_ports
 from opaque_jobs.cli.drafting import Wanted, build_draft
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
-from opaque_jobs.cli.publishing import attach_made_test_data, publish_dataset, share_dataset
-from opaque_jobs.cli.reviewing import cast_vote, submit_job
-from opaque_jobs.cli.rosters import accept_roster
 from opaque_jobs.client.drafts import remember_draft
 from opaque_jobs.client.keys import member_key_path, organisation_key_path
+from opaque_jobs.client.publishing import attach_made_test_data, publish_dataset, share_dataset
+from opaque_jobs.client.reviews import cast_vote, submit_job
+from opaque_jobs.client.rosters import accept_roster
 from opaque_jobs.crypto.custody import open_deposit
 from opaque_jobs.crypto.key_files import open_broker_keys, open_organisation_key, open_signing_key
 from opaque_jobs.crypto.keys import SealingKey, SigningKey
@@ -42,6 +42,7 @@ from opaque_jobs.protocol.views import DatasetView, JobView, OrganisationView, R
 from opaque_jobs.services import Services, open_services
 from opaque_jobs.settings import Settings
 from opaque_jobs.standalone.broker_process import BrokerProcess
+from opaque_jobs.standalone.local_session import local_session
 
 WORKER = Path(__file__).with_name("run_worker.py")
 PEOPLE = {"anna": "Hospital", "ben": "Hospital", "lea": "Laboratory"}
@@ -131,17 +132,29 @@ class Installation:
         self.workspace_id = proposal.workspace_id
         for name, member in self.members.items():
             seen = proposal.roster.digest
-            accept_roster(self.services, self.workspace_id, member, self.signers[name], expected_digest=seen)
+            accept_roster(
+                local_session(self.services, member), self.workspace_id, member, self.signers[name], expected_digest=seen
+            )
 
     def add_data(self, owner: str, name: str, source: Path, *, rows: int = 20) -> None:
         """Encrypt a file as its owner does, with so many rows of synthetic test data (if any), and share it."""
         member, signer = self.members[owner], self.signers[owner]
-        view = publish_dataset(self.services, member, signer, source=source, name=name).view
+        view = publish_dataset(local_session(self.services, member), member, signer, source=source, name=name).view
         if rows:
             attach_made_test_data(
-                self.services, member, signer, view, kind=TestDataKind.SYNTHETIC, source=source, rows=rows, seed=1, keys=["id"]
+                local_session(self.services, member),
+                member,
+                signer,
+                view,
+                kind=TestDataKind.SYNTHETIC,
+                source=source,
+                rows=rows,
+                seed=1,
+                keys=["id"],
             )
-        self.datasets[name] = share_dataset(self.services, member, signer, dataset_id=view.id, workspace_id=self.workspace_id)
+        self.datasets[name] = share_dataset(
+            local_session(self.services, member), member, signer, dataset_id=view.id, workspace_id=self.workspace_id
+        )
 
     def submitted_job(self, language: Language, text: str, columns: Mapping[str, tuple[str, ...]] | None = None) -> JobView:
         """Draft and submit a job of the author's, untested.
@@ -162,14 +175,23 @@ class Installation:
         draft = build_draft(wanted)
         job = self.services.jobs.create_draft(actor=author.id, workspace_id=self.workspace_id, draft=draft)
         remember_draft(self.settings, author, job, draft)
-        submit_job(self.services, author, signer, job.id, test_run_id=None, no_test_reason="a test of its own")
+        submit_job(
+            local_session(self.services, author), author, signer, job.id, test_run_id=None, no_test_reason="a test of its own"
+        )
         return job
 
     def approve(self, job: JobView, *names: str) -> None:
         """Vote for a job."""
         for name in names:
             member, seen = self.members[name], self.services.reviews.status(job.id, actor=self.members[name].id).digest
-            cast_vote(self.services, member, self.signers[name], job.id, decision=Decision.APPROVE, expected_digest=seen)
+            cast_vote(
+                local_session(self.services, member),
+                member,
+                self.signers[name],
+                job.id,
+                decision=Decision.APPROVE,
+                expected_digest=seen,
+            )
 
     def approved_job(self, language: Language, text: str) -> JobView:
         """Draft, submit and approve a job of the author's, untested."""

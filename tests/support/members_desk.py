@@ -14,6 +14,7 @@ from own_files import write_public_part
 from opaque_jobs.client.memory import own_memory
 from opaque_jobs.client.organisation import OwnOrganisation, pin_organisation
 from opaque_jobs.domain.workspace import Roster
+from opaque_jobs.standalone.local_session import local_session
 
 NOBODY = "http://127.0.0.1:1"
 D = TypeVar("D", bound="Desk")
@@ -27,7 +28,7 @@ class Desk:
 
     def who(self, name: str) -> tuple:
         person = self.cast.people[name]
-        return self.cast.services, person.entry, person.key
+        return local_session(self.cast.services, person.entry), person.entry, person.key
 
     def pin(self, address: str | None = None) -> None:
         """Tell every member where their own broker answers, and which key is theirs."""

@@ -3,10 +3,10 @@
 import sqlite3
 from contextlib import closing
 
-from opaque_jobs.cli.rosters import accept_roster, waiting
 from opaque_jobs.client.keys import member_key_path
 from opaque_jobs.client.memory import memory_path
 from opaque_jobs.client.organisation import OwnOrganisation, pin_organisation
+from opaque_jobs.client.rosters import accept_roster, waiting
 from opaque_jobs.crypto.key_files import KeyKind
 from opaque_jobs.domain.canonical import canonical_bytes, digest
 
@@ -42,5 +42,5 @@ def forget(settings, name, *tables):
 
 def accept_shown(opened, workspace_id, member, key, **more):
     """Accept the list that waits, as its member reads it now."""
-    seen = waiting(opened.workspaces.show(workspace_id, actor=member.id)).digest
+    seen = waiting(opened.workspaces.show(workspace_id)).digest
     return accept_roster(opened, workspace_id, member, key, expected_digest=seen, **more)

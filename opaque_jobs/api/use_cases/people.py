@@ -42,8 +42,13 @@ class PeopleUseCases(UseCases):
             found = [each for each in everybody if each.id in known]
         return page(found, key=lambda each: (each.name, each.id), cursor=cursor, limit=limit)
 
-    def organisations(self, *, actor: Actor, cursor: str | None = None, limit: int = 100) -> Page[OrganisationView]:
-        known = self._known(actor)
-        ids = {each.organisation_id for each in self._services.workspaces.members() if each.id in known}
+    def organisations(
+        self, *, actor: Actor, organisation_id: tuple[str, ...] = (), cursor: str | None = None, limit: int = 100
+    ) -> Page[OrganisationView]:
+        if organisation_id:
+            ids = set(organisation_id)
+        else:
+            known = self._known(actor)
+            ids = {each.organisation_id for each in self._services.workspaces.members() if each.id in known}
         found = [each for each in self._services.workspaces.organisations() if each.entry.id in ids]
         return page(found, key=lambda each: (each.entry.name, each.entry.id), cursor=cursor, limit=limit)

@@ -30,8 +30,8 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.domain.run import Trigger
 from opaque_jobs.runner.execution import execute, execute_test
 from opaque_jobs.services import open_services
-from opaque_jobs.services.attesting import own_trust
 from opaque_jobs.settings import Settings
+from opaque_jobs.verify.own_trust import own_trust
 from opaque_jobs.verify.receipts import verify_receipt
 from tests.world import everything
 

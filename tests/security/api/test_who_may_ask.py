@@ -146,6 +146,8 @@ def test_lists_of_a_stranger_hold_nothing_of_others(scene):
     assert {each.organisation_id for each in mallory.datasets.list().items} == {"org-laboratory"}
     assert {each.name for each in mallory.people.members().items} == {"lea", "mallory"}
     assert [each.entry.id for each in mallory.people.organisations().items] == ["org-laboratory"]
+    by_id = mallory.people.organisations(organisation_id=("org-hospital", "org-nowhere")).items
+    assert [each.entry.id for each in by_id] == ["org-hospital"]
     assert [each.id for each in mallory.people.members(name="anna").items] == ["member-anna"]
     assert mallory.people.members(name="ann").items == ()
 

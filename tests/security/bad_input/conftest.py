@@ -10,8 +10,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
 from home_contents import contents
 from installation import Installation
 
-from opaque_jobs.cli.log_heads import verified_head
+from opaque_jobs.client.log_heads import verified_head
 from opaque_jobs.enclave.runtime import Runtime
+from opaque_jobs.standalone.local_session import local_session
 
 PASSPHRASE = "a passphrase of tests"
 PLAIN = {
@@ -40,7 +41,7 @@ def untouched(installation):
     Whoever reads a log remembers its newest head, so that is remembered before: what then changes is the command's doing.
     """
     for member in installation.members.values():
-        verified_head(installation.services, member, installation.workspace_id)
+        verified_head(local_session(installation.services, member), member, installation.workspace_id)
     before = contents(installation.home)
     assert any(name.endswith(".db") for name in before)
     yield

@@ -7,9 +7,9 @@ from consortium import make_input
 
 from opaque_jobs.cli.review_page import draft_page
 from opaque_jobs.cli.review_print import print_page
-from opaque_jobs.cli.reviewing import submit_job
 from opaque_jobs.client.drafts import is_own_draft, remember_draft
 from opaque_jobs.client.memory import memory_path
+from opaque_jobs.client.reviews import submit_job
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.document import to_bytes
 from opaque_jobs.domain.job import Code, JobKind, Language, TemplateUse, parse_job_spec
@@ -84,7 +84,7 @@ def test_document_that_is_not_what_the_draft_shown_says_is_not_signed(desk):
     """Between two looks at the database, the draft is another: what is compared is what is signed."""
     view, draft = drafted(desk)
     opened, anna, _ = desk.who("anna")
-    settings, true = opened.context.settings, opened.jobs.spec_for_submission(view.id, actor=anna.id)
+    settings, true = opened.settings, desk.cast.services.jobs.spec_for_submission(view.id, actor=anna.id)
     assert is_own_draft(settings, anna, true, draft)
     first, second = true.datasets
     template = TemplateUse(name="overlap-count", version="1", digest=digest(b""), parameters={})
@@ -124,7 +124,7 @@ def test_draft_of_another_job_or_replaced_since_is_not_signed(desk):
     first, draft = drafted(desk)
     second, _ = drafted(desk)
     opened, anna, _ = desk.who("anna")
-    remember_draft(opened.context.settings, anna, second, replace(draft, name="Other"))
+    remember_draft(opened.settings, anna, second, replace(draft, name="Other"))
     submit(desk, first.id)
     with pytest.raises(ConflictError, match="not what you wrote here"):
         submit(desk, second.id)
@@ -132,7 +132,7 @@ def test_draft_of_another_job_or_replaced_since_is_not_signed(desk):
 
 def test_draft_made_elsewhere_is_signed_only_with_the_digest_of_what_was_seen(desk, capsys):
     job = desk.cast.make_job().id
-    opened, anna, _ = desk.who("anna")
+    opened, anna = desk.cast.services, desk.cast.people["anna"].entry
     with pytest.raises(ConflictError, match="not what you wrote here"):
         submit(desk, job)
     spec = opened.jobs.spec_for_submission(job, actor=anna.id)

@@ -8,14 +8,15 @@ import pytest
 from consortium import make_organisation, make_person
 from own_files import accept_shown
 
-from opaque_jobs.cli.rosters import changed_keys
 from opaque_jobs.client.memory import memory_path, own_memory
+from opaque_jobs.client.rosters import changed_keys
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.key_change import Authority
 from opaque_jobs.domain.workspace import Roster
 from opaque_jobs.errors import TrustError
+from opaque_jobs.standalone.local_session import local_session
 
 
 def put_list(desk, roster: Roster, *signing, state: str = "proposed") -> None:
@@ -56,10 +57,10 @@ def refused(desk, match: str) -> None:
     """Lea's client looks at the list that waits, and does not sign it."""
     opened, lea, key = desk.who("lea")
     with pytest.raises(TrustError, match=match):
-        changed_keys(opened, opened.workspaces.show(desk.cast.workspace_id, actor=lea.id), lea)
+        changed_keys(opened, opened.workspaces.show(desk.cast.workspace_id), lea)
     with pytest.raises(TrustError, match=match):
         accept_shown(opened, desk.cast.workspace_id, lea, key)
-    proposal = opened.workspaces.show(desk.cast.workspace_id, actor=lea.id).proposal
+    proposal = opened.workspaces.show(desk.cast.workspace_id).proposal
     assert lea.id in proposal.waiting_for
     with desk.house.brokers["laboratory"].store.transaction() as memory:
         known = memory.roster(desk.cast.workspace_id)
@@ -115,7 +116,7 @@ def remembering(desk) -> Roster:
     """Lea's client signed the first list."""
     first = desk.first_list()
     opened, lea, _ = desk.who("lea")
-    own_memory(opened.context.settings, lea).remember_list(first)
+    own_memory(opened.settings, lea).remember_list(first)
     return first
 
 
@@ -166,19 +167,19 @@ def test_list_that_cannot_come_after_the_one_signed_is_not_signed(desk, signed):
     opened, lea, _ = desk.who("lea")
     after = replace(first, epoch=2, genesis=first.digest, previous=first.digest)
     put_list(desk, after)
-    own_memory(opened.context.settings, lea).remember_list(replace(after, **AFTERWARDS[signed]))
+    own_memory(opened.settings, lea).remember_list(replace(after, **AFTERWARDS[signed]))
     refused(desk, "does not follow|names another log")
 
 
 def test_what_was_signed_is_kept_privately_before_it_leaves_and_believed_only_whole(desk):
     opened, lea, key = desk.who("lea")
-    settings, where = opened.context.settings, desk.cast.workspace_id
+    settings, where = opened.settings, desk.cast.workspace_id
     assert own_memory(settings, lea).last_signed(where) is None
-    opened.workspaces.propose_change(actor=lea.id, workspace_id=where, member_ids=[desk.cast.id("anna"), lea.id])
+    opened.workspaces.propose_change(workspace_id=where, member_ids=[desk.cast.id("anna"), lea.id])
     accept_shown(opened, where, lea, key)
     path = memory_path(settings, "lea")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert own_memory(settings, lea).last_signed(where) == opened.workspaces.show(where, actor=lea.id).proposal.roster
+    assert own_memory(settings, lea).last_signed(where) == opened.workspaces.show(where).proposal.roster
     with closing(sqlite3.connect(path)) as rows, rows:
         rows.execute("UPDATE signed_lists SET roster = replace(roster, 'member-anna', 'member-emma')")
     with pytest.raises(TrustError, match="not the one you signed"):
@@ -196,7 +197,7 @@ def test_member_left_out_and_taken_in_again_is_compared_with_what_they_signed_be
         actor=cast.id("anna"), workspace_id=cast.workspace_id, member_ids=[cast.id(each) for each in ("anna", "ben", "lea")]
     )
     opened, lea, key = desk.who("lea")
-    (change,) = changed_keys(opened, opened.workspaces.show(cast.workspace_id, actor=lea.id), lea)
+    (change,) = changed_keys(opened, opened.workspaces.show(cast.workspace_id), lea)
     assert (change.name, change.authority) == ("ben", Authority.FORMER_KEY)
     assert lea.id not in accept_shown(opened, cast.workspace_id, lea, key).proposal.waiting_for
 
@@ -206,7 +207,7 @@ def test_list_that_takes_the_place_of_one_that_waited_is_signed_too(desk):
     where = desk.cast.workspace_id
     for policy in ("all_members", "author"):
         others = [desk.cast.id(each) for each in ("anna", "lea")] if policy == "author" else None
-        opened.workspaces.propose_change(actor=lea.id, workspace_id=where, run_policy=policy, member_ids=others)
+        opened.workspaces.propose_change(workspace_id=where, run_policy=policy, member_ids=others)
         assert lea.id not in accept_shown(opened, where, lea, key).proposal.waiting_for
 
 
@@ -217,5 +218,6 @@ def test_newcomer_signs_a_list_that_follows_one_that_all_in_it_signed(desk):
         workspace_id=cast.workspace_id,
         member_ids=[cast.id(each) for each in ("anna", "ben", "lea", "mallory")],
     )
-    opened, mallory = cast.services, cast.people["mallory"].entry
-    assert changed_keys(opened, opened.workspaces.show(cast.workspace_id, actor=mallory.id), mallory) == ()
+    mallory = cast.people["mallory"].entry
+    opened = local_session(cast.services, mallory)
+    assert changed_keys(opened, opened.workspaces.show(cast.workspace_id), mallory) == ()

@@ -6,16 +6,16 @@ import pytest
 from members_desk import NOBODY
 from own_files import accept_shown, forget
 
-from opaque_jobs.cli import withdrawing
-from opaque_jobs.cli.reviewing import cast_vote, submit_job
-from opaque_jobs.cli.rosters import accept_roster, changed_keys, in_force, take_back_roster
-from opaque_jobs.cli.signed_list import list_for_brokers, signed_list
-from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
+from opaque_jobs.client import withdrawals
 from opaque_jobs.client.holds import hold, signed_hold, tell_taken_back
 from opaque_jobs.client.keys import own_key_ids
 from opaque_jobs.client.memory import own_memory
 from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.reviews import cast_vote, submit_job
+from opaque_jobs.client.rosters import accept_roster, changed_keys, in_force, take_back_roster
+from opaque_jobs.client.signed_lists import list_for_brokers, signed_list
 from opaque_jobs.client.telling import push
+from opaque_jobs.client.withdrawals import tell_withdrawals, withdraw_consent
 from opaque_jobs.crypto.consent import sign_withdrawal
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.release import HoldScope
@@ -37,8 +37,7 @@ def desk(desk):
 
 
 def propose(desk, policy: RunPolicy = RunPolicy.ALL_MEMBERS) -> Roster:
-    opened, anna, _ = desk.who("anna")
-    return opened.workspaces.propose_change(actor=anna.id, workspace_id=desk.cast.workspace_id, run_policy=policy).roster
+    return desk.who("anna")[0].workspaces.propose_change(workspace_id=desk.cast.workspace_id, run_policy=policy).roster
 
 
 def waiting(desk):
@@ -147,9 +146,9 @@ def test_member_relies_on_no_list_that_they_took_back_and_signs_it_no_more(desk)
     assert take_back(desk) == roster.digest
     complete(desk, roster, "ben")
     opened, lea, key = desk.who("lea")
-    told = opened.workspaces.broker_push(desk.cast.workspace_id, actor=lea.id)
+    told = opened.workspaces.broker_push(desk.cast.workspace_id)
     with pytest.raises(TrustError, match="you took back"):
-        signed_list(opened.context.settings, lea, told.roster, told.acceptances)
+        signed_list(opened.settings, lea, told.roster, told.acceptances)
     desk.run("DELETE FROM acceptances WHERE member_id = 'member-lea' AND roster_digest = ?", roster.digest)
     desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", roster.digest)
     with pytest.raises(ConflictError, match="took this member list back"):
@@ -184,20 +183,20 @@ def test_list_that_was_taken_back_is_told_to_no_broker_by_a_client_that_keeps_no
     take_back(desk)
     complete(desk, roster, "ben")
     opened, lea, _ = desk.who("lea")
-    forget(opened.context.settings, "lea", "agreed_lists")
+    forget(opened.settings, "lea", "agreed_lists")
     with pytest.raises(TrustError, match="you took back"):
         list_for_brokers(opened, lea, desk.cast.workspace_id)
 
 
 def kept(desk) -> list[str]:
     opened, lea, _ = desk.who("lea")
-    return [each.digest for each in own_memory(opened.context.settings, lea).lists_taken_back()]
+    return [each.digest for each in own_memory(opened.settings, lea).lists_taken_back()]
 
 
 def test_what_a_broker_knows_already_or_refuses_keeps_nothing_else_from_it(desk):
     """One list was held by hand meanwhile, another lifted by a colleague, one is in force: the rest is told all the same."""
     opened, lea, key = desk.who("lea")
-    settings, own = opened.context.settings, pinned_organisation(opened.context.settings, lea)
+    settings, own = opened.settings, pinned_organisation(opened.settings, lea)
     lists = []
     desk.pin(NOBODY)
     for _ in range(3):
@@ -258,7 +257,7 @@ def test_broker_that_refuses_a_withdrawal_is_spoken_of_by_who_took_a_list_back(d
     def elsewhere(*_args: object, **_over: object) -> None:
         raise NotFoundError("another server answers there")
 
-    monkeypatch.setattr(withdrawing, "push", elsewhere)
+    monkeypatch.setattr(withdrawals, "push", elsewhere)
     with pytest.raises(NotFoundError, match="another server"):
         tell_withdrawals(opened, lea, desk.cast.workspace_id)
 
@@ -284,14 +283,14 @@ def test_withdrawal_reaches_brokers_that_only_a_list_that_the_member_took_back_n
     where = cast.make_workspace("lea", "mallory", name="Other")
     in_force(opened, lea, where)
     members = [cast.id(each) for each in ("lea", "mallory", "anna")]
-    proposal = opened.workspaces.propose_change(actor=lea.id, workspace_id=where, member_ids=members)
+    proposal = opened.workspaces.propose_change(workspace_id=where, member_ids=members)
     accept_shown(opened, where, lea, key)
     take_back_roster(opened, where, lea, lambda: key)
     desk.run("UPDATE rosters SET state = 'proposed' WHERE digest = ?", proposal.roster.digest)
     for name in ("mallory", "anna"):
         cast.accept(proposal, name)
     job = NamedJob(workspace_id=where, job_id="job-1", digest=digest(b"approved"))
-    with suppress(OpaqueJobsError), withdrawing.taken_back(opened, lea, key, [job]):
+    with suppress(OpaqueJobsError), withdrawals.taken_back(opened, lea, key, [job]):
         pass
     with desk.house.brokers["hospital"].store.transaction() as memory:
         assert len(memory.withdrawals(where, job.digest)) == 1
@@ -304,9 +303,7 @@ def test_withdrawal_that_cannot_be_told_for_want_of_a_list_is_spoken_of(desk):
     take_back_roster(opened, proposal.workspace_id, lea, lambda: key)
     tell_withdrawals(opened, lea, proposal.workspace_id)
     job = NamedJob(workspace_id=proposal.workspace_id, job_id="job-1", digest=digest(b"approved"))
-    own_memory(opened.context.settings, lea).remember_consent(
-        [job], withdrawal=sign_withdrawal(job, lea, key, now=desk.cast.clock())
-    )
+    own_memory(opened.settings, lea).remember_consent([job], withdrawal=sign_withdrawal(job, lea, key, now=desk.cast.clock()))
     with pytest.raises((ConflictError, NotFoundError)):
         tell_withdrawals(opened, lea, proposal.workspace_id)
 
@@ -395,12 +392,12 @@ def test_list_that_is_put_up_in_place_of_one_in_force_is_not_signed(desk):
     accept(desk, "anna", "ben", "lea")
     known(desk, "lea")
     opened, lea, key = desk.who("lea")
-    own_memory(opened.context.settings, lea).remember_list(roster)
+    own_memory(opened.settings, lea).remember_list(roster)
     desk.run("UPDATE rosters SET state = 'replaced' WHERE epoch = 2")
     desk.run("UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
     propose(desk)
     with pytest.raises(TrustError, match="does not follow"):
-        changed_keys(opened, opened.workspaces.show(desk.cast.workspace_id, actor=lea.id), lea)
+        changed_keys(opened, opened.workspaces.show(desk.cast.workspace_id), lea)
     with pytest.raises(TrustError, match="does not follow"):
         accept_shown(opened, desk.cast.workspace_id, lea, key)
     assert believed(desk, "laboratory") == roster.digest
@@ -439,5 +436,5 @@ def test_brokers_that_missed_lists_are_told_those_that_the_member_kept_where_the
     opened, lea, _ = desk.who("lea")
     told = list_for_brokers(opened, in_force(opened, lea, desk.cast.workspace_id), desk.cast.workspace_id)
     assert [len(signed) for _, signed in told.earlier] == [3, 3]
-    push(told, pinned_organisation(opened.context.settings, lea), keys=own_key_ids(opened.context.settings, lea))
+    push(told, pinned_organisation(opened.settings, lea), keys=own_key_ids(opened.settings, lea))
     assert believed(desk, "laboratory") == believed(desk, "hospital") == digest(told.roster)

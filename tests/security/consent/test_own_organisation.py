@@ -18,13 +18,12 @@ from opaque_jobs.broker.config import claimed_config, key_path
 from opaque_jobs.cli.main import build_app
 from opaque_jobs.cli.member import create_member
 from opaque_jobs.cli.org import create_organisation
-from opaque_jobs.cli.own_organisation import compared_organisation
-from opaque_jobs.cli.publishing import publish_dataset, share_dataset
 from opaque_jobs.cli.rotation import Making, rotate_member_key
 from opaque_jobs.client.holds import hold
 from opaque_jobs.client.keys import member_key_path, own_key_ids
 from opaque_jobs.client.memory import memory_path
-from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.organisation import compared_organisation, pinned_organisation
+from opaque_jobs.client.publishing import publish_dataset, share_dataset
 from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.key_files import open_broker_keys, open_signing_key
@@ -35,6 +34,7 @@ from opaque_jobs.errors import ConfigurationError, NotFoundError, OpaqueJobsErro
 from opaque_jobs.protocol.views import BrokerPush, BrokerTarget
 from opaque_jobs.services import open_services
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.local_session import local_session
 
 PASSPHRASE = "correct horse battery"
 
@@ -178,9 +178,11 @@ def test_column_changed_before_a_member_acts_gets_the_administrator_nothing(tamp
     home, anna = tampered, tampered.opened.workspaces.member_for_login("anna")
     acts = {
         "encrypt": lambda: publish_dataset(
-            home.opened, anna, home.signer, source=home.settings.home / "visits.csv", name="visits"
+            local_session(home.opened, anna), anna, home.signer, source=home.settings.home / "visits.csv", name="visits"
         ),
-        "share": lambda: share_dataset(home.opened, anna, home.signer, dataset_id="ds-1", workspace_id=home.workspace_id),
+        "share": lambda: share_dataset(
+            local_session(home.opened, anna), anna, home.signer, dataset_id="ds-1", workspace_id=home.workspace_id
+        ),
         "hold": lambda: hold(
             pinned_organisation(home.settings, anna),
             anna,
@@ -203,17 +205,24 @@ def test_first_member_list_with_another_key_of_the_own_organisation_is_not_accep
     workspace = home.opened.workspaces.create(actor=anna.id, name="Forged", description="", member_ids=[])
     try:
         with pytest.raises(TrustError, match="your own organisation"):
-            accept_shown(home.opened, workspace.workspace_id, anna, home.signer)
+            accept_shown(local_session(home.opened, anna), workspace.workspace_id, anna, home.signer)
     finally:
         home.opened.workspaces.cancel(workspace.workspace_id, actor=anna.id)
 
 
 @pytest.mark.parametrize("tampered", ["broker_address"], indirect=True)
 def test_own_broker_is_reached_where_the_member_was_told(tampered, thief):
-    assert compared_organisation(tampered.opened, tampered.anna).broker_address == tampered.hospital.broker_address
+    assert (
+        compared_organisation(local_session(tampered.opened, tampered.anna), tampered.anna).broker_address
+        == tampered.hospital.broker_address
+    )
     with pytest.raises(ConfigurationError):
         publish_dataset(
-            tampered.opened, tampered.anna, tampered.signer, source=tampered.settings.home / "visits.csv", name="visits"
+            local_session(tampered.opened, tampered.anna),
+            tampered.anna,
+            tampered.signer,
+            source=tampered.settings.home / "visits.csv",
+            name="visits",
         )
     assert thief.got == []
 
@@ -226,7 +235,7 @@ def test_member_list_that_waits_with_a_key_that_the_database_no_longer_shows_is_
     home.sql("UPDATE organisations SET sealing_key = ? WHERE name = 'Hospital'", true)
     try:
         with pytest.raises(TrustError, match="your own organisation"):
-            accept_shown(home.opened, workspace.workspace_id, home.anna, home.signer)
+            accept_shown(local_session(home.opened, home.anna), workspace.workspace_id, home.anna, home.signer)
     finally:
         home.opened.workspaces.cancel(workspace.workspace_id, actor=home.anna.id)
 
@@ -276,7 +285,7 @@ def test_member_who_was_told_nothing_seals_nothing(home):
     path.unlink()
     try:
         with pytest.raises(NotFoundError, match="keys of their own organisation"):
-            compared_organisation(home.opened, home.anna)
+            compared_organisation(local_session(home.opened, home.anna), home.anna)
     finally:
         path.write_bytes(kept)
 

@@ -11,12 +11,13 @@ from consortium import Consortium, open_consortium
 from own_files import write_own_files
 
 from opaque_jobs.broker.monitor import followed_to
-from opaque_jobs.cli.reviewing import cast_vote, submit_job
+from opaque_jobs.client.reviews import cast_vote, submit_job
 from opaque_jobs.domain.job import JobSpec
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.errors import ConflictError, OpaqueJobsError, TrustError
 from opaque_jobs.runner.relay import bring_logs_in_time
 from opaque_jobs.services.review_log import keep_vote
+from opaque_jobs.standalone.local_session import local_session
 from opaque_jobs.store import jobs as job_rows
 from opaque_jobs.store.records import VoteRecord
 
@@ -141,7 +142,14 @@ def test_own_client_signs_nothing_after_the_signed_deadline_though_the_database_
     lea, job = cast.people["lea"], cast.make_job().id
     cast.submit(job, deadline=cast.clock() + timedelta(hours=1))
     with pytest.raises(ConflictError, match="deadline"):
-        cast_vote(cast.services, lea.entry, lea.key, job, decision=Decision.APPROVE, expected_digest=cast.spec(job).digest)
+        cast_vote(
+            local_session(cast.services, lea.entry),
+            lea.entry,
+            lea.key,
+            job,
+            decision=Decision.APPROVE,
+            expected_digest=cast.spec(job).digest,
+        )
 
 
 def test_deadline_is_signed_with_the_job_and_the_test_of_the_draft_counts(cast):
@@ -151,5 +159,13 @@ def test_deadline_is_signed_with_the_job_and_the_test_of_the_draft_counts(cast):
     until = cast.clock() + timedelta(days=1)
     seen = cast.services.jobs.spec_for_submission(job, actor=anna.entry.id).digest
     tested = cast.passed_test(job)
-    view = submit_job(cast.services, anna.entry, anna.key, job, test_run_id=tested, deadline=until, expected_digest=seen)
+    view = submit_job(
+        local_session(cast.services, anna.entry),
+        anna.entry,
+        anna.key,
+        job,
+        test_run_id=tested,
+        deadline=until,
+        expected_digest=seen,
+    )
     assert (view.deadline, cast.spec(job).review_until) == (until, until.isoformat())

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from own_files import forget
 
-from opaque_jobs.cli.reviewing import cast_vote
-from opaque_jobs.cli.rosters import in_force
 from opaque_jobs.cli.session import own_member
-from opaque_jobs.cli.signed_names import checked_digest, held_job, named_dataset, named_job, named_workspace, waiting_workspace
-from opaque_jobs.cli.withdrawing import withdraw_consent
 from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.reviews import cast_vote
+from opaque_jobs.client.rosters import in_force
+from opaque_jobs.client.signed_names import checked_digest, held_job, named_dataset, named_job, named_workspace, waiting_workspace
+from opaque_jobs.client.withdrawals import withdraw_consent
 from opaque_jobs.crypto.consent import sign_manifest
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.canonical import digest
@@ -68,8 +68,8 @@ def test_workspace_that_the_database_hides_is_found_by_what_is_kept_and_by_its_i
 def test_name_of_two_workspaces_that_somebody_signed_for_is_ambiguous(desk):
     opened, lea = reader(desk)
     named_workspace(opened, lea, "Study")
-    kept = own_memory(opened.context.settings, lea).agreed_list(desk.cast.workspace_id)
-    own_memory(opened.context.settings, lea).keep_list(replace(kept.roster, workspace_id="ws-2"), ())
+    kept = own_memory(opened.settings, lea).agreed_list(desk.cast.workspace_id)
+    own_memory(opened.settings, lea).keep_list(replace(kept.roster, workspace_id="ws-2"), ())
     with pytest.raises(InvalidInputError, match="ambiguous"):
         named_workspace(opened, lea, "Study")
 
@@ -112,7 +112,7 @@ def test_data_set_of_a_colleague_is_known_by_the_signed_list_and_not_without(des
     desk.cast.make_dataset("letters", "anna", share=False)
     assert named_dataset(*reader(desk, "ben"), "letters") == "ds-letters"
     desk.run("DELETE FROM acceptances")
-    forget(desk.who("ben")[0].context.settings, "ben", "agreed_lists")
+    forget(desk.who("ben")[0].settings, "ben", "agreed_lists")
     with pytest.raises(TrustError, match="calls a data set"):
         named_dataset(*reader(desk, "ben"), "letters")
 
@@ -124,7 +124,7 @@ def test_data_set_that_one_signed_version_calls_otherwise_has_no_name_here(desk)
         envelope = sign_manifest(replace(manifest, dataset_version=version, name=name), key)
         add = {"actor": lea.id, "envelope": envelope, "storage": folder}
         if version == 1:
-            opened.datasets.register(**add, source=Source.LOCAL, description="")
+            desk.cast.services.datasets.register(**add, source=Source.LOCAL, description="")
         else:
             desk.run(
                 "INSERT INTO dataset_versions (dataset_id, version, manifest_digest, envelope, storage, registered_at) "
@@ -153,7 +153,7 @@ def test_list_is_waited_for_in_the_workspace_that_a_member_signed_for(desk):
     opened, lea = reader(desk)
     assert waiting_workspace(opened, lea, "Study") == desk.cast.workspace_id
     first = desk.first_list()
-    own_memory(opened.context.settings, lea).remember_list(first)
+    own_memory(opened.settings, lea).remember_list(first)
     trap(desk)
     with pytest.raises(TrustError, match="another workspace"):
         waiting_workspace(opened, lea, "Study")
@@ -162,7 +162,7 @@ def test_list_is_waited_for_in_the_workspace_that_a_member_signed_for(desk):
         waiting_workspace(opened, lea, "Study")
     desk.run("DELETE FROM workspaces")
     assert waiting_workspace(opened, lea, "Study") == desk.cast.workspace_id
-    own_memory(opened.context.settings, lea).remember_taken_back(first, b"{}")
+    own_memory(opened.settings, lea).remember_taken_back(first, b"{}")
     with pytest.raises(NotFoundError):
         waiting_workspace(opened, lea, "Study")
 
@@ -172,8 +172,8 @@ def test_name_stays_with_the_workspace_in_force_after_a_list_of_it_was_taken_bac
     named_workspace(opened, lea, "Study")
     first = desk.first_list()
     later = replace(first, epoch=2, genesis=first.digest, previous=first.digest)
-    own_memory(opened.context.settings, lea).remember_list(later)
-    own_memory(opened.context.settings, lea).remember_taken_back(later, b"{}")
+    own_memory(opened.settings, lea).remember_list(later)
+    own_memory(opened.settings, lea).remember_taken_back(later, b"{}")
     trap(desk)
     with pytest.raises(TrustError, match="another workspace"):
         waiting_workspace(opened, lea, "Study")
@@ -230,7 +230,7 @@ def test_job_that_the_database_calls_otherwise_or_hides_is_held_and_withdrawn_by
 def test_name_of_a_job_that_was_approved_and_of_another_that_is_shown_is_ambiguous(desk):
     job, other = desk.submitted("ben"), desk.submitted("ben")
     opened, lea = reader(desk)
-    own_memory(opened.context.settings, lea).remember_consent([desk.cast.spec(job)], withdrawal=None)
+    own_memory(opened.settings, lea).remember_consent([desk.cast.spec(job)], withdrawal=None)
     rename_jobs(desk, job, "Rates")
     with pytest.raises(InvalidInputError, match="ambiguous"):
         named_job(opened, lea, "Overlap")
@@ -241,10 +241,10 @@ def test_job_that_is_called_like_the_id_of_another_is_not_meant_by_that_id(desk)
     job = desk.submitted("ben")
     opened, lea = reader(desk)
     decoy = replace(desk.cast.spec(job), job_id="job-" + "e" * 24, name=job)
-    own_memory(opened.context.settings, lea).remember_consent([decoy, desk.cast.spec(job)], withdrawal=None)
+    own_memory(opened.settings, lea).remember_consent([decoy, desk.cast.spec(job)], withdrawal=None)
     assert named_job(opened, lea, job) == (desk.cast.workspace_id, job)
     nightly = replace(decoy, name="job-nightly")
-    own_memory(opened.context.settings, lea).remember_consent([nightly], withdrawal=None)
+    own_memory(opened.settings, lea).remember_consent([nightly], withdrawal=None)
     assert named_job(opened, lea, "job-nightly")[1] == decoy.job_id
 
 
@@ -269,7 +269,7 @@ def test_member_is_who_their_own_files_say_and_takes_back_what_they_approved(des
     cast_vote(opened, lea, key, job, decision=Decision.APPROVE, expected_digest=desk.digest(job))
     digest = desk.digest(job)
     desk.run(*LIES[lie])
-    known = own_member(opened, "lea")
+    known = own_member(desk.cast.services, "lea")
     assert known == lea
     workspace_id, named = named_job(opened, known, "Overlap")
     with suppress(OpaqueJobsError):
@@ -295,7 +295,7 @@ def test_row_that_nobody_can_read_keeps_no_member_from_taking_back_what_they_app
     cast_vote(opened, lea, key, job, decision=Decision.APPROVE, expected_digest=desk.digest(job))
     signed = desk.digest(job)
     desk.run(BROKEN[broken])
-    workspace_id, named = named_job(opened, own_member(opened, "lea"), "Overlap")
+    workspace_id, named = named_job(opened, own_member(desk.cast.services, "lea"), "Overlap")
     with suppress(OpaqueJobsError):
         withdraw_consent(opened, in_force(opened, lea, workspace_id), key, named)
     assert desk.told(signed) == [1, 1]
@@ -303,8 +303,8 @@ def test_row_that_nobody_can_read_keeps_no_member_from_taking_back_what_they_app
 
 def test_member_whose_key_or_pin_is_elsewhere_is_who_the_database_says(desk):
     opened = desk.who("lea")[0]
-    assert own_member(opened, "mallory") == desk.cast.people["mallory"].entry
+    assert own_member(desk.cast.services, "mallory") == desk.cast.people["mallory"].entry
     with pytest.raises(NotFoundError):
-        own_member(opened, "nobody")
-    forget(opened.context.settings, "lea", "organisation")
-    assert own_member(opened, "lea") == desk.cast.people["lea"].entry
+        own_member(desk.cast.services, "nobody")
+    forget(opened.settings, "lea", "organisation")
+    assert own_member(desk.cast.services, "lea") == desk.cast.people["lea"].entry

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from members_desk import NOBODY, Desk, open_desk
 
-from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job
-from opaque_jobs.cli.signed_names import named_job
-from opaque_jobs.cli.withdrawing import taken_back, tell_withdrawals, withdraw_consent
 from opaque_jobs.client.memory import memory_path, own_memory
+from opaque_jobs.client.reviews import cancel_review, cast_vote, revise_job
+from opaque_jobs.client.signed_names import named_job
+from opaque_jobs.client.withdrawals import taken_back, tell_withdrawals, withdraw_consent
 from opaque_jobs.crypto.consent import sign_withdrawal
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.lifecycle import JobStatus

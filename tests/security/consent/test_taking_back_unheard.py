@@ -9,21 +9,22 @@ from consortium import make_person
 from members_desk import NOBODY, Desk, open_desk
 from own_files import write_public_part
 
-from opaque_jobs.cli.publishing import unshare_dataset
-from opaque_jobs.cli.reviewing import cancel_review, cast_vote, revise_job, submit_job
-from opaque_jobs.cli.rosters import in_force
-from opaque_jobs.cli.signed_list import list_for_brokers
-from opaque_jobs.cli.withdrawing import tell_withdrawals, withdraw_consent
 from opaque_jobs.client.keys import former_key_path, member_key_path
 from opaque_jobs.client.memory import own_memory
 from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.publishing import unshare_dataset
+from opaque_jobs.client.reviews import cancel_review, cast_vote, revise_job, submit_job
+from opaque_jobs.client.rosters import in_force
+from opaque_jobs.client.signed_lists import list_for_brokers
 from opaque_jobs.client.telling import push
+from opaque_jobs.client.withdrawals import tell_withdrawals, withdraw_consent
 from opaque_jobs.crypto.consent import consent_refusals, sign_acceptance, sign_vote
 from opaque_jobs.crypto.key_files import read_public_keys
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import RunPolicy, parse_roster
 from opaque_jobs.errors import ConfigurationError, OpaqueJobsError, TrustError
+from opaque_jobs.standalone.local_session import local_session
 
 
 class Lying(Desk):
@@ -47,7 +48,11 @@ class Lying(Desk):
     def known(self, *names: str) -> None:
         """These members' clients saw the list in force."""
         for name in names:
-            in_force(self.cast.services, self.cast.people[name].entry, self.cast.workspace_id)
+            in_force(
+                local_session(self.cast.services, self.cast.people[name].entry),
+                self.cast.people[name].entry,
+                self.cast.workspace_id,
+            )
 
     def shared(self) -> set[str]:
         genesis = self.first.genesis_digest
@@ -56,9 +61,9 @@ class Lying(Desk):
 
     def share(self) -> None:
         opened, anna, _ = self.who("anna")
-        self.first = opened.workspaces.show(self.cast.workspace_id, actor=anna.id).roster
-        told = opened.workspaces.broker_push(self.cast.workspace_id, actor=anna.id)
-        own = pinned_organisation(opened.context.settings, anna)
+        self.first = opened.workspaces.show(self.cast.workspace_id).roster
+        told = opened.workspaces.broker_push(self.cast.workspace_id)
+        own = pinned_organisation(opened.settings, anna)
         push(told, own, sharings=[self.cast.sharing("ds-patients", "anna")], only=own.entry.id)
         assert self.shared() == {"ds-patients"}
 
@@ -272,7 +277,7 @@ def test_withdrawal_that_does_not_hold_beside_the_list_that_is_shown_is_no_succe
     own_memory(settings, entry).remember_consent([cast.spec(job)], withdrawal=cast.withdrawal(cast.spec(job), "ben"))
     desk.sql("UPDATE rosters SET state = 'past' WHERE epoch = 2", "UPDATE rosters SET state = 'in_force' WHERE epoch = 1")
     with pytest.raises(TrustError, match="was told to nobody"):
-        tell_withdrawals(cast.services, entry, cast.workspace_id)
+        tell_withdrawals(local_session(cast.services, entry), entry, cast.workspace_id)
     assert desk.told(desk.digest(job)) == [0, 0]
 
 

@@ -17,7 +17,7 @@ from opaque_jobs.errors import ConflictError
 from opaque_jobs.protocol.enclave import LEASE_S
 from opaque_jobs.runner.execution import execute
 from opaque_jobs.services import open_services
-from opaque_jobs.services.attesting import own_trust
+from opaque_jobs.verify.own_trust import own_trust
 from opaque_jobs.verify.receipts import verify_receipt
 
 pytestmark = pytest.mark.spark

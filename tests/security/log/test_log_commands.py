@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opaque_jobs.cli.log_heads import signed_log_key
+from opaque_jobs.client.log_heads import signed_log_key
 from opaque_jobs.client.memory import Memory, memory_path
 from opaque_jobs.crypto.checkpoints import sign_checkpoint, verify_checkpoint
 from opaque_jobs.crypto.keys import SigningKey, VerifyKey
@@ -18,6 +18,7 @@ from opaque_jobs.crypto.service_keys import load_service_key
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.log import EntryKind, parse_entry
 from opaque_jobs.errors import TrustError
+from opaque_jobs.standalone.local_session import local_session
 
 
 @pytest.fixture
@@ -148,7 +149,11 @@ def test_log_is_verified_with_the_key_of_the_signed_list_and_not_one_that_the_da
 
 def test_log_of_a_workspace_whose_list_the_member_never_signed_says_nothing(copy):
     with pytest.raises(TrustError, match="you signed no member list"):
-        signed_log_key(copy.cast.services, copy.cast.people["mallory"].entry, copy.workspace_id)
+        signed_log_key(
+            local_session(copy.cast.services, copy.cast.people["mallory"].entry),
+            copy.cast.people["mallory"].entry,
+            copy.workspace_id,
+        )
 
 
 def log_key(copy) -> VerifyKey:

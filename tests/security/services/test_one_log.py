@@ -11,9 +11,9 @@ from own_files import write_own_files
 from simulated_agent import SimulatedAgent
 from typer.testing import CliRunner
 
-from opaque_jobs.cli.log_heads import verified_head
 from opaque_jobs.cli.main import build_app
-from opaque_jobs.cli.verified_run import verified_run
+from opaque_jobs.client.log_heads import verified_head
+from opaque_jobs.client.verified_runs import verified_run
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.service_keys import create_service_key, load_service_key
 from opaque_jobs.crypto.witnesses import LogWitness
@@ -22,6 +22,7 @@ from opaque_jobs.domain.log import EntryKind
 from opaque_jobs.errors import TrustError
 from opaque_jobs.runner.execution import RunOutcome, execute
 from opaque_jobs.services import log_book
+from opaque_jobs.standalone.local_session import local_session
 from tests.support.log_keeper import LogKeeper
 
 DIFFERS = "the log was shown differently to the data owners' brokers and to you"
@@ -73,7 +74,9 @@ class Home:
         return keeper
 
     def opened(self, run_id: str):
-        with verified_run(self.services, self.services.runs.show(run_id, actor=self.anna.id), self.anna) as proved:
+        with verified_run(
+            local_session(self.services, self.anna), self.services.runs.show(run_id, actor=self.anna.id), self.anna
+        ) as proved:
             return proved
 
     def __call__(self, *arguments):
@@ -122,7 +125,7 @@ def test_result_does_not_open_for_a_member_whose_log_was_set_back(home, tmp_path
     run_id, database = home.run(), home.settings.home / "opaque-jobs.db"
     copy_database(database, tmp_path / "kept.db")
     home.append("job-2")
-    verified_head(home.services, home.anna, home.cast.workspace_id)
+    verified_head(local_session(home.services, home.anna), home.anna, home.cast.workspace_id)
     copy_database(tmp_path / "kept.db", database)
     with pytest.raises(TrustError, match="does not continue what you have seen"):
         home.opened(run_id)

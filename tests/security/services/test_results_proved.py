@@ -13,10 +13,10 @@ from simulated_agent import SimulatedAgent
 from typer.testing import CliRunner
 
 from opaque_jobs.cli.main import build_app
-from opaque_jobs.cli.signed_list import known_beforehand
-from opaque_jobs.cli.verified_run import verified_run
 from opaque_jobs.client.memory import memory_path
 from opaque_jobs.client.organisation import pin_organisation, pinned_organisation
+from opaque_jobs.client.signed_lists import known_beforehand
+from opaque_jobs.client.verified_runs import verified_run
 from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.canonical import canonical_bytes, digest
@@ -25,6 +25,7 @@ from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.errors import NotFoundError, TrustError
 from opaque_jobs.protocol.result_files import Content, seal_info, sealed_file
 from opaque_jobs.runner.execution import execute
+from opaque_jobs.standalone.local_session import local_session
 
 TWICE = RerunTerms(
     max_runs=2,
@@ -63,7 +64,9 @@ class Two:
             return proved
 
     def opened(self):
-        return verified_run(self.services, self.services.runs.show(self.run.id, actor=self.anna.id), self.anna)
+        return verified_run(
+            local_session(self.services, self.anna), self.services.runs.show(self.run.id, actor=self.anna.id), self.anna
+        )
 
     @property
     def folder(self):
@@ -166,7 +169,9 @@ def test_files_and_documents_of_another_run_are_refused(two):
 
 
 def test_member_knows_the_list_that_they_signed_beforehand(two):
-    known = known_beforehand(two.services, two.anna, two.services.runs.receipt(two.run.id, actor=two.anna.id))
+    known = known_beforehand(
+        local_session(two.services, two.anna), two.anna, two.services.runs.receipt(two.run.id, actor=two.anna.id)
+    )
     roster = two.services.workspaces.show(two.cast.workspace_id, actor=two.anna.id).roster
     assert (known.workspace_genesis, known.log_key) == (roster.genesis_digest, roster.log_key)
     assert known.brokers == {each.id: each.broker_signing_key for each in roster.organisations}
@@ -194,8 +199,11 @@ def test_own_broker_is_the_pinned_one_whatever_the_list_says(two):
 def test_run_before_a_member_joined_is_proved_by_the_list_that_they_signed(two):
     """The bundle is of a list that somebody else signed, or of none: the present one counts."""
     context = two.services.runs.receipt(two.run.id, actor=two.anna.id)
-    known = known_beforehand(two.services, two.anna, context)
-    assert known_beforehand(two.services, two.anna, replace(context, bundle_bytes=canonical_bytes({}))) == known
+    known = known_beforehand(local_session(two.services, two.anna), two.anna, context)
+    assert (
+        known_beforehand(local_session(two.services, two.anna), two.anna, replace(context, bundle_bytes=canonical_bytes({})))
+        == known
+    )
 
 
 def test_member_without_a_key_file_or_a_pin_proves_nothing(two):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from opaque_jobs.cli.finding import nearest
+from opaque_jobs.client.finding import nearest
 
 
 @pytest.mark.parametrize(

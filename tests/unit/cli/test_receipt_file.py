@@ -19,7 +19,7 @@ from opaque_jobs.crypto.service_keys import create_service_key
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.runner.execution import execute
-from opaque_jobs.services.attesting import own_trust
+from opaque_jobs.verify.own_trust import own_trust
 
 TERMS = RerunTerms(
     max_runs=3,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from opaque_jobs.client.keys import own_key_ids
 from opaque_jobs.client.memory import own_memory
 from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.session import Session, listed
 from opaque_jobs.crypto.consent import roster_refusals
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.receipt_trust import ReceiptTrust
@@ -18,9 +19,8 @@ from opaque_jobs.domain.review import parse_bundle
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import InvalidInputError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.views import BrokerPush, BrokerTarget, ReceiptContext
-from opaque_jobs.services import Services
-from opaque_jobs.services.attesting import believed_keys
 from opaque_jobs.settings import Settings
+from opaque_jobs.verify.own_trust import believed_keys
 
 __all__ = [
     "anchors_in",
@@ -69,7 +69,7 @@ def check_not_taken_back(settings: Settings, member: MemberEntry, roster_digest:
         )
 
 
-def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -> BrokerPush:
+def list_for_brokers(session: Session, member: MemberEntry, workspace_id: str) -> BrokerPush:
     """Give the member list in force, for brokers: as shown, or as kept here where none, another or an older is shown.
 
     The lists before it are given as far as they are shown or kept, each by the digest that the one after it names.
@@ -81,10 +81,10 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         NotFoundError: None is shown that names the member, and none is kept.
         TrustError: What is shown is another workspace's, or one that this member took back, and none is kept.
     """
-    settings = opened.context.settings
+    settings = session.settings
     kept = own_memory(settings, member).agreed_list(workspace_id)
     try:
-        shown = opened.workspaces.broker_push(workspace_id, actor=member.id)
+        shown = session.workspaces.broker_push(workspace_id)
         _check_asked_for(parse_roster(shown.roster), workspace_id)
         if kept is None:
             check_not_taken_back(settings, member, digest(shown.roster))
@@ -97,7 +97,7 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
         if kept is None:
             raise
     return BrokerPush(
-        targets=_targets(opened),
+        targets=_targets(session, kept.roster),
         roster=kept.text.encode(),
         acceptances=tuple(each.encode() for each in kept.acceptances),
         earlier=_before(settings, member, kept.text.encode(), ()),
@@ -105,25 +105,25 @@ def list_for_brokers(opened: Services, member: MemberEntry, workspace_id: str) -
     )
 
 
-def overridden_list(opened: Services, member: MemberEntry, workspace_id: str) -> BrokerPush | None:
+def overridden_list(session: Session, member: MemberEntry, workspace_id: str) -> BrokerPush | None:
     """Give the list in force that this member took back and all signed all the same: brokers of others may believe it.
 
     For what the member takes back beside it, and for nothing else; None where there is none.
     """
     try:
-        shown = opened.workspaces.broker_push(workspace_id, actor=member.id)
+        shown = session.workspaces.broker_push(workspace_id)
         roster = parse_roster(shown.roster)
     except OpaqueJobsError:
         return None
-    over = {each.digest for each in own_memory(opened.context.settings, member).lists_taken_back()}
+    over = {each.digest for each in own_memory(session.settings, member).lists_taken_back()}
     return shown if roster.digest in over and not roster_refusals(roster, shown.acceptances) else None
 
 
-def learn_lists(opened: Services, member: MemberEntry, *workspace_ids: str) -> None:
+def learn_lists(session: Session, member: MemberEntry, *workspace_ids: str) -> None:
     """Keep the lists that came into force since, as far as the database shows them and all signed them."""
     for each in workspace_ids:
         with contextlib.suppress(OpaqueJobsError):
-            list_for_brokers(opened, member, each)
+            list_for_brokers(session, member, each)
 
 
 def anchors_in(settings: Settings, member: MemberEntry, roster: Roster) -> ReceiptTrust:
@@ -144,20 +144,20 @@ def anchors_in(settings: Settings, member: MemberEntry, roster: Roster) -> Recei
     )
 
 
-def known_beforehand(opened: Services, member: MemberEntry, context: ReceiptContext) -> ReceiptTrust:
+def known_beforehand(session: Session, member: MemberEntry, context: ReceiptContext) -> ReceiptTrust:
     """Give what a member knows beforehand of one run: by the list of its epoch if they signed that, else by the present one.
 
     Raises:
         NotFoundError: The member's key file is not here, or they were told nothing of their own organisation yet.
         TrustError: The member signed neither list.
     """
-    settings = opened.context.settings
+    settings = session.settings
     with contextlib.suppress(InvalidInputError, TrustError):
         then = parse_bundle(context.bundle_bytes)
         signed = [each.encode() for each in then.acceptances]
         return anchors_in(settings, member, signed_list(settings, member, then.roster.encode(), signed))
-    job_id = opened.runs.show(context.run_id, actor=member.id).job_id
-    now = opened.workspaces.broker_push(opened.jobs.show(job_id, actor=member.id).workspace_id, actor=member.id)
+    job_id = session.runs.show(context.run_id).job_id
+    now = session.workspaces.broker_push(session.jobs.show(job_id).workspace_id)
     return anchors_in(settings, member, signed_list(settings, member, now.roster, now.acceptances))
 
 
@@ -181,10 +181,10 @@ def _check_asked_for(roster: Roster, workspace_id: str) -> None:
         raise TrustError("another workspace's member list is shown for this one", hint="was the database changed?")
 
 
-def _targets(opened: Services) -> tuple[BrokerTarget, ...]:
+def _targets(session: Session, roster: Roster) -> tuple[BrokerTarget, ...]:
     """Give where brokers answer; nowhere where the database does not say: the own one is reached all the same."""
     try:
-        known = opened.workspaces.organisations()
+        known = tuple(listed(session.people.organisations, organisation_id=tuple(each.id for each in roster.organisations)))
     except OpaqueJobsError:
         return ()
     return tuple(BrokerTarget(organisation_id=each.entry.id, address=each.broker_address) for each in known)

@@ -8,11 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.signed_list import list_for_brokers, overridden_list
 from opaque_jobs.client.holds import tell_taken_back
 from opaque_jobs.client.keys import own_key_ids, present_key_id
 from opaque_jobs.client.memory import Consent, own_memory
 from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.session import Session
+from opaque_jobs.client.signed_lists import list_for_brokers, overridden_list
 from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import sign_withdrawal, verify_withdrawal
 from opaque_jobs.crypto.keys import Signer
@@ -22,13 +23,12 @@ from opaque_jobs.domain.review import NamedJob
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.views import BrokerPush, ReviewView
-from opaque_jobs.services import Services
 from opaque_jobs.settings import Settings
 
 __all__ = ["shown_revisions", "taken_back", "tell_withdrawals", "to_take_back", "withdraw_consent"]
 
 
-def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView | None:
+def withdraw_consent(session: Session, member: MemberEntry, signer: Signer, job_id: str) -> ReviewView | None:
     """Withdraw consent to a job for good, to every revision of it, whatever state the database says that they are in.
 
     Revisions that the database does not show any more are withdrawn too, if this member's client signed them.
@@ -40,37 +40,37 @@ def withdraw_consent(opened: Services, member: MemberEntry, signer: Signer, job_
         NotFoundError: Neither the database nor this member's client knows a revision of such a job.
         ConfigurationError: A broker cannot be reached; the withdrawal is recorded all the same.
     """
-    shown, jobs = shown_revisions(opened, member, job_id), to_take_back(opened, member, job_id)
+    shown, jobs = shown_revisions(session, job_id), to_take_back(session, member, job_id)
     if not jobs:
         raise NotFoundError("nothing of such a job was ever submitted for review", hint="see 'opaque-jobs job list'")
-    with taken_back(opened, member, signer, jobs) as envelopes:
+    with taken_back(session, member, signer, jobs) as envelopes:
         for job, envelope in zip(jobs, envelopes, strict=True):
             if job in shown:
-                opened.reviews.withdraw(job_id=job_id, envelope=envelope)
+                session.reviews.withdraw(job_id=job_id, envelope=envelope)
         try:
-            return opened.reviews.status(job_id, actor=member.id) if shown else None
+            return session.reviews.status(job_id) if shown else None
         except InvalidInputError:
             return None
 
 
 def to_take_back(
-    opened: Services, member: MemberEntry, job_id: str, *, shown: Iterable[NamedJob] | None = None, staying: Collection[str] = ()
+    session: Session, member: MemberEntry, job_id: str, *, shown: Iterable[NamedJob] | None = None, staying: Collection[str] = ()
 ) -> list[NamedJob]:
     """Give the documents of a job that this member's client signed, and those that the database shows, oldest first.
 
     Args:
-        opened: The services.
+        session: The member's.
         member: Whose consent.
         job_id: The job.
         shown: Of those that the database shows, these; None for all.
         staying: Digests of those to which consent stays.
     """
-    own = [each.job for each in own_memory(opened.context.settings, member).consents() if each.job.job_id == job_id]
-    found = [*own, *(shown_revisions(opened, member, job_id) if shown is None else shown)]
+    own = [each.job for each in own_memory(session.settings, member).consents() if each.job.job_id == job_id]
+    found = [*own, *(shown_revisions(session, job_id) if shown is None else shown)]
     return [each for each in dict.fromkeys(found) if each.digest not in staying]
 
 
-def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -> None:
+def tell_withdrawals(session: Session, member: MemberEntry, workspace_id: str) -> None:
     """Tell brokers the member list, and every withdrawal of it that the database or this member's own client knows.
 
     The own broker is told first of the lists that this member took back.
@@ -79,7 +79,7 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
         ConfigurationError: A broker cannot be reached; the others have been told.
         TrustError: One does not believe it; the others have been told. Or a withdrawal that this member signed was left out.
     """
-    settings = opened.context.settings
+    settings = session.settings
     back = [each for each in own_memory(settings, member).lists_taken_back() if each.workspace_id == workspace_id]
     kept = [each for each in own_memory(settings, member).consents() if each.withdrawal and each.job.workspace_id == workspace_id]
     problem: OpaqueJobsError | None = None
@@ -88,7 +88,7 @@ def tell_withdrawals(opened: Services, member: MemberEntry, workspace_id: str) -
     except OpaqueJobsError as error:
         problem = error
     try:
-        known: BrokerPush | None = list_for_brokers(opened, member, workspace_id)
+        known: BrokerPush | None = list_for_brokers(session, member, workspace_id)
     except (ConflictError, NotFoundError):
         if kept or not back:  # else it may be that no list of the workspace was ever in force
             raise
@@ -119,7 +119,7 @@ def _tell_withdrawals(settings: Settings, member: MemberEntry, known: BrokerPush
 
 @contextmanager
 def taken_back(
-    opened: Services, member: MemberEntry, signer: Signer, jobs: Sequence[JobSpec | NamedJob]
+    session: Session, member: MemberEntry, signer: Signer, jobs: Sequence[JobSpec | NamedJob]
 ) -> Iterator[list[bytes]]:
     """Sign withdrawals, keep them, and tell every broker; then the body records them, also if a broker is away.
 
@@ -131,7 +131,7 @@ def taken_back(
         TrustError: A broker does not believe it; likewise.
         OpaqueJobsError: What the body raises, and what went wrong with brokers: both are told.
     """
-    settings = opened.context.settings
+    settings = session.settings
     kept = {each.job.digest: each.withdrawal.encode() for each in own_memory(settings, member).consents() if each.withdrawal}
     envelopes = []
     for job in jobs:
@@ -140,7 +140,7 @@ def taken_back(
             envelope = sign_withdrawal(job, member, signer, now=datetime.now(UTC))
             own_memory(settings, member).remember_consent([job], withdrawal=envelope)
         envelopes.append(envelope)
-    problem = _tell_all(opened, member, list(zip(jobs, envelopes, strict=True)))
+    problem = _tell_all(session, member, list(zip(jobs, envelopes, strict=True)))
     try:
         yield envelopes
     except OpaqueJobsError as error:
@@ -154,16 +154,16 @@ def taken_back(
 
 
 def _tell_all(
-    opened: Services, member: MemberEntry, signed: Sequence[tuple[JobSpec | NamedJob, bytes]]
+    session: Session, member: MemberEntry, signed: Sequence[tuple[JobSpec | NamedJob, bytes]]
 ) -> OpaqueJobsError | None:
     """Tell every broker what was signed, and return what went wrong, all of it in one."""
-    settings, problem = opened.context.settings, None
+    settings, problem = session.settings, None
     # Each is told beside its own workspace's list: jobs of several may go by one id, and none keeps another from brokers.
     for workspace_id in dict.fromkeys(job.workspace_id for job, _ in signed):
         given = tuple(each for job, each in signed if job.workspace_id == workspace_id)
         for known in (list_for_brokers, overridden_list):
             try:
-                if told := known(opened, member, workspace_id):
+                if told := known(session, member, workspace_id):
                     told = replace(told, withdrawals=given)
                     push(told, pinned_organisation(settings, member), keys=own_key_ids(settings, member))
             except OpaqueJobsError as error:
@@ -176,13 +176,13 @@ def _unexpected(error: BaseException) -> OpaqueJobsError:
     return OpaqueJobsError(f"it ended before all was recorded ({type(error).__name__})", hint="say it again")
 
 
-def shown_revisions(opened: Services, member: MemberEntry, job_id: str, *, epoch: int | None = None) -> list[NamedJob]:
+def shown_revisions(session: Session, job_id: str, *, epoch: int | None = None) -> list[NamedJob]:
     """Give the revisions that the database shows of a job and that are its own, of one epoch or of all; none if it knows no job.
 
     What is no job document is left out: one such row would keep consent to the others from being taken back.
     """
     try:
-        shown = opened.jobs.show(job_id, actor=member.id)
+        shown = session.jobs.show(job_id)
     except OpaqueJobsError:
         return []
     found = []

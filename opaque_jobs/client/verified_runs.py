@@ -1,8 +1,8 @@
-"""A run as its receipt proves it: the only way by which the sealed result of a real run is opened.
+"""A run as its receipt proves it: the only way by which the sealed result of a real run is session.
 
 Trust: anyone can seal to an organisation's public key, so that a file opens says nothing of where it comes from, and what the
 database says of a run is unsigned. The receipt is verified first, with the very files, by what this member knows beforehand.
-Before that they are copied to where nobody else writes, and they are opened from there: storage cannot change them in between.
+Before that they are copied to where nobody else writes, and they are session from there: storage cannot change them in between.
 """
 
 import shutil
@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from opaque_jobs.cli.one_log import compared_with_own_log
-from opaque_jobs.cli.signed_list import known_beforehand
+from opaque_jobs.client.one_log import compared_with_own_log
+from opaque_jobs.client.session import Session
+from opaque_jobs.client.signed_lists import known_beforehand
 from opaque_jobs.domain.canonical import digest
 from opaque_jobs.domain.run import Receipt
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import NotFoundError, TrustError
 from opaque_jobs.protocol.views import RunView
-from opaque_jobs.services import Services
 from opaque_jobs.verify.receipts import inspect_receipt
 
 __all__ = ["VerifiedRun", "verified_run"]
@@ -41,7 +41,7 @@ class VerifiedRun:
 
 
 @contextmanager
-def verified_run(opened: Services, run: RunView, member: MemberEntry) -> Iterator[VerifiedRun]:
+def verified_run(session: Session, run: RunView, member: MemberEntry) -> Iterator[VerifiedRun]:
     """Verify a real run's receipt and its files, for a member who may read the result, and keep the files as verified.
 
     Raises:
@@ -52,18 +52,17 @@ def verified_run(opened: Services, run: RunView, member: MemberEntry) -> Iterato
         TrustError: The receipt does not hold, is of another run or not for these files, or its log is not the one that the member
             sees.
     """
-    shown = opened.runs.result_folder(run.id, actor=member.id)
-    with TemporaryDirectory(prefix=".opened-", dir=opened.context.settings.home) as own:
+    with session.files.run_files(run.id) as shown, TemporaryDirectory(prefix=".session-", dir=session.settings.home) as own:
         folder = Path(own) / shown.name
         try:
             shutil.copytree(shown, folder, symlinks=True)
         except OSError:
             raise NotFoundError("the result's files cannot be read", hint="check the folder and the free space") from None
-        yield _verified(opened, run, member, folder)
+        yield _verified(session, run, member, folder)
 
 
-def _verified(opened: Services, run: RunView, member: MemberEntry, folder: Path) -> VerifiedRun:
-    context = opened.runs.receipt(run.id, actor=member.id)
+def _verified(session: Session, run: RunView, member: MemberEntry, folder: Path) -> VerifiedRun:
+    context = session.runs.receipt(run.id)
     report = inspect_receipt(
         context.receipt,
         spec_bytes=context.spec_bytes,
@@ -71,14 +70,14 @@ def _verified(opened: Services, run: RunView, member: MemberEntry, folder: Path)
         inputs=context.inputs,
         refreshed=context.refreshed,
         folder=folder,
-        trust=known_beforehand(opened, member, context),
+        trust=known_beforehand(session, member, context),
         run_id=run.id,
     )
-    report = compared_with_own_log(opened, member, report)
+    report = compared_with_own_log(session, member, report)
     receipt = report.receipt
     if receipt is None or not report.holds:
         raise TrustError(
-            f"the result is not opened, its receipt does not hold: {report.steps[-1].problem}",
+            f"the result is not session, its receipt does not hold: {report.steps[-1].problem}",
             hint=f"do not rely on it; see 'opaque-jobs receipt verify {run.id}'",
             step=report.steps[-1].number,
         )

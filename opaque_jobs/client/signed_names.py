@@ -10,23 +10,23 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from opaque_jobs.cli.finding import find_dataset, find_job, find_workspace
-from opaque_jobs.cli.reviewing import accepted_revisions
-from opaque_jobs.cli.signed_list import learn_lists
+from opaque_jobs.client.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.client.keys import own_public_keys
 from opaque_jobs.client.memory import own_memory
+from opaque_jobs.client.reviews import accepted_revisions
+from opaque_jobs.client.session import Session, listed
+from opaque_jobs.client.signed_lists import learn_lists
 from opaque_jobs.crypto.consent import verify_manifest
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.views import DatasetView
-from opaque_jobs.services import Services
 
 __all__ = ["checked_digest", "held_job", "is_id", "named_dataset", "named_job", "named_workspace", "waiting_workspace"]
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
+def named_workspace(session: Session, member: MemberEntry, text: str) -> str:
     """Give the id of the workspace that is called so in a member list which this member and all others signed, or an id as it is.
 
     Raises:
@@ -37,16 +37,16 @@ def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     """
     if is_id(text, "ws"):
         return text
-    learn_lists(opened, member, *_own_workspaces(opened, member))
-    newest = {each.roster.workspace_id: each.roster.name for each in own_memory(opened.context.settings, member).agreed_lists()}
+    learn_lists(session, member, *_own_workspaces(session))
+    newest = {each.roster.workspace_id: each.roster.name for each in own_memory(session.settings, member).agreed_lists()}
     found = sorted(each for each, name in newest.items() if name == text)
     if len(found) > 1:
         raise InvalidInputError(
             f"'{text}' is ambiguous: you signed for several of this name", hint="use the id: " + ", ".join(found)
         )
     if not found:
-        own_public_keys(opened.context.settings, member)  # without a key here, nothing was ever signed here
-        opened.workspaces.broker_push(find_workspace(opened, member, text).id, actor=member.id)
+        own_public_keys(session.settings, member)  # without a key here, nothing was ever signed here
+        session.workspaces.broker_push(find_workspace(session, text).id)
         raise TrustError(
             f"what the database calls '{text}' is no workspace whose members, you among them, signed this name",
             hint="nothing was signed; compare with 'opaque-jobs workspace show', or name the workspace that you mean by its id",
@@ -54,7 +54,7 @@ def named_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     return found[0]
 
 
-def waiting_workspace(opened: Services, member: MemberEntry, text: str) -> str:
+def waiting_workspace(session: Session, member: MemberEntry, text: str) -> str:
     """Give the id of a workspace whose member list may still wait: of the one that this member signed for by this name, if any.
 
     Lists that they took back name nothing any more.
@@ -66,7 +66,7 @@ def waiting_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     """
     if is_id(text, "ws"):
         return text
-    settings = opened.context.settings
+    settings = session.settings
     over = {each.digest for each in own_memory(settings, member).lists_taken_back()}
     signed = (
         *own_memory(settings, member).signed_lists(),
@@ -74,7 +74,7 @@ def waiting_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     )
     known = {each.workspace_id for each in signed if each.name == text and each.digest not in over}
     try:
-        shown = find_workspace(opened, member, text).id
+        shown = find_workspace(session, text).id
     except ConflictError:  # two have the name
         raise
     except OpaqueJobsError:
@@ -89,7 +89,7 @@ def waiting_workspace(opened: Services, member: MemberEntry, text: str) -> str:
     return shown
 
 
-def named_dataset(opened: Services, member: MemberEntry, text: str) -> str:
+def named_dataset(session: Session, member: MemberEntry, text: str) -> str:
     """Give the id of the own organisation's data set that its signed manifests call so, or an id as it is.
 
     Believed are manifests that this member signed, or a colleague whom the newest member list of a workspace names that this
@@ -102,11 +102,11 @@ def named_dataset(opened: Services, member: MemberEntry, text: str) -> str:
     """
     if is_id(text, "ds"):
         return text
-    view = find_dataset(opened, member, text)
+    view = find_dataset(session, text)
     if view.id == text:
         return text
-    learn_lists(opened, member, *_own_workspaces(opened, member))
-    if _names(opened, member, view) != {text}:
+    learn_lists(session, member, *_own_workspaces(session))
+    if _names(session, member, view) != {text}:
         raise TrustError(
             f"nothing that you or colleagues in your workspaces signed calls a data set of your organisation '{text}'",
             hint="was the database changed? if not, a colleague encrypted it whose key is not known here: give its id "
@@ -115,11 +115,11 @@ def named_dataset(opened: Services, member: MemberEntry, text: str) -> str:
     return view.id
 
 
-def named_job(opened: Services, member: MemberEntry, text: str) -> tuple[str, str]:
+def named_job(session: Session, member: MemberEntry, text: str) -> tuple[str, str]:
     """Give the ids of the workspace and the job that is called so by what this member signed, and else by the database.
 
     Args:
-        opened: The services.
+        session: The member's.
         member: Who asks.
         text: Name or id of the job, or the digest of a revision that they signed something about.
 
@@ -127,12 +127,12 @@ def named_job(opened: Services, member: MemberEntry, text: str) -> tuple[str, st
         InvalidInputError: Several jobs have the name; of those that the database shows too.
         NotFoundError: Neither the database nor this member's client knows one.
     """
-    own = own_memory(opened.context.settings, member).consents()
+    own = own_memory(session.settings, member).consents()
     found = {each.job.job_id: each.job.workspace_id for each in own if text in (each.job.job_id, each.job.digest)}
     if not (found or is_id(text, "job")):  # a job may be called like another's id
         found = {each.job.job_id: each.job.workspace_id for each in own if text == each.name}
     try:
-        shown = find_job(opened, member, text)
+        shown = find_job(session, text)
         found.setdefault(shown.id, shown.workspace_id)
     except OpaqueJobsError:
         if not found:
@@ -143,17 +143,17 @@ def named_job(opened: Services, member: MemberEntry, text: str) -> tuple[str, st
     return workspace_id, job_id
 
 
-def held_job(opened: Services, member: MemberEntry, text: str) -> str:
+def held_job(session: Session, member: MemberEntry, text: str) -> str:
     """Give the id of the job that this member approved, or that all are proved to have accepted, by this name.
 
     Raises:
         InvalidInputError: Several jobs have the name.
         NotFoundError: Nothing known here proves that a job is called so.
     """
-    job_id = named_job(opened, member, text)[1]
-    names = {each.name for each in own_memory(opened.context.settings, member).consents() if each.job.job_id == job_id}
+    job_id = named_job(session, member, text)[1]
+    names = {each.name for each in own_memory(session.settings, member).consents() if each.job.job_id == job_id}
     with suppress(OpaqueJobsError):
-        names.update(each.name for each in accepted_revisions(opened, member, job_id))
+        names.update(each.name for each in accepted_revisions(session, member, job_id))
     if text not in names:
         raise NotFoundError(
             f"nothing that you approved, or that all accepted, is called '{text}'",
@@ -182,15 +182,15 @@ def _ambiguous(text: str, ids: Iterable[str]) -> InvalidInputError:
     return InvalidInputError(f"'{text}' is ambiguous: several have this name", hint="use the id, one of " + ", ".join(ids))
 
 
-def _own_workspaces(opened: Services, member: MemberEntry) -> list[str]:
+def _own_workspaces(session: Session) -> list[str]:
     try:
-        return [each.id for each in opened.workspaces.list(actor=member.id, archived=True)]
+        return [each.id for each in listed(session.workspaces.list, archived=True)]
     except OpaqueJobsError:
         return []
 
 
-def _names(opened: Services, member: MemberEntry, view: DatasetView) -> set[str]:
-    people, found = list(_colleagues(opened, member)), set()
+def _names(session: Session, member: MemberEntry, view: DatasetView) -> set[str]:
+    people, found = list(_colleagues(session, member)), set()
     for each in view.versions:
         with suppress(OpaqueJobsError):
             manifest = verify_manifest(each.envelope, people)
@@ -199,9 +199,9 @@ def _names(opened: Services, member: MemberEntry, view: DatasetView) -> set[str]
     return found
 
 
-def _colleagues(opened: Services, member: MemberEntry) -> Iterator[MemberEntry]:
+def _colleagues(session: Session, member: MemberEntry) -> Iterator[MemberEntry]:
     """Give those whose word counts for the own organisation: this member by each of their keys, and whom signed lists name."""
-    settings = opened.context.settings
+    settings = session.settings
     for key in own_public_keys(settings, member):
         yield replace(member, public_key=key.text)
     newest = {each.roster.workspace_id: each.roster for each in own_memory(settings, member).agreed_lists()}

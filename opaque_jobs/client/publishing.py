@@ -5,20 +5,21 @@ The key exists in this process only, until the broker has it. If a step fails, w
 
 import hashlib
 import secrets
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from opaque_jobs.cli.own_organisation import compared_organisation
-from opaque_jobs.cli.signed_list import list_for_brokers
 from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.client.kept_policies import keep_policy, salted_policy
-from opaque_jobs.client.organisation import pinned_organisation
+from opaque_jobs.client.organisation import compared_organisation, pinned_organisation
 from opaque_jobs.client.policies import AS_BEFORE, Confirm, Wanted, check_named, policy_words, read_policy, wanted_policy
+from opaque_jobs.client.session import Session, listed
+from opaque_jobs.client.signed_lists import list_for_brokers
 from opaque_jobs.client.telling import check_answers, push
 from opaque_jobs.crypto.consent import check_own_key, sign_manifest
 from opaque_jobs.crypto.custody import sign_deposit, sign_sharing
@@ -34,9 +35,8 @@ from opaque_jobs.domain.dataset import ReleasePolicy, TestDataKind
 from opaque_jobs.domain.dataset import Source as Origin
 from opaque_jobs.domain.ids import check_identifier, check_text, new_id
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
-from opaque_jobs.errors import ConflictError, InvalidInputError
+from opaque_jobs.errors import ConflictError, InvalidInputError, OpaqueJobsError
 from opaque_jobs.protocol.views import DatasetView
-from opaque_jobs.services import Services
 
 __all__ = ["Published", "attach_made_test_data", "publish_dataset", "share_dataset", "unshare_dataset"]
 
@@ -57,7 +57,7 @@ class Published:
 
 
 def publish_dataset(
-    opened: Services,
+    session: Session,
     member: MemberEntry,
     signer: Signer,
     *,
@@ -74,7 +74,7 @@ def publish_dataset(
     """Encrypt a file and register it as a data set, or as the next version of one.
 
     Args:
-        opened: The services.
+        session: The member's.
         member: Who does it, for their organisation.
         signer: Their key.
         source: CSV or Parquet.
@@ -96,7 +96,7 @@ def publish_dataset(
     """
     check_identifier(name, what="data set")
     check_text(description, what="data set's description", limit=150)
-    if refresh_of is None and name in {known.name for known in opened.datasets.list(actor=member.id)}:
+    if refresh_of is None and name in {known.name for known in listed(session.datasets.list)}:
         raise ConflictError(
             f"your organisation has a data set '{name}' already",
             hint="choose another name, or give --refresh for its next version",
@@ -107,7 +107,7 @@ def publish_dataset(
         )
     known = column_names(source, types=types or {}, delimiter=delimiter)
     check_named(known, wanted)
-    owner = compared_organisation(opened, member)
+    owner = compared_organisation(session, member)
     check_answers(owner.broker_address, owner.entry.id)
     check_own_key(member, signer)  # opens the key: nobody is asked for its passphrase in the middle of long work
     plain = open_source(source, types=types or {}, delimiter=delimiter, progress=progress)
@@ -118,26 +118,25 @@ def publish_dataset(
         confirm(policy_words(before.policy, policy))
     dataset_id = refresh_of.id if refresh_of else new_id("ds")
     version = refresh_of.versions[-1].version + 1 if refresh_of else 1
-    settings = opened.context.settings
-    folder = settings.dataset_dir(dataset_id, version)
+    settings = session.settings
     if before is not None and before.policy == policy:
         salted = before  # the broker's, so that any member's refresh keeps the commitment, and jobs' approval with it
     else:
         salted = salted_policy(settings, owner.entry.id, dataset_id, policy)
     tally, size = Tally(), source.stat().st_size
-    encrypted = encrypt_batches(
-        counted(plain.batches(progress), policy.row_rule, tally),
-        plain.schema,
-        name=name,
-        dataset_id=dataset_id,
-        version=version,
-        organisation_id=owner.entry.id,
-        out_dir=folder,
-        now=datetime.now(UTC),
-        policy=lambda _columns: salted,
-    )
-    progress(size, size)
-    try:
+    with TemporaryDirectory(prefix=".encrypted-", dir=settings.home) as own_folder:
+        encrypted = encrypt_batches(
+            counted(plain.batches(progress), policy.row_rule, tally),
+            plain.schema,
+            name=name,
+            dataset_id=dataset_id,
+            version=version,
+            organisation_id=owner.entry.id,
+            out_dir=Path(own_folder) / "parts",
+            now=datetime.now(UTC),
+            policy=lambda _columns: salted,
+        )
+        progress(size, size)
         envelope = sign_manifest(encrypted.manifest, signer)
         deposit = sign_deposit(
             encrypted.manifest,
@@ -153,25 +152,30 @@ def publish_dataset(
         released = sign_released(
             policy.columns, signer, dataset_id=dataset_id, organisation_id=owner.entry.id, now=datetime.now(UTC)
         )
-        if refresh_of:
-            view = opened.datasets.add_version(actor=member.id, envelope=envelope, storage=folder, released=released)
-        else:
-            view = opened.datasets.register(
-                actor=member.id,
-                envelope=envelope,
-                storage=folder,
-                source=Origin.LOCAL,
-                description=description,
-                released=released,
-            )
-        return Published(view=view, policy=policy, rows=tally)
+        with _uploaded(session, Path(own_folder) / "parts") as upload:
+            if refresh_of:
+                view = session.datasets.add_version(refresh_of.id, upload_id=upload, envelope=envelope, released=released)
+            else:
+                view = session.datasets.register(
+                    upload_id=upload, envelope=envelope, source=Origin.LOCAL, description=description, released=released
+                )
+    return Published(view=view, policy=policy, rows=tally)
+
+
+@contextmanager
+def _uploaded(session: Session, folder: Path) -> Iterator[str]:
+    """Bring files to the coordinator, and take them back if what they are for fails."""
+    upload = session.files.upload(folder)
+    try:
+        yield upload
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OpaqueJobsError):
+            session.uploads.drop(upload)
         raise
 
 
 def attach_made_test_data(
-    opened: Services,
+    session: Session,
     member: MemberEntry,
     signer: Signer,
     dataset: DatasetView,
@@ -185,7 +189,7 @@ def attach_made_test_data(
     """Make test data, of released columns of released rows only, and attach it.
 
     Args:
-        opened: The services.
+        session: The member's.
         member: Of the owner.
         signer: Their key: the own broker is asked what is released.
         dataset: The data set.
@@ -200,23 +204,19 @@ def attach_made_test_data(
         InvalidInputError: Too many rows, a key that is no released column, no file, or one without the data set's columns.
         NotFoundError: There is no such file.
     """
-    settings = opened.context.settings
-    folder = settings.datasets_dir / dataset.id / f"test-{new_id('data')}"
     if kind is TestDataKind.NONE:
-        return opened.datasets.attach_test_data(actor=member.id, dataset_id=dataset.id, kind=kind, path=None)
+        return session.datasets.attach_test_data(dataset.id, kind=kind)
     synthesise = kind is TestDataKind.SYNTHETIC
     if synthesise and source is None:
         raise InvalidInputError("synthetic test data is made from the plain file", hint="give --from FILE, or --kind mock")
     plain = None if source is None else _plain_source(dataset, source)
-    policy = read_policy(compared_organisation(opened, member), member, signer, dataset.id).policy
+    policy = read_policy(compared_organisation(session, member), member, signer, dataset.id).policy
     own = int.from_bytes(hashlib.sha256(f"{seed}/{dataset.id}".encode()).digest()[:7])  # data sets share half of their keys
     table = _made(dataset, policy, plain, synthesise=synthesise, rows=rows, seed=own, keys=keys)
-    write_test_data(table, folder)
-    try:
-        return opened.datasets.attach_test_data(actor=member.id, dataset_id=dataset.id, kind=kind, path=folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with TemporaryDirectory(prefix=".test-data-", dir=session.settings.home) as own_folder:
+        write_test_data(table, Path(own_folder) / "parts")
+        with _uploaded(session, Path(own_folder) / "parts") as upload:
+            return session.datasets.attach_test_data(dataset.id, kind=kind, upload_id=upload)
 
 
 def _plain_source(dataset: DatasetView, source: Path) -> Source:
@@ -282,7 +282,7 @@ def _signed_sharing(
     return sign_sharing(sharing, signer)
 
 
-def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str) -> DatasetView:
+def share_dataset(session: Session, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str) -> DatasetView:
     """Share a data set into a workspace: registered for all to see, and signed for the own broker.
 
     Raises:
@@ -290,10 +290,10 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
         ConflictError: It is shared there already, or the workspace is not active.
         DeniedError: The member is not of the owner.
     """
-    owner = compared_organisation(opened, member)
+    owner = compared_organisation(session, member)
     check_answers(owner.broker_address, owner.entry.id)
-    opened.datasets.check_sharing(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
-    known = list_for_brokers(opened, member, workspace_id)
+    session.datasets.check_sharing(dataset_id=dataset_id, workspace_id=workspace_id, shared=True)
+    known = list_for_brokers(session, member, workspace_id)
     roster = parse_roster(known.roster)
     with BrokerClient(owner.broker_address) as client:
         lifts = client.standing(
@@ -303,18 +303,18 @@ def share_dataset(opened: Services, member: MemberEntry, signer: Signer, *, data
             basis=roster.genesis_digest,
         )
     statement = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=True, lifts=lifts)
-    view = opened.datasets.share(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
+    view = session.datasets.share(dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     try:
         push(known, owner, sharings=[statement], only=owner.entry.id)
     except BaseException:
         undo = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=False)
-        opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=undo)
+        session.datasets.unshare(dataset_id=dataset_id, workspace_id=workspace_id, envelope=undo)
         raise
     return view
 
 
 def unshare_dataset(
-    opened: Services, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str
+    session: Session, member: MemberEntry, signer: Signer, *, dataset_id: str, workspace_id: str
 ) -> tuple[str, ...]:
     """Take a data set back: the own broker first, so that no key leaves any more, then everywhere.
 
@@ -328,12 +328,12 @@ def unshare_dataset(
         ConflictError: The database says that it is not shared there; the broker was told all the same.
         DeniedError: It says that the member is not of the owner; likewise.
     """
-    owner = pinned_organisation(opened.context.settings, member)
-    roster = parse_roster(list_for_brokers(opened, member, workspace_id).roster)
+    owner = pinned_organisation(session.settings, member)
+    roster = parse_roster(list_for_brokers(session, member, workspace_id).roster)
     statement = _signed_sharing(member, signer, dataset_id=dataset_id, roster=roster, shared=False)
     try:
         with BrokerClient(owner.broker_address) as client:
             client.push(key=owner.broker_key, roster=None, sharings=[statement])
     finally:
-        closed = opened.datasets.unshare(actor=member.id, dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
+        closed = session.datasets.unshare(dataset_id=dataset_id, workspace_id=workspace_id, envelope=statement)
     return closed

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from opaque_jobs.cli.own_organisation import compared_organisation
-from opaque_jobs.cli.signed_list import learn_lists, list_for_brokers
 from opaque_jobs.client.holds import signed_hold, tell_taken_back
 from opaque_jobs.client.keys import own_key_ids
 from opaque_jobs.client.memory import TakenBack, own_memory
-from opaque_jobs.client.organisation import OwnOrganisation, check_own_entry, pinned_organisation
+from opaque_jobs.client.organisation import OwnOrganisation, check_own_entry, compared_organisation, pinned_organisation
+from opaque_jobs.client.session import Session
+from opaque_jobs.client.signed_lists import learn_lists, list_for_brokers
 from opaque_jobs.client.telling import push
 from opaque_jobs.crypto.consent import roster_refusals, sign_acceptance
 from opaque_jobs.crypto.key_changes import explained_changes
@@ -19,12 +19,11 @@ from opaque_jobs.domain.release import HoldScope
 from opaque_jobs.domain.workspace import MemberEntry, Roster, parse_roster
 from opaque_jobs.errors import ConfigurationError, ConflictError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.views import WorkspaceView
-from opaque_jobs.services import Services
 
 __all__ = ["accept_roster", "changed_keys", "in_force", "take_back_roster", "waiting"]
 
 
-def in_force(opened: Services, member: MemberEntry, workspace_id: str) -> MemberEntry:
+def in_force(session: Session, member: MemberEntry, workspace_id: str) -> MemberEntry:
     """Give a member with the key by which a workspace knows them now; theirs as registered while it is pending.
 
     A list that the database hides is the one that this member's client kept.
@@ -34,7 +33,7 @@ def in_force(opened: Services, member: MemberEntry, workspace_id: str) -> Member
         TrustError: Another workspace's list is shown, and none is kept.
     """
     try:
-        roster = parse_roster(list_for_brokers(opened, member, workspace_id).roster)
+        roster = parse_roster(list_for_brokers(session, member, workspace_id).roster)
     except ConflictError:
         return member
     return roster.member(member.id)
@@ -51,7 +50,7 @@ def waiting(view: WorkspaceView) -> Roster:
     return view.proposal.roster
 
 
-def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> tuple[NamedChange, ...]:
+def changed_keys(session: Session, view: WorkspaceView, member: MemberEntry) -> tuple[NamedChange, ...]:
     """Give the keys that the waiting member list changes, after verifying that each may be.
 
     A member who never signed a list of the workspace has nothing to compare with.
@@ -63,9 +62,9 @@ def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> 
         return ()
     proposed = view.proposal.roster
     # 1. What the list says that it follows is there, and all in it signed it: hidden, it would make newcomers of everybody.
-    before = _followed(opened, proposed, member)
-    signed = own_memory(opened.context.settings, member).last_signed(proposed.workspace_id)
-    words = opened.keys.signed_changes(sorted({*_owners(before), *_owners(signed)}))
+    before = _followed(session, proposed)
+    signed = own_memory(session.settings, member).last_signed(proposed.workspace_id)
+    words = session.keys.signed_changes(owner_id=tuple(sorted({*_owners(before), *_owners(signed)})))
     named: list[NamedChange] = []
     # 2. Each key that differs from those in it is the next one on the word of who may say so.
     if before is not None and member.id in {each.id for each in before.members}:
@@ -73,7 +72,7 @@ def changed_keys(opened: Services, view: WorkspaceView, member: MemberEntry) -> 
     # 3. And from those in the list that this client signed last, whatever the database knows of it.
     if signed is not None:
         _check_later(signed, proposed)
-        agreed = own_memory(opened.context.settings, member).agreed_list(proposed.workspace_id)
+        agreed = own_memory(session.settings, member).agreed_list(proposed.workspace_id)
         if agreed is not None and agreed.roster.epoch >= proposed.epoch:
             raise _not_following()
         named.extend(explained_changes(signed, proposed, words))
@@ -84,12 +83,16 @@ def _owners(roster: Roster | None) -> set[str]:
     return set() if roster is None else {*(each.id for each in roster.members), *(each.id for each in roster.organisations)}
 
 
-def _followed(opened: Services, proposed: Roster, member: MemberEntry) -> Roster | None:
+def _followed(session: Session, proposed: Roster) -> Roster | None:
     """Give the list before, as all in it signed it; None for a first one."""
     if proposed.previous is None:
         return None
-    body, acceptances = opened.workspaces.followed_list(proposed.workspace_id, actor=member.id) or (b"", ())
-    if digest(body) != proposed.previous or roster_refusals(before := parse_roster(body), acceptances):
+    followed = session.workspaces.followed_list(proposed.workspace_id)
+    if (
+        followed is None
+        or digest(followed.roster) != proposed.previous
+        or roster_refusals(before := parse_roster(followed.roster), followed.acceptances)
+    ):
         raise TrustError(
             "the member list that the waiting one follows is not here as all its members signed it",
             hint="do not accept it: was the database changed? ask the other members on another way",
@@ -102,7 +105,7 @@ def _followed(opened: Services, proposed: Roster, member: MemberEntry) -> Roster
 
 
 def _take_the_place(  # noqa: PLR0917
-    opened: Services,
+    session: Session,
     own: OwnOrganisation,
     member: MemberEntry,
     signer: Signer,
@@ -116,12 +119,12 @@ def _take_the_place(  # noqa: PLR0917
     Raises:
         TrustError: The own broker knows the other one to be in force.
     """
-    before = own_memory(opened.context.settings, member).last_signed(roster.workspace_id)
+    before = own_memory(session.settings, member).last_signed(roster.workspace_id)
     if before is None or before.epoch != roster.epoch or before.digest == roster.digest:
         return
-    said = _never_believe(opened, own, member, signer, before)
+    said = _never_believe(session, own, member, signer, before)
     try:
-        tell_taken_back(opened.context.settings, member, [said])
+        tell_taken_back(session.settings, member, [said])
     except ConflictError:
         raise _not_following() from None
     except (ConfigurationError, TrustError) as error:
@@ -131,12 +134,12 @@ def _take_the_place(  # noqa: PLR0917
 
 
 def take_back_roster(
-    opened: Services, workspace_id: str, member: MemberEntry, signer: Callable[[], Signer]
+    session: Session, workspace_id: str, member: MemberEntry, signer: Callable[[], Signer]
 ) -> tuple[WorkspaceView, str | None]:
     """Take back the list that waits. If this member signed it, their own broker is told never to believe it, whoever signs it.
 
     Args:
-        opened: The services.
+        session: The member's.
         workspace_id: The workspace.
         member: Who takes it back.
         signer: Gives their key; asked for only if they signed.
@@ -150,20 +153,20 @@ def take_back_roster(
         DeniedError: The member neither proposed it nor is in it; the broker was told all the same.
         TrustError: The own broker does not know the member's key; as if it did not answer.
     """
-    settings = opened.context.settings
-    learn_lists(opened, member, workspace_id)
+    settings = session.settings
+    learn_lists(session, member, workspace_id)
     signed = own_memory(settings, member).last_signed(workspace_id)
     if signed is not None and signed.digest in {each.roster.digest for each in own_memory(settings, member).agreed_lists()}:
         signed = None
     problem: OpaqueJobsError | None = None
     if signed is not None:
         try:
-            said = _never_believe(opened, pinned_organisation(settings, member), member, signer(), signed)
+            said = _never_believe(session, pinned_organisation(settings, member), member, signer(), signed)
             tell_taken_back(settings, member, [said])
         except OpaqueJobsError as error:
             problem = error
     try:
-        view = opened.workspaces.cancel(workspace_id, actor=member.id)
+        view = session.workspaces.cancel(workspace_id)
     except OpaqueJobsError as error:
         problem = error if problem is None else problem.also(error)
     if problem is not None:
@@ -171,10 +174,10 @@ def take_back_roster(
     return view, None if signed is None else signed.digest
 
 
-def _never_believe(opened: Services, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> TakenBack:
+def _never_believe(session: Session, own: OwnOrganisation, member: MemberEntry, signer: Signer, roster: Roster) -> TakenBack:
     """Sign that a list is never to be believed, and keep that; `tell_taken_back` tells it."""
     said = signed_hold(own, member, signer, scope=HoldScope.ROSTER, subject=roster.digest)
-    return own_memory(opened.context.settings, member).remember_taken_back(roster, said)
+    return own_memory(session.settings, member).remember_taken_back(roster, said)
 
 
 def _check_later(signed: Roster, proposed: Roster) -> None:
@@ -198,7 +201,7 @@ def _not_following() -> TrustError:
 
 
 def accept_roster(
-    opened: Services,
+    session: Session,
     workspace_id: str,
     member: MemberEntry,
     signer: Signer,
@@ -211,7 +214,7 @@ def accept_roster(
     Another one that this member signed before for the same epoch is taken back at the own broker: this one takes its place.
 
     Args:
-        opened: The services.
+        session: The member's.
         workspace_id: The workspace.
         member: Who accepts.
         signer: Their key.
@@ -224,22 +227,22 @@ def accept_roster(
         NotFoundError: The member does not know their organisation's keys.
         TrustError: It changes a key on nobody's word who may say so, or names other keys of the own organisation.
     """
-    view = opened.workspaces.show(workspace_id, actor=member.id)
+    view = session.workspaces.show(workspace_id)
     roster = waiting(view)
     if view.proposal is not None and member.id not in view.proposal.waiting_for:
         raise ConflictError("you have accepted this member list already", hint="wait for the other members")
     if expected_digest != roster.digest:
         raise ConflictError("the member list that waits is not the one that you looked at", hint="look at it again, then accept")
-    if roster.digest in {each.digest for each in own_memory(opened.context.settings, member).lists_taken_back()}:
+    if roster.digest in {each.digest for each in own_memory(session.settings, member).lists_taken_back()}:
         raise ConflictError("you took this member list back", hint="propose it anew with 'opaque-jobs workspace change'")
-    learn_lists(opened, member, workspace_id)
-    changed_keys(opened, view, member)
-    own = compared_organisation(opened, member)
+    learn_lists(session, member, workspace_id)
+    changed_keys(session, view, member)
+    own = compared_organisation(session, member)
     check_own_entry(own, roster.organisation(own.entry.id))
-    _take_the_place(opened, own, member, signer, roster, on_note)
+    _take_the_place(session, own, member, signer, roster, on_note)
     envelope = sign_acceptance(roster, roster.member(member.id), signer, now=datetime.now(UTC))
-    own_memory(opened.context.settings, member).remember_list(roster)
-    view = opened.workspaces.accept(workspace_id=view.id, envelope=envelope)
+    own_memory(session.settings, member).remember_list(roster)
+    view = session.workspaces.accept(workspace_id=view.id, envelope=envelope)
     if view.proposal is None:
-        push(list_for_brokers(opened, member, view.id), own, keys=own_key_ids(opened.context.settings, member))
+        push(list_for_brokers(session, member, view.id), own, keys=own_key_ids(session.settings, member))
     return view
