@@ -28,7 +28,7 @@ from opaque_jobs.errors import (
 )
 from opaque_jobs.protocol.operations import API_PREFIX, Operation, Place, operations_of
 
-__all__ = ["Calls", "Connection", "Sessions", "bind"]
+__all__ = ["Calls", "Connection", "Sessions", "bind", "refusal_of", "unreachable"]
 
 _ERRORS: Final = {
     kind.code: kind
@@ -110,14 +110,14 @@ class Connection:
             except httpx.TransportError as error:
                 if attempt < _ATTEMPTS and _repeatable(method, headers):
                     continue
-                raise _unreachable(error) from None
+                raise unreachable(error) from None
             if response.status_code == httpx.codes.UNAUTHORIZED and session is not None and not renew:
                 renew = True
                 continue
             if response.is_error:
-                raise _error(response)
+                raise refusal_of(response)
             return response
-        raise _unreachable(None)
+        raise unreachable(None)
 
     def _prove(self, request: httpx.Request, token: str, key: SigningKey) -> None:
         target = request.url.raw_path.decode("ascii")
@@ -179,8 +179,8 @@ def _json(response: httpx.Response) -> Any:
         raise ConfigurationError("the coordinator does not answer in JSON", hint="is its address right?") from None
 
 
-def _error(response: httpx.Response) -> OpaqueJobsError:
-    """Give the error that a problem document names. Its texts are the coordinator's word."""
+def refusal_of(response: httpx.Response) -> OpaqueJobsError:
+    """Return the error that a problem document names. Its texts are the coordinator's word."""
     try:
         document = response.json()
         kind = _ERRORS.get(document["code"], ConfigurationError if response.status_code >= 500 else DeniedError)
@@ -194,7 +194,8 @@ def _safe(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name.isidentifier() and name not in {"message", "hint", "self"}}
 
 
-def _unreachable(error: httpx.TransportError | None) -> ConfigurationError:
+def unreachable(error: httpx.TransportError | None) -> ConfigurationError:
+    """Return the error for a coordinator that does not answer."""
     kind = type(error).__name__ if error is not None else "no answer"
     return ConfigurationError(
         f"the coordinator does not answer ({kind})", hint="is its address right, and does 'opaque-jobs up' run there?"

@@ -7,7 +7,8 @@ keeps.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 from opaque_jobs.client.connection import Calls, bind
 from opaque_jobs.protocol import api
@@ -44,9 +45,11 @@ class Session:
         settings: The member's own home.
         calls: Asks the coordinator as that member.
         files: Moves files, likewise.
+        close: Gives back what is open.
     """
 
-    def __init__(self, settings: Settings, calls: Calls, files: Files) -> None:
+    def __init__(self, settings: Settings, calls: Calls, files: Files, *, close: Callable[[], None] = lambda: None) -> None:
+        self._close = close
         self.settings = settings
         self.files = files
         self.people = bind(api.People, "people", calls)
@@ -59,6 +62,18 @@ class Session:
         self.queries = bind(api.Queries, "queries", calls)
         self.uploads = bind(api.Uploads, "uploads", calls)
         self.logs = bind(api.Logs, "logs", calls)
+
+    def close(self) -> None:
+        """Give back what is open."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None = None, error: BaseException | None = None, trace: TracebackType | None = None
+    ) -> None:
+        self.close()
 
 
 def listed(part: Callable[..., Page[T]], *arguments: Any, **more: Any) -> Iterator[T]:

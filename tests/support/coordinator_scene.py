@@ -14,7 +14,7 @@ from opaque_jobs.domain.lifecycle import RunEvent
 from opaque_jobs.protocol.api import NOUNS
 from opaque_jobs.protocol.operations import API_PREFIX
 
-ORIGIN = "http://coordinator.test"
+ORIGIN = "https://coordinator.test"
 
 
 class Sessions:
