@@ -5,6 +5,7 @@ twice, or out of order, changes nothing.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -74,7 +75,7 @@ class Uploads:
                 shutil.move(each, self._folder / begun.id / each.name)
         except OSError as error:
             _remove(self._folder / begun.id)
-            raise ConfigurationError(f"the storage cannot be written: {error.strerror}", hint="is the disk full?") from None
+            raise _full(error) from None
         return self._document(self._folder / begun.id)
 
     def show(self, upload_id: str, *, actor: Actor) -> UploadDocument:
@@ -129,19 +130,23 @@ class Uploads:
 
         Raises:
             NotFoundError: No such upload.
-            ConflictError: There is something there.
+            ConfigurationError: The storage cannot be written.
+        ConflictError: There is something there.
         """
         upload = self._own(upload_id, actor)
         note = _note_of(upload).read_bytes()
         if target.exists():
             raise ConflictError("there is something at this place already", hint="versions are never replaced")
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _place(upload, target)
+        except OSError as error:
+            raise _full(error) from None
         _note_of(upload).unlink()
-        upload.rename(target)
         try:
             yield
         except BaseException:
-            target.rename(upload)
+            _place(target, upload)
             _note_of(upload).write_bytes(note)
             raise
 
@@ -190,6 +195,29 @@ class Uploads:
 def _note_of(upload: Path) -> Path:
     """Give where it is noted whose upload it is: beside it, for all that is in it is what was sent."""
     return upload.with_name(f"{upload.name}.json")
+
+
+def _place(folder: Path, target: Path) -> None:
+    """Move a folder so that it appears whole or not at all, also to another file system."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        partial = target.with_name(f".{target.name}.partial")
+        try:
+            shutil.copytree(folder, partial)
+            partial.rename(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _full(error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the storage cannot be written: {error.strerror}", hint="is the disk full? nothing was kept; make room and say it again"
+    )
 
 
 def _remove(upload: Path) -> None:

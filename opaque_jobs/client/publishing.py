@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
@@ -18,6 +17,7 @@ from opaque_jobs.client.broker import BrokerClient
 from opaque_jobs.client.kept_policies import keep_policy, salted_policy
 from opaque_jobs.client.organisation import compared_organisation, pinned_organisation
 from opaque_jobs.client.policies import AS_BEFORE, Confirm, Wanted, check_named, policy_words, read_policy, wanted_policy
+from opaque_jobs.client.scratch import scratch
 from opaque_jobs.client.session import Session, listed
 from opaque_jobs.client.signed_lists import list_for_brokers
 from opaque_jobs.client.telling import check_answers, push
@@ -124,7 +124,7 @@ def publish_dataset(
     else:
         salted = salted_policy(settings, owner.entry.id, dataset_id, policy)
     tally, size = Tally(), source.stat().st_size
-    with TemporaryDirectory(prefix=".encrypted-", dir=settings.home) as own_folder:
+    with scratch(settings.home, "encrypted") as own_folder:
         encrypted = encrypt_batches(
             counted(plain.batches(progress), policy.row_rule, tally),
             plain.schema,
@@ -132,7 +132,7 @@ def publish_dataset(
             dataset_id=dataset_id,
             version=version,
             organisation_id=owner.entry.id,
-            out_dir=Path(own_folder) / "parts",
+            out_dir=own_folder / "parts",
             now=datetime.now(UTC),
             policy=lambda _columns: salted,
         )
@@ -146,13 +146,13 @@ def publish_dataset(
             broker=owner.deposit_key,
             now=datetime.now(UTC),
         )
-        with BrokerClient(owner.broker_address) as client:
-            client.deposit(key=owner.broker_key, deposit=deposit, manifest=envelope)
-        keep_policy(settings, owner.entry.id, dataset_id, salted)
         released = sign_released(
             policy.columns, signer, dataset_id=dataset_id, organisation_id=owner.entry.id, now=datetime.now(UTC)
         )
-        with _uploaded(session, Path(own_folder) / "parts") as upload:
+        with _uploaded(session, own_folder / "parts") as upload:
+            with BrokerClient(owner.broker_address) as client:
+                client.deposit(key=owner.broker_key, deposit=deposit, manifest=envelope)
+            keep_policy(settings, owner.entry.id, dataset_id, salted)
             if refresh_of:
                 view = session.datasets.add_version(refresh_of.id, upload_id=upload, envelope=envelope, released=released)
             else:
@@ -213,9 +213,9 @@ def attach_made_test_data(
     policy = read_policy(compared_organisation(session, member), member, signer, dataset.id).policy
     own = int.from_bytes(hashlib.sha256(f"{seed}/{dataset.id}".encode()).digest()[:7])  # data sets share half of their keys
     table = _made(dataset, policy, plain, synthesise=synthesise, rows=rows, seed=own, keys=keys)
-    with TemporaryDirectory(prefix=".test-data-", dir=session.settings.home) as own_folder:
-        write_test_data(table, Path(own_folder) / "parts")
-        with _uploaded(session, Path(own_folder) / "parts") as upload:
+    with scratch(session.settings.home, "test-data") as own_folder:
+        write_test_data(table, own_folder / "parts")
+        with _uploaded(session, own_folder / "parts") as upload:
             return session.datasets.attach_test_data(dataset.id, kind=kind, upload_id=upload)
 
 

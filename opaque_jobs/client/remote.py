@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.parse import quote
 
@@ -13,6 +12,7 @@ import httpx
 
 from opaque_jobs.client.connection import Connection, bind
 from opaque_jobs.client.login import KeyLogin, checked_address
+from opaque_jobs.client.scratch import scratch
 from opaque_jobs.client.session import Session
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.errors import ConfigurationError, ConflictError, NotFoundError, TrustError
@@ -42,8 +42,8 @@ class RemoteFiles:
     def run_files(self, run_id: str) -> Iterator[Path]:
         """See `Files`: they are downloaded, and gone when the context ends."""
         listing = self._runs.files(run_id)
-        with TemporaryDirectory(prefix=".fetched-", dir=self._home) as own:
-            folder = Path(own) / "files"
+        with scratch(self._home, "fetched") as own:
+            folder = own / "files"
             folder.mkdir()
             for each in listing:
                 self._fetch(f"/runs/{quote(run_id, safe='')}/files/{quote(each.name)}", folder, each.name, each.size_bytes)

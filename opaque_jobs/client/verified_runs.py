@@ -1,8 +1,8 @@
-"""A run as its receipt proves it: the only way by which the sealed result of a real run is session.
+"""A run as its receipt proves it: the only way by which the sealed result of a real run is opened.
 
 Trust: anyone can seal to an organisation's public key, so that a file opens says nothing of where it comes from, and what the
 database says of a run is unsigned. The receipt is verified first, with the very files, by what this member knows beforehand.
-Before that they are copied to where nobody else writes, and they are session from there: storage cannot change them in between.
+Before that they are copied to where nobody else writes, and they are opened from there: storage cannot change them in between.
 """
 
 import shutil
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from opaque_jobs.client.one_log import compared_with_own_log
+from opaque_jobs.client.scratch import scratch
 from opaque_jobs.client.session import Session
 from opaque_jobs.client.signed_lists import known_beforehand
 from opaque_jobs.domain.canonical import digest
@@ -52,8 +52,8 @@ def verified_run(session: Session, run: RunView, member: MemberEntry) -> Iterato
         TrustError: The receipt does not hold, is of another run or not for these files, or its log is not the one that the member
             sees.
     """
-    with session.files.run_files(run.id) as shown, TemporaryDirectory(prefix=".session-", dir=session.settings.home) as own:
-        folder = Path(own) / shown.name
+    with session.files.run_files(run.id) as shown, scratch(session.settings.home, "opened") as own:
+        folder = own / shown.name
         try:
             shutil.copytree(shown, folder, symlinks=True)
         except OSError:
@@ -77,7 +77,7 @@ def _verified(session: Session, run: RunView, member: MemberEntry, folder: Path)
     receipt = report.receipt
     if receipt is None or not report.holds:
         raise TrustError(
-            f"the result is not session, its receipt does not hold: {report.steps[-1].problem}",
+            f"the result is not opened, its receipt does not hold: {report.steps[-1].problem}",
             hint=f"do not rely on it; see 'opaque-jobs receipt verify {run.id}'",
             step=report.steps[-1].number,
         )

@@ -293,10 +293,10 @@ def test_disk_that_is_full_keeps_nothing_half_written(installation, passphrase_f
     big = tmp_path / "big.csv"
     big.write_text("id,text\n" + "\n".join(f"{row},{os.urandom(24).hex()}" for row in range(150_000)))
     arguments = ENCRYPT.format(file=big, passphrase=passphrase_file).split()
-    small = {"SMALL": str(installation.settings.datasets_dir)}
+    small = {"SMALL": str(installation.settings.storage_dir)}
     result = program(*arguments, "--home", installation.home, before=FULL[how], env=small)
     refused(result, 3, "cannot be written", "nothing was kept")
-    assert [path.name for path in installation.settings.datasets_dir.rglob("*.partial")] == []
+    assert [path.name for path in installation.settings.storage_dir.rglob("*.partial")] == []
 
 
 @pytest.mark.usefixtures("untouched")
