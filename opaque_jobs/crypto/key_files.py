@@ -9,12 +9,12 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from opaque_jobs.crypto.key_stores import FILE, KeyStore, SigningKeyStore, checked_settings, key_store
+from opaque_jobs.crypto.key_stores import FILE, Held, KeyStore, SigningKeyStore, checked_settings, key_store
 from opaque_jobs.crypto.keys import (
     SEED_BYTES,
     BrokerKeys,
@@ -44,7 +44,7 @@ __all__ = [
     "write_new_private_file",
 ]
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _HEADER: Final = ("v", "kind", "owner_id", "public", "store")
 _FIELDS: Final = (*_HEADER, "held", "check")
 _MAX_FILE_BYTES: Final = 64 * 1024
@@ -78,6 +78,8 @@ class KeyKind(StrEnum):
 
 _SIGNING: Final = "ed25519"
 _SEALING: Final = "x-wing"
+_INSIDE: Final = "inside"  # where the signing key is that the store signs with
+_PROTECTED: Final = "protected"  # the other parts, as bytes that the store protects
 _PARTS: Final = {
     KeyKind.MEMBER: (_SIGNING,),
     KeyKind.ORGANISATION: (_SEALING,),
@@ -119,11 +121,11 @@ def create_key_file(path: Path, *, kind: KeyKind, owner_id: str, passphrase: str
         raise _exists(path)
     store = key_store(place.store)
     where = checked_settings(store, place.where)
-    if kind is KeyKind.MEMBER and isinstance(store, SigningKeyStore):
-        public, held = store.make_signing_key(passphrase, where=where, label=_label(owner_id))
-        return _write(path, _header(kind, owner_id, {_SIGNING: public.text}, place.store), held)
-    seeds = {part: os.urandom(SEED_BYTES) for part in _PARTS[kind]}
-    return _protect(path, store, kind=kind, owner_id=owner_id, secret=passphrase, place=place, seeds=seeds)
+    inside = None
+    if _SIGNING in _PARTS[kind] and isinstance(store, SigningKeyStore):
+        inside = store.make_signing_key(passphrase, where=where, label=_label(owner_id))
+    seeds = {part: os.urandom(SEED_BYTES) for part in _protected_parts(kind, store)}
+    return _keep(path, store, kind=kind, owner_id=owner_id, secret=passphrase, place=place, seeds=seeds, inside=inside)
 
 
 def save_key_file(path: Path, keys: SealingKey | BrokerKeys, *, owner_id: str, passphrase: str) -> PublicKeys:
@@ -135,19 +137,39 @@ def save_key_file(path: Path, keys: SealingKey | BrokerKeys, *, owner_id: str, p
         ConfigurationError: The file cannot be written.
     """
     if isinstance(keys, BrokerKeys):
-        kind, seeds = KeyKind.BROKER, {_SIGNING: keys.signing.seed, _SEALING: keys.sealing.seed}
+        kind, seeds = KeyKind.BROKER, {_SIGNING: keys.signing_seed, _SEALING: keys.sealing.seed}
     else:
         kind, seeds = KeyKind.ORGANISATION, {_SEALING: keys.seed}
-    return _protect(path, key_store(FILE), kind=kind, owner_id=owner_id, secret=passphrase, place=IN_FILE, seeds=seeds)
+    return _keep(path, key_store(FILE), kind=kind, owner_id=owner_id, secret=passphrase, place=IN_FILE, seeds=seeds)
 
 
-def _protect(
-    path: Path, store: KeyStore, *, kind: KeyKind, owner_id: str, secret: str, place: Place, seeds: dict[str, bytes]
+def _keep(
+    path: Path,
+    store: KeyStore,
+    *,
+    kind: KeyKind,
+    owner_id: str,
+    secret: str,
+    place: Place,
+    seeds: dict[str, bytes],
+    inside: tuple[VerifyKey, Held] | None = None,
 ) -> PublicKeys:
-    header = _header(kind, owner_id, _public_texts(seeds), place.store)
-    plain = canonical_bytes({part: encode_base64(seed) for part, seed in seeds.items()})
-    where, bound_to = checked_settings(store, place.where), canonical_bytes(header)
-    return _write(path, header, store.protect(secret, plain, where=where, label=_label(owner_id), bound_to=bound_to))
+    """Protect the seeds, and write them down beside where the signing key is that the store has made."""
+    held: dict[str, Held] = {}
+    public = _public_texts(seeds)
+    if inside is not None:
+        public[_SIGNING], held[_INSIDE] = inside[0].text, inside[1]
+    header = _header(kind, owner_id, public, place.store)
+    if seeds:
+        plain = canonical_bytes({part: encode_base64(seed) for part, seed in seeds.items()})
+        where, bound_to = checked_settings(store, place.where), canonical_bytes(header)
+        held[_PROTECTED] = store.protect(secret, plain, where=where, label=_label(owner_id), bound_to=bound_to)
+    return _write(path, header, held)
+
+
+def _protected_parts(kind: KeyKind, store: KeyStore) -> tuple[str, ...]:
+    """Return the parts that are kept as protected bytes: all that the store does not sign with."""
+    return tuple(part for part in _PARTS[kind] if part != _SIGNING or not isinstance(store, SigningKeyStore))
 
 
 def _header(kind: KeyKind, owner_id: str, public: dict[str, str], store: str) -> dict[str, Any]:
@@ -158,8 +180,8 @@ def _label(owner_id: str) -> str:
     return f"opaque-jobs-{owner_id}-{os.urandom(4).hex()}"
 
 
-def _write(path: Path, header: dict[str, Any], held: Mapping[str, str]) -> PublicKeys:
-    document = {**header, "held": dict(held)}
+def _write(path: Path, header: dict[str, Any], held: Mapping[str, Held]) -> PublicKeys:
+    document = {**header, "held": {part: dict(each) for part, each in held.items()}}
     write_new_private_file(path, canonical_bytes({**document, "check": digest(canonical_bytes(document))}))
     return read_public_keys(path)
 
@@ -189,22 +211,21 @@ def open_signing_key(path: Path, passphrase: str) -> Signer:
         DeniedError: The store does not allow it.
         TrustError: The passphrase is wrong.
     """
-    document, public = _read_to_open(path, KeyKind.MEMBER)
-    store = key_store(public.store)
-    if isinstance(store, SigningKeyStore) and public.signing is not None:
-        return store.signer(passphrase, document["held"], public=public.signing)
-    return SigningKey(_reveal(path, document, store, passphrase, KeyKind.MEMBER)[_SIGNING])
+    return _open(path, passphrase, KeyKind.MEMBER).signing()
 
 
 def open_organisation_key(path: Path, passphrase: str) -> SealingKey:
     """Open an organisation's key file. Raises as `open_signing_key`."""
-    return SealingKey(_open(path, passphrase, KeyKind.ORGANISATION)[_SEALING])
+    return _open(path, passphrase, KeyKind.ORGANISATION).sealing()
 
 
 def open_broker_keys(path: Path, passphrase: str) -> BrokerKeys:
-    """Open a broker's key file. Raises as `open_signing_key`."""
-    seeds = _open(path, passphrase, KeyKind.BROKER)
-    return BrokerKeys(sealing=SealingKey(seeds[_SEALING]), signing=SigningKey(seeds[_SIGNING]))
+    """Open a broker's key file. Its signing key is one in the file, or one that a key store signs with.
+
+    Raises as `open_signing_key`.
+    """
+    opened = _open(path, passphrase, KeyKind.BROKER)
+    return BrokerKeys(sealing=opened.sealing(), signing=opened.signing())
 
 
 def write_new_private_file(path: Path, data: bytes) -> None:
@@ -275,9 +296,13 @@ def _read(path: Path) -> dict[str, Any]:
     if digest(canonical_bytes(body)) != document["check"]:
         raise InvalidInputError(f"{_WHAT} is damaged", hint="restore it from your copy")
     held = document["held"]
-    if document["v"] != _VERSION or not isinstance(held, dict) or not all(isinstance(text, str) for text in held.values()):
+    if document["v"] != _VERSION or not isinstance(held, dict) or not all(_is_held(each) for each in held.values()):
         raise InvalidInputError(f"{_WHAT} is of another version", hint="was it made by this program?")
     return document
+
+
+def _is_held(found: object) -> bool:
+    return isinstance(found, dict) and all(isinstance(text, str) for text in found.values())
 
 
 def _public_keys(document: dict[str, Any]) -> PublicKeys:
@@ -305,19 +330,42 @@ def _read_to_open(path: Path, kind: KeyKind) -> tuple[dict[str, Any], PublicKeys
     return document, public
 
 
-def _open(path: Path, secret: str, kind: KeyKind) -> dict[str, bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """The parts of an opened key file: seeds, and what signs inside the store."""
+
+    seeds: Mapping[str, bytes] = field(repr=False)
+    signer: Signer | None
+
+    def signing(self) -> Signer:
+        return self.signer or SigningKey(self.seeds[_SIGNING])
+
+    def sealing(self) -> SealingKey:
+        return SealingKey(self.seeds[_SEALING])
+
+
+def _open(path: Path, secret: str, kind: KeyKind) -> _Opened:
     document, public = _read_to_open(path, kind)
-    return _reveal(path, document, key_store(public.store), secret, kind)
+    store = key_store(public.store)
+    parts, held = _protected_parts(kind, store), document["held"]
+    inside = _SIGNING in _PARTS[kind] and _SIGNING not in parts
+    if set(held) != {*([_PROTECTED] if parts else []), *([_INSIDE] if inside else [])}:
+        raise InvalidInputError(f"{_WHAT} does not say where each of its keys is", hint="was it made by this program?")
+    seeds = _reveal(path, document, store, secret, parts) if parts else {}
+    signer = None
+    if inside and isinstance(store, SigningKeyStore) and public.signing is not None:
+        signer = store.signer(secret, held[_INSIDE], public=public.signing)
+    return _Opened(seeds=seeds, signer=signer)
 
 
-def _reveal(path: Path, document: dict[str, Any], store: KeyStore, secret: str, kind: KeyKind) -> dict[str, bytes]:
+def _reveal(path: Path, document: dict[str, Any], store: KeyStore, secret: str, parts: tuple[str, ...]) -> dict[str, bytes]:
     header = {name: document[name] for name in _HEADER}
     try:
-        plain = store.reveal(secret, document["held"], bound_to=canonical_bytes(header))
+        plain = store.reveal(secret, document["held"][_PROTECTED], bound_to=canonical_bytes(header))
     except TrustError as error:  # a store knows no file names
         raise TrustError(f"{path.name}: {error.message}", hint=error.hint) from None
-    parts = parse_canonical(plain, fields=_PARTS[kind], what=_WHAT)
-    seeds = {part: decode_base64(text, what=_WHAT) for part, text in parts.items()}
-    if _public_texts(seeds) != document["public"]:
+    texts = parse_canonical(plain, fields=parts, what=_WHAT)
+    seeds = {part: decode_base64(text, what=_WHAT) for part, text in texts.items()}
+    if _public_texts(seeds) != {part: document["public"][part] for part in parts}:
         raise TrustError(f"{path.name} has a public key that is not its own", hint="restore it from your copy")
     return seeds

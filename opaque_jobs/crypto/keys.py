@@ -209,4 +209,18 @@ class BrokerKeys:
     """The two keys of a broker: deposits are sealed to one, attestation results are signed with the other."""
 
     sealing: SealingKey
-    signing: SigningKey
+    signing: Signer
+
+    @property
+    def signing_seed(self) -> bytes:
+        """The signing key's seed, for a copy of it.
+
+        Raises:
+            InvalidInputError: A key store signs with it, and it never leaves that.
+        """
+        if not isinstance(self.signing, SigningKey):
+            raise InvalidInputError(
+                "the broker's signing key never leaves its key store, so there is no copy of it to make",
+                hint="back up the token or key server as its maker says; nothing was written",
+            )
+        return self.signing.seed

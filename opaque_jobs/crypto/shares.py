@@ -243,7 +243,7 @@ def _package_key(secret: bytes) -> bytes:
 def _packed(keys: OrganisationKeys) -> bytes:
     broker = keys.broker and {
         "sealing": encode_base64(keys.broker.sealing.seed),
-        "signing": encode_base64(keys.broker.signing.seed),
+        "signing": encode_base64(keys.broker.signing_seed),
     }
     return canonical_bytes({"sealing": encode_base64(keys.sealing.seed), "broker": broker})
 

@@ -1,13 +1,15 @@
 """The PKCS#11 store: Ed25519 keys on a token, and an AES-256 key there that protects what no token can hold.
 
 Both are made on the token as sensitive and not extractable. Each use opens a session with the PIN and closes it again. Tried
-with SoftHSM; other tokens need the mechanisms CKM_EDDSA and CKM_AES_GCM.
+with SoftHSM; other tokens need the mechanisms CKM_EDDSA and CKM_AES_GCM. Whether a token is logged in to is one state for the
+whole process (PKCS #11 v3.0, section 5.6), which closing a session ends: a process has one session at a time.
 
 Trust: the module is code that this process loads, so its file must be one that only root or oneself can change.
 """
 
 import os
 import stat
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +41,7 @@ _SIGNING_FIELDS: Final = {*_PLACE, "key"}
 _PROTECTED_FIELDS: Final = {*_SIGNING_FIELDS, "nonce", "secret"}
 _NONCE_BYTES: Final = 12
 _WHAT: Final = "the key file"
+_one_session: Final = threading.Lock()
 
 
 class Pkcs11Store:
@@ -119,9 +122,10 @@ class _TokenSigner:
 def _session(where: Mapping[str, str], pin: str, *, rw: bool = False) -> Iterator[Any]:
     _check_module(where["module"])
     try:
-        token = pkcs11.lib(where["module"]).get_token(token_label=where["token"])
-        with token.open(rw=rw, user_pin=pin) as session:
-            yield session
+        with _one_session:
+            token = pkcs11.lib(where["module"]).get_token(token_label=where["token"])
+            with token.open(rw=rw, user_pin=pin) as session:
+                yield session
     except (PinIncorrect, PinInvalid, PinLenRange):
         raise TrustError("the PIN does not open the token", hint="try again; tokens lock after some wrong PINs") from None
     except PinLocked:

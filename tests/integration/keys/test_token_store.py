@@ -1,6 +1,8 @@
 """The PKCS#11 key store on a real SoftHSM token."""
 
+import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ from opaque_jobs.crypto.key_files import (
 )
 from opaque_jobs.crypto.key_stores import check_key_store, key_store
 from opaque_jobs.crypto.sealing import open_sealed, seal
-from opaque_jobs.errors import ConfigurationError, NotFoundError, TrustError
+from opaque_jobs.domain.canonical import canonical_bytes, digest
+from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError, TrustError
 
 
 def make(path: Path, where: dict[str, str], kind: KeyKind = KeyKind.MEMBER, pin: str = PIN):
@@ -58,10 +61,77 @@ def test_sealing_keys_under_a_token_open_what_was_sealed(token, tmp_path):
     assert (keys.sealing.public, keys.signing.public) == (broker.sealing, broker.signing)
 
 
-@pytest.mark.parametrize("kind", [KeyKind.MEMBER, KeyKind.ORGANISATION])
+def rewritten(path: Path, **changes: object) -> Path:
+    """Change fields of a key file, with a checksum that fits."""
+    document = json.loads(path.read_bytes()) | changes
+    body = {name: value for name, value in document.items() if name != "check"}
+    path.write_bytes(canonical_bytes({**body, "check": digest(canonical_bytes(body))}))
+    return path
+
+
+def test_broker_signs_on_its_token_and_its_file_holds_no_signing_key(token, tmp_path):
+    made = make(tmp_path / "b.json", token, KeyKind.BROKER)
+    keys = open_broker_keys(tmp_path / "b.json", PIN)
+    made.signing.verify(keys.signing.sign(b"data"), b"data")
+    assert not hasattr(keys.signing, "seed")
+    with pytest.raises(InvalidInputError, match="never leaves"):
+        _ = keys.signing_seed
+    held = json.loads((tmp_path / "b.json").read_bytes())["held"]
+    assert set(held["inside"]) == {"module", "token", "key"}
+
+
+def test_broker_whose_file_names_another_signing_key_of_the_token_is_refused(token, tmp_path):
+    make(tmp_path / "b.json", token, KeyKind.BROKER)
+    public, held = key_store("pkcs11").make_signing_key(PIN, where=token, label="thief")
+    document = json.loads((tmp_path / "b.json").read_bytes())
+    rewritten(
+        tmp_path / "b.json",
+        public={**document["public"], "ed25519": public.text},
+        held={**document["held"], "inside": held},
+    )
+    with pytest.raises(TrustError, match="changed"):
+        open_broker_keys(tmp_path / "b.json", PIN)
+
+
+@pytest.mark.parametrize("part", ["inside", "protected"])
+def test_broker_without_its_token_says_that_there_is_none(token, tmp_path, part):
+    make(tmp_path / "b.json", token, KeyKind.BROKER)
+    held = json.loads((tmp_path / "b.json").read_bytes())["held"]
+    rewritten(tmp_path / "b.json", held={**held, part: {**held[part], "token": "unplugged"}})
+    with pytest.raises(NotFoundError, match="token of this label"):
+        open_broker_keys(tmp_path / "b.json", PIN)
+
+
+@pytest.mark.parametrize("part", ["inside", "protected"])
+def test_broker_file_without_a_part_is_refused(token, tmp_path, part):
+    make(tmp_path / "b.json", token, KeyKind.BROKER)
+    held = json.loads((tmp_path / "b.json").read_bytes())["held"]
+    rewritten(tmp_path / "b.json", held={name: each for name, each in held.items() if name != part})
+    with pytest.raises(InvalidInputError, match="where each of its keys"):
+        open_broker_keys(tmp_path / "b.json", PIN)
+
+
+def test_token_signs_for_several_threads_at_once(token, tmp_path):
+    """A broker answers in threads; a token's log-in is the whole process's."""
+    make(tmp_path / "b.json", token, KeyKind.BROKER)
+    signer = open_broker_keys(tmp_path / "b.json", PIN).signing
+    said = [b"%d" % number for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        for data, signature in zip(said, pool.map(signer.sign, said), strict=True):
+            signer.public.verify(signature, data)
+
+
+OPENERS = {
+    KeyKind.MEMBER: open_signing_key,
+    KeyKind.ORGANISATION: open_organisation_key,
+    KeyKind.BROKER: open_broker_keys,
+}
+
+
+@pytest.mark.parametrize("kind", list(KeyKind))
 def test_wrong_pin_is_refused_and_shown_nowhere(token, tmp_path, kind):
     make(tmp_path / "k.json", token, kind)
-    opener = open_signing_key if kind is KeyKind.MEMBER else open_organisation_key
+    opener = OPENERS[kind]
     with pytest.raises(TrustError, match="PIN") as caught:
         opener(tmp_path / "k.json", OTHER_PIN)
     assert OTHER_PIN not in f"{caught.value.message}{caught.value.hint}{caught.value.facts}"

@@ -147,13 +147,12 @@ def test_every_flipped_byte_is_noticed(folder, tmp_path, kind):
 
 @pytest.mark.parametrize("part", ["salt", "nonce", "secret"])
 def test_flipped_byte_of_the_secret_with_a_new_checksum_does_not_open(folder, tmp_path, part):
-    held = json.loads((folder / "member.json").read_bytes())["held"]
+    held = json.loads((folder / "member.json").read_bytes())["held"]["protected"]
     raw = bytearray(base64.b64decode(held[part]))
     for position in sorted({0, len(raw) // 2, len(raw) - 1}):
         flipped = raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :]
-        path = changed(
-            folder / "member.json", tmp_path / f"k{position}.json", held={**held, part: base64.b64encode(flipped).decode()}
-        )
+        flipped_held = {"protected": {**held, part: base64.b64encode(flipped).decode()}}
+        path = changed(folder / "member.json", tmp_path / f"k{position}.json", held=flipped_held)
         with pytest.raises(TrustError):
             open_signing_key(path, PASSPHRASE)
 
@@ -181,8 +180,8 @@ def test_header_that_asks_for_something_else_is_refused(folder, tmp_path, fields
     "fields", [{"kdf": "scrypt n=1024 r=8 p=1"}, {"kdf": f"scrypt n={2**30} r=8 p=1"}, {"cipher": "none"}, {"more": ""}]
 )
 def test_file_that_asks_for_another_cost_or_cipher_is_not_opened(folder, tmp_path, fields):
-    held = json.loads((folder / "member.json").read_bytes())["held"]
-    path = changed(folder / "member.json", tmp_path / "k.json", held=held | fields)
+    held = json.loads((folder / "member.json").read_bytes())["held"]["protected"]
+    path = changed(folder / "member.json", tmp_path / "k.json", held={"protected": held | fields})
     with pytest.raises(InvalidInputError):
         open_signing_key(path, PASSPHRASE)
 
