@@ -15,7 +15,7 @@ from opaque_jobs.standalone import keeper
 
 __all__ = ["Child"]
 
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "USER", "LOGNAME")
+_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "USER", "LOGNAME", "SOFTHSM2_CONF")
 _OWN = ("OPAQUE_JOBS_PASSPHRASE_FILE", "OPAQUE_JOBS_AS")
 """Settings of the person's own commands, not of the child's."""
 
