@@ -52,6 +52,7 @@ class Settings:
         engine_cache: Let the runtime hold Java's start-up cache: engines start in a third of the time, but two machines that
             build the same sources then differ in this one file.
         storage: Where encrypted data, test data and sealed results are; None is in the home.
+        coordinator: Address of the coordinator that members here work with; None for this machine itself.
     """
 
     home: Path
@@ -60,6 +61,7 @@ class Settings:
     attester: AttesterName = AttesterName.SIMULATED
     engine_cache: bool = True
     storage: Path | None = None
+    coordinator: str | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -95,6 +97,7 @@ class Settings:
             engine_cache=cache == "yes",
             # One spelling of the place in the home, so that equal installations are equal.
             storage=None if storage == home / "storage" else storage,
+            coordinator=env.get(_PREFIX + "COORDINATOR") or None,
         )
 
     def environment(self) -> dict[str, str]:
@@ -104,6 +107,7 @@ class Settings:
             _PREFIX + "DATABASE_URL": self.database_url,
             _PREFIX + "STORAGE": str(self.storage_dir),
             _PREFIX + "SANDBOX": self.sandbox,
+            **({_PREFIX + "COORDINATOR": self.coordinator} if self.coordinator else {}),
             _PREFIX + "ATTESTER": self.attester.value,
             _PREFIX + "ENGINE_CACHE": "yes" if self.engine_cache else "no",
         }

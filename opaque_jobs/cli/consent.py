@@ -8,11 +8,11 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import review_document
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.session import Acting, member_key, own_member, services
+from opaque_jobs.cli.session import Acting, acting_session, member_key
 from opaque_jobs.client.rosters import in_force
+from opaque_jobs.client.session import listed
 from opaque_jobs.client.signed_names import named_job
 from opaque_jobs.client.withdrawals import withdraw_consent
-from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -33,15 +33,13 @@ def withdraw(
 
     A run that has its keys already goes on; who may run the job can end it with 'opaque-jobs run cancel'.
     """
-    with services() as opened:
-        actor = own_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting, passphrase_file, own=True) as (session, actor):
         workspace_id, job_id = named_job(session, actor, job)
-        actor = in_force(session, actor, workspace_id)
-        view = withdraw_consent(session, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
+        signing = in_force(session, actor, workspace_id)
+        view = withdraw_consent(session, signing, member_key(session.settings, signing, passphrase_file), job_id)
         if view is None:
             stderr().print("every broker was told; the metadata database does not show this job")
             print_record({"job_id": job_id, "status": "withdrawn"}, as_json=common().json, title="consent withdrawn")
             return
-        names = {entry.id: entry.name for entry in opened.workspaces.members()}
+        names = {entry.id: entry.name for entry in listed(session.people.members)}
         print_record(review_document(view, names), as_json=common().json, title="consent withdrawn")

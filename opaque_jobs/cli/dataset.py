@@ -13,11 +13,12 @@ from opaque_jobs.cli.documents import dataset_document, reader_document
 from opaque_jobs.cli.output import print_record, print_rows, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.progress import counting
-from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
+from opaque_jobs.cli.session import Acting, acting_member, acting_session, member_key, services
 from opaque_jobs.client.finding import find_dataset, find_workspace
 from opaque_jobs.client.kept_policies import kept_policy
 from opaque_jobs.client.policies import Wanted
 from opaque_jobs.client.publishing import attach_made_test_data, publish_dataset, share_dataset, unshare_dataset
+from opaque_jobs.client.session import listed
 from opaque_jobs.client.signed_names import named_dataset, named_workspace
 from opaque_jobs.data.dataset_files import verify_files
 from opaque_jobs.domain.dataset import TestDataKind
@@ -67,11 +68,9 @@ def encrypt(
     """
     if refreshed is not None and not refresh:
         raise InvalidInputError("--id names the data set that --refresh makes a version of", hint="give both, or neither")
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
-        known = opened.datasets.show(named_dataset(session, member, refreshed or name), actor=member.id) if refresh else None
-        signer = member_key(opened.context.settings, member, passphrase_file)
+    with acting_session(acting, passphrase_file) as (session, member):
+        known = session.datasets.show(named_dataset(session, member, refreshed or name)) if refresh else None
+        signer = member_key(session.settings, member, passphrase_file)
         with counting("encrypting", file.stat().st_size if file.is_file() else None) as advance:
             done = 0
 
@@ -114,11 +113,9 @@ def make_test_data(
 
     Every member of its workspaces can read it: look at it first. Of the keys of two data sets, half are in both.
     """
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
+    with acting_session(acting, passphrase_file) as (session, member):
         found = find_dataset(session, dataset)
-        signer = member_key(opened.context.settings, member, passphrase_file)
+        signer = member_key(session.settings, member, passphrase_file)
         view = attach_made_test_data(session, member, signer, found, kind=kind, source=source, rows=rows, seed=seed, keys=key)
     print_record(dataset_document(view), as_json=common().json, title="test data attached")
 
@@ -126,11 +123,9 @@ def make_test_data(
 @app.command("jobs")
 def jobs(*, dataset: Dataset, acting: Acting = None) -> None:
     """List the jobs, accepted or under review, that read a data set of yours, and which of its columns."""
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
+    with acting_session(acting) as (session, _):
         found = find_dataset(session, dataset)
-        readers = opened.datasets.readers(found.id, actor=member.id)
+        readers = session.datasets.readers(found.id)
     rows = [reader_document(each) for each in readers]
     columns = ["job", "status", "columns", "version", "on_refresh", "workspace_id", "author_id", "id"]
     print_rows(rows, columns, as_json=common().json, empty="no job under review or accepted reads it")
@@ -139,14 +134,12 @@ def jobs(*, dataset: Dataset, acting: Acting = None) -> None:
 @app.command("share")
 def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Share a data set into a workspace: jobs that all its members approve may then read it."""
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
+    with acting_session(acting, passphrase_file) as (session, member):
         found, where = (
             named_dataset(session, member, dataset),
             named_workspace(session, member, workspace),
         )
-        signer = member_key(opened.context.settings, member, passphrase_file)
+        signer = member_key(session.settings, member, passphrase_file)
         view = share_dataset(session, member, signer, dataset_id=found, workspace_id=where)
     print_record(dataset_document(view), as_json=common().json, title="shared")
 
@@ -154,14 +147,12 @@ def share(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, pass
 @app.command("unshare")
 def unshare(*, dataset: Dataset, workspace: Workspace, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Take a data set back from a workspace: new, running and waiting jobs stop at once."""
-    with services() as opened:
-        member = own_member(opened, acting)
-        session = local_session(opened, member)
+    with acting_session(acting, passphrase_file, own=True) as (session, member):
         found, where = (
             named_dataset(session, member, dataset),
             named_workspace(session, member, workspace),
         )
-        signer = member_key(opened.context.settings, member, passphrase_file)
+        signer = member_key(session.settings, member, passphrase_file)
         closed = unshare_dataset(session, member, signer, dataset_id=found, workspace_id=where)
     print_record({"dataset_id": found, "workspace_id": where, "closed_runs": list(closed)}, as_json=common().json)
 
@@ -171,14 +162,12 @@ def list_(
     *, workspace: Annotated[str | None, typer.Option(help="Those shared into this workspace.")] = None, acting: Acting = None
 ) -> None:
     """List your organisation's data sets, or those shared into a workspace."""
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
+    with acting_session(acting) as (session, _):
         where = find_workspace(session, workspace).id if workspace else None
-        owners = {each.entry.id: each.entry.name for each in opened.workspaces.organisations()}
+        owners = {each.entry.id: each.entry.name for each in listed(session.people.organisations)}
         rows = [
             {**dataset_document(view), "owner": owners.get(view.organisation_id, view.organisation_id)}
-            for view in opened.datasets.list(actor=member.id, workspace_id=where)
+            for view in listed(session.datasets.list, workspace_id=where)
         ]
     empty = (
         "no data set is shared into this workspace yet: an owner shares with 'opaque-jobs dataset share DATASET WORKSPACE'"
@@ -192,14 +181,12 @@ def list_(
 @app.command("show")
 def show(*, dataset: Dataset, acting: Acting = None) -> None:
     """Show a data set: columns, types, version. To its owner: whether what is released of it is a rule that is kept here."""
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
+    with acting_session(acting) as (session, member):
         view = find_dataset(session, dataset)
         document = dataset_document(view)
         if view.organisation_id == member.organisation_id:
             commitment = view.versions[-1].manifest.policy_commitment
-            own = kept_policy(opened.context.settings, member.organisation_id, view.id, commitment)
+            own = kept_policy(session.settings, member.organisation_id, view.id, commitment)
             document["policy"] = None if own is None else to_json(own)
     print_record(document, as_json=common().json)
     if "policy" in document and document["policy"] is None:
@@ -209,13 +196,13 @@ def show(*, dataset: Dataset, acting: Acting = None) -> None:
 @app.command("verify")
 def verify(*, dataset: Dataset, acting: Acting = None) -> None:
     """Check every file of a data set's current version against its signed manifest."""
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
+    with acting_session(acting) as (session, _):
         found = find_dataset(session, dataset)
         current = found.versions[-1]
-        folder = opened.datasets.version_folder(found.id, current.version, actor=member.id)
-        with counting("verifying", sum(part.size_bytes for part in current.manifest.parts)) as advance:
+        with (
+            session.files.dataset_files(found.id, current) as folder,
+            counting("verifying", sum(part.size_bytes for part in current.manifest.parts)) as advance,
+        ):
             done = 0
 
             def progress(now: int, _total: int) -> None:

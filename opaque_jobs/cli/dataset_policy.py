@@ -10,14 +10,13 @@ from opaque_jobs.cli.displaying import confirming
 from opaque_jobs.cli.documents import dataset_document, reader_document
 from opaque_jobs.cli.output import print_record, stderr
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.session import Acting, acting_session, member_key
 from opaque_jobs.client.organisation import compared_organisation
 from opaque_jobs.client.policies import AS_BEFORE, Wanted, read_policy
 from opaque_jobs.client.publishing import Published, publish_dataset
 from opaque_jobs.client.signed_names import named_dataset
 from opaque_jobs.data.row_rules import rule_text
 from opaque_jobs.errors import InvalidInputError
-from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["Yes", "app", "column_types", "say_released"]
 
@@ -30,14 +29,12 @@ Yes = Annotated[bool, typer.Option("--yes", help="Change the rules without askin
 @app.command("show")
 def show_policy(*, dataset: Dataset, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Show which columns and rows of your data set approved jobs may read: your broker's own word, sealed to you."""
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
-        found = opened.datasets.show(named_dataset(session, member, dataset), actor=member.id)
-        signer = member_key(opened.context.settings, member, passphrase_file)
+    with acting_session(acting, passphrase_file) as (session, member):
+        found = session.datasets.show(named_dataset(session, member, dataset))
+        signer = member_key(session.settings, member, passphrase_file)
         rules = read_policy(compared_organisation(session, member), member, signer, found.id).policy
         held = [column.name for column in found.columns if column.name not in rules.columns]
-        readers = opened.datasets.readers(found.id, actor=member.id)
+        readers = session.datasets.readers(found.id)
     shown = {
         "dataset_id": found.id,
         "released": list(rules.columns),
@@ -73,14 +70,12 @@ def set_policy(
     wanted = Wanted(columns=tuple(column), where=tuple(where), all_columns=all_columns, all_rows=all_rows)
     if wanted == AS_BEFORE:
         raise InvalidInputError("nothing is named that should change", hint="give --column, --where, --all-columns or --all-rows")
-    with services() as opened:
-        member = acting_member(opened, acting)
-        session = local_session(opened, member)
-        found = opened.datasets.show(named_dataset(session, member, dataset), actor=member.id)
+    with acting_session(acting, passphrase_file) as (session, member):
+        found = session.datasets.show(named_dataset(session, member, dataset))
         published = publish_dataset(
             session,
             member,
-            member_key(opened.context.settings, member, passphrase_file),
+            member_key(session.settings, member, passphrase_file),
             source=source,
             name=found.name,
             refresh_of=found,

@@ -235,7 +235,7 @@ def try_and_submit(cast: Cast, drafted: Drafted, shown: Step) -> Opened:
     """Run a draft on synthetic data in the sandbox, then submit it with its author's approval."""
     author = cast.members[drafted.job.author]
     run = run_test(cast.services, author, drafted.view.id, {}, on_status=shown.say)
-    check_succeeded(cast.services, author, run)
+    check_succeeded(local_session(cast.services, author), run)
     opened = open_test_result(cast.services.runs.result_folder(run.id, actor=author.id))
     found = Opened(columns=opened.schema.names, rows=opened.table().to_pylist())
     view = submit_job(
@@ -277,7 +277,7 @@ def start_run(cast: Cast, drafted: Drafted, inputs: Mapping[str, Any]) -> RunVie
     with airflow_for(cast.services, author) as airflow:
         airflow.wait_for_dag(drafted.view.id)
         dag_run_id = airflow.trigger(drafted.view.id, inputs=inputs)
-    return find_run(cast.services, author, job_id=drafted.view.id, dag_run_id=dag_run_id)
+    return find_run(local_session(cast.services, author), job_id=drafted.view.id, dag_run_id=dag_run_id)
 
 
 def waits_at_gate(cast: Cast, drafted: Drafted, run: RunView, *, for_s: float) -> dict[str, str | None]:
@@ -308,8 +308,8 @@ def finish_run(cast: Cast, drafted: Drafted, run: RunView, shown: Step) -> RunVi
         ConflictError: It did not succeed.
     """
     author = cast.members[drafted.job.author]
-    ended = wait_for_run(cast.services, author, run.id, timeout_s=_RUN_S, on_status=shown.say)
-    check_succeeded(cast.services, author, ended)
+    ended = wait_for_run(local_session(cast.services, author), run.id, timeout_s=_RUN_S, on_status=shown.say)
+    check_succeeded(local_session(cast.services, author), ended)
     return ended
 
 

@@ -16,15 +16,16 @@ from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.review_page import draft_page
 from opaque_jobs.cli.review_print import print_page
 from opaque_jobs.cli.running import check_succeeded, failed_test_log, run_test
-from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.session import Acting, acting_member, acting_session, member_key, services
 from opaque_jobs.cli.sql_check import sql_warnings, warn
 from opaque_jobs.cli.tee_policy import POLICY_HELP, read_policies
 from opaque_jobs.client.drafts import remember_draft
 from opaque_jobs.client.finding import find_dataset, find_job, find_workspace
 from opaque_jobs.client.reviews import check_meant, revise_job, submit_job
 from opaque_jobs.client.rosters import in_force
+from opaque_jobs.client.session import Session, listed
 from opaque_jobs.client.signed_names import named_job, named_workspace
-from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind
+from opaque_jobs.domain.job import ALLOWED_SPARK_CONF, Code, TeeKind, parse_job_spec
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
@@ -32,7 +33,6 @@ from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.tee_policy import NO_HARDWARE
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError, InvalidInputError
-from opaque_jobs.services import Services
 from opaque_jobs.services.schedules import next_times, parse_schedule
 from opaque_jobs.standalone.local_session import local_session
 
@@ -149,14 +149,12 @@ def _conf(pairs: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in split}
 
 
-def _code(
-    opened: Services, actor: MemberEntry, workspace_id: str, *, sql: Path | None, python: Path | None, pinned: str | None
-) -> Code | None:
+def _code(session: Session, workspace_id: str, *, sql: Path | None, python: Path | None, pinned: str | None) -> Code | None:
     if pinned is None:
         return read_code(sql=sql, python=python)
     if sql is not None or python is not None:
         raise InvalidInputError("a job has one piece of code", hint="give one of --sql, --python and --pinned")
-    return opened.queries.show(actor=actor.id, workspace_id=workspace_id, name=pinned).code
+    return session.queries.show(workspace_id=workspace_id, name=pinned).code
 
 
 @app.command("create")
@@ -198,16 +196,14 @@ def create(
 
     Without code: opaque-jobs job create "Tumour study" --template overlap-count --parameters p.json --dataset a --dataset b
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, actor):
         where = named_workspace(session, actor, workspace)
         uses = [parse_use(text) for text in dataset]
         draft = build_draft(
             Wanted(
                 name=name,
                 description=description,
-                code=_code(opened, actor, where, sql=sql, python=python, pinned=pinned),
+                code=_code(session, where, sql=sql, python=python, pinned=pinned),
                 template=template,
                 parameters=read_parameters(parameters),
                 datasets={alias: find_dataset(session, wanted, workspace_id=where) for alias, wanted, _ in uses},
@@ -230,12 +226,13 @@ def create(
             )
         )
         if replace:
-            view = opened.jobs.edit(actor=actor.id, job_id=find_job(session, replace).id, draft=draft)
+            former = find_job(session, replace)
+            view = session.jobs.edit(former.id, draft=draft, version=former.version)
         else:
-            view = opened.jobs.create_draft(actor=actor.id, workspace_id=where, draft=draft)
+            view = session.jobs.create_draft(workspace_id=where, draft=draft)
         if pinned is None:  # a pinned query is the database's word: what it gave is looked at before it is signed
-            remember_draft(opened.context.settings, actor, view, draft)
-        taken = any(each.draft.name == name and each.id != view.id for each in opened.jobs.list(actor=actor.id))
+            remember_draft(session.settings, actor, view, draft)
+        taken = any(each.draft.name == name and each.id != view.id for each in listed(session.jobs.list))
     found = sql_warnings(draft.code if template is None else None)
     if taken:
         stderr().print(
@@ -273,13 +270,13 @@ def try_out(*, job: Job, value: Values, acting: Acting = None) -> None:
         with step(f"testing '{view.draft.name}'") as shown:
             run = run_test(opened, actor, view.id, values, on_status=shown.say)
         look = f"look at it with 'opaque-jobs result show {run.id}'" if run.state is RunState.SUCCEEDED else ""
-        said = None if run.state is RunState.SUCCEEDED else failed_test_log(opened, actor, run)
+        said = None if run.state is RunState.SUCCEEDED else failed_test_log(session, run)
         print_record(
             {**run_document(run), **({"log": said} if said and common().json else {})}, as_json=common().json, title=look
         )
         if said and not common().json:
             stderr().print(escape(said), highlight=False)
-        check_succeeded(opened, actor, run)
+        check_succeeded(session, run)
 
 
 @app.command("submit")
@@ -300,19 +297,17 @@ def submit(
     What you sign is compared with what you drafted here. A draft made elsewhere (a notebook, another home), or one that is not
     what you drafted, is shown instead; if it is what you mean, submit it with the digest that is printed under it.
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting, passphrase_file) as (session, actor):
         found = find_job(session, job)
-        actor, job_id = in_force(session, actor, found.workspace_id), found.id
-        tests = [run.id for run in opened.runs.history(job_id, actor=actor.id) if _is_passed_test(run.kind, run.state)]
+        signing, job_id = in_force(session, actor, found.workspace_id), found.id
+        tests = [run.id for run in listed(session.runs.history, job_id) if _is_passed_test(run.kind, run.state)]
         shown = None if no_test else test_run or next(iter(tests), None)
         if digest is None:
-            _check_written(opened, actor, job_id, test_run_id=shown, no_test=no_test)
-        signer = member_key(opened.context.settings, actor, passphrase_file)
+            _check_written(session, signing, job_id, test_run_id=shown, no_test=no_test)
+        signer = member_key(session.settings, signing, passphrase_file)
         view = submit_job(
             session,
-            actor,
+            signing,
             signer,
             job_id,
             test_run_id=shown,
@@ -320,18 +315,18 @@ def submit(
             deadline=datetime.now(UTC) + timedelta(days=days) if days else None,
             expected_digest=digest,
         )
-        names = {entry.id: entry.name for entry in opened.workspaces.members()}
+        names = {entry.id: entry.name for entry in listed(session.people.members)}
     print_record(review_document(view, names), as_json=common().json, title="under review")
 
 
-def _check_written(opened: Services, actor: MemberEntry, job_id: str, *, test_run_id: str | None, no_test: str | None) -> None:
+def _check_written(session: Session, actor: MemberEntry, job_id: str, *, test_run_id: str | None, no_test: str | None) -> None:
     """Check that a draft is what its author wrote here; show it whole if it is not."""
-    spec = opened.jobs.spec_for_submission(job_id, actor=actor.id)
+    spec = parse_job_spec(session.jobs.spec_for_submission(job_id))
     try:
-        check_meant(local_session(opened, actor), actor, spec, None)
+        check_meant(session, actor, spec, None)
     except ConflictError:
         if not common().json:
-            print_page(draft_page(opened, actor, spec, test_run_id=test_run_id, no_test_reason=no_test))
+            print_page(draft_page(session, actor, spec, test_run_id=test_run_id, no_test_reason=no_test))
         raise
 
 
@@ -347,14 +342,12 @@ def list_(
     acting: Acting = None,
 ) -> None:
     """List the jobs of your workspaces."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         where = find_workspace(session, workspace).id if workspace else None
-        names = {entry.id: entry.name for entry in opened.workspaces.members()}
+        names = {entry.id: entry.name for entry in listed(session.people.members)}
         rows = [
             {**job_document(view), "author": names[view.author_id]}
-            for view in opened.jobs.list(actor=actor.id, workspace_id=where, archived=archived)
+            for view in listed(session.jobs.list, workspace_id=where, archived=archived)
         ]
     print_rows(
         rows,
@@ -367,12 +360,10 @@ def list_(
 @app.command("show")
 def show(*, job: Job, acting: Acting = None) -> None:
     """Show a job: status, inputs, data sets, revisions, code."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         view = find_job(session, job)
         accepted = view.accepted_revision
-        lease = opened.runs.lease(view.id, accepted, actor=actor.id) if accepted else None
+        lease = session.runs.lease(view.id, accepted) if accepted else None
     document = job_document(view) | ({"lease": lease_document(lease)} if lease else {})
     code = view.draft.code
     if common().json:
@@ -387,11 +378,9 @@ def show(*, job: Job, acting: Acting = None) -> None:
 @app.command("diff")
 def diff(*, job: Job, acting: Acting = None) -> None:
     """Compare a job with its revision last accepted."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         job_id = find_job(session, job).id
-        changes = opened.jobs.diff(job_id, actor=actor.id)
+        changes = session.jobs.diff(job_id)
     if common().json:
         print_json({"job_id": job_id, "against": changes.against, "diff": changes.text})
     else:
@@ -404,21 +393,17 @@ def revise(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile =
 
     What is accepted stays in force until its next revision is; what is over you withdraw from for good.
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting, passphrase_file) as (session, actor):
         workspace_id, job_id = named_job(session, actor, job)
-        actor = in_force(session, actor, workspace_id)
-        view = revise_job(session, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
+        signing = in_force(session, actor, workspace_id)
+        view = revise_job(session, signing, member_key(session.settings, signing, passphrase_file), job_id)
     print_record(job_document(view), as_json=common().json)
 
 
 def _mark(job: str, acting: str | None, *, archived: bool) -> None:
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        act = opened.jobs.archive if archived else opened.jobs.unarchive
-        view = act(find_job(session, job).id, actor=actor.id)
+    with acting_session(acting) as (session, _):
+        act = session.jobs.archive if archived else session.jobs.unarchive
+        view = act(find_job(session, job).id)
     print_record(job_document(view), as_json=common().json)
 
 
@@ -437,9 +422,7 @@ def unarchive(*, job: Job, acting: Acting = None) -> None:
 @app.command("delete")
 def delete(*, job: Job, acting: Acting = None) -> None:
     """Delete a job that has no run."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         job_id = find_job(session, job).id
-        opened.jobs.delete(job_id, actor=actor.id)
+        session.jobs.delete(job_id)
     print_record({"job_id": job_id, "deleted": True}, as_json=common().json)

@@ -9,11 +9,11 @@ from opaque_jobs.cli.command import Noun, common
 from opaque_jobs.cli.documents import moment
 from opaque_jobs.cli.drafting import read_code
 from opaque_jobs.cli.output import print_code, print_json, print_record, print_rows
-from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.cli.session import Acting, acting_session
 from opaque_jobs.client.finding import find_workspace
+from opaque_jobs.client.session import listed
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.views import PinnedQueryView
-from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -50,22 +50,18 @@ def pin(
     code = read_code(sql=sql, python=python)
     if code is None:
         raise InvalidInputError("there is nothing to pin", hint="give a file with --sql or --python")
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         where = find_workspace(session, workspace).id
-        view = opened.queries.pin(actor=actor.id, workspace_id=where, name=name, code=code, replace=replace)
+        view = session.queries.pin(workspace_id=where, name=name, code=code, replace=replace)
     print_record(_document(view), as_json=common().json, title="pinned")
 
 
 @app.command("list")
 def list_(*, workspace: Workspace, acting: Acting = None) -> None:
     """List your pinned queries in a workspace."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         where = find_workspace(session, workspace).id
-        rows = [_document(view) for view in opened.queries.list(actor=actor.id, workspace_id=where)]
+        rows = [_document(view) for view in listed(session.queries.list, workspace_id=where)]
     print_rows(
         rows,
         ["name", "language", "characters", "pinned_at"],
@@ -77,11 +73,9 @@ def list_(*, workspace: Workspace, acting: Acting = None) -> None:
 @app.command("show")
 def show(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
     """Show one of your pinned queries."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         where = find_workspace(session, workspace).id
-        view = opened.queries.show(actor=actor.id, workspace_id=where, name=name)
+        view = session.queries.show(workspace_id=where, name=name)
     if common().json:
         print_json({**_document(view), "text": view.code.text})
         return
@@ -92,9 +86,7 @@ def show(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
 @app.command("unpin")
 def unpin(*, workspace: Workspace, name: Name, acting: Acting = None) -> None:
     """Remove one of your pinned queries."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, _):
         where = find_workspace(session, workspace).id
-        opened.queries.unpin(actor=actor.id, workspace_id=where, name=name)
+        session.queries.unpin(workspace_id=where, name=name)
     print_record({"name": name, "workspace_id": where, "unpinned": True}, as_json=common().json)

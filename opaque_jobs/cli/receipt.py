@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -10,9 +12,10 @@ import typer
 
 from opaque_jobs.cli.command import Noun, common, load_settings
 from opaque_jobs.cli.output import escape, print_json, print_record, stdout, trust_text
-from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.cli.session import Acting, acting_session
 from opaque_jobs.cli.steps import print_steps
 from opaque_jobs.client.one_log import compared_with_own_log
+from opaque_jobs.client.session import Session
 from opaque_jobs.client.signed_lists import anchors_in, known_beforehand, signed_list
 from opaque_jobs.client.signed_names import named_workspace
 from opaque_jobs.crypto.key_files import write_new_private_file
@@ -20,9 +23,8 @@ from opaque_jobs.domain.approval_rule import ApprovalRule
 from opaque_jobs.domain.canonical import canonical_bytes, digest, parse_json, require_fields
 from opaque_jobs.domain.document import to_json
 from opaque_jobs.domain.receipt_trust import ReceiptTrust, parse_trust
-from opaque_jobs.errors import InvalidInputError, NotFoundError, TrustError
+from opaque_jobs.errors import DeniedError, InvalidInputError, NotFoundError, TrustError
 from opaque_jobs.protocol.views import ReceiptContext
-from opaque_jobs.standalone.local_session import local_session
 from opaque_jobs.verify.own_trust import believed_keys, own_trust
 from opaque_jobs.verify.receipts import ReceiptReport, inspect_receipt
 
@@ -95,9 +97,8 @@ def export(
     acting: Acting = None,
 ) -> None:
     """Write all that is needed to verify a run into one file. It holds the job's code and the votes, but no data."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        package = _Package.of(opened.runs.receipt(run_id, actor=actor.id))
+    with acting_session(acting) as (session, _):
+        package = _Package.of(session.runs.receipt(run_id))
     write_new_private_file(to, package.to_bytes())
     print_record({"run_id": run_id, "file": str(to)}, as_json=common().json)
 
@@ -125,14 +126,12 @@ def verify(
     Example: opaque-jobs receipt verify run-0123 --as bob
     """
     if what.startswith("run-") and not Path(what).exists():
-        with services() as opened:
-            actor = acting_member(opened, acting)
-            session = local_session(opened, actor)
-            context = opened.runs.receipt(what, actor=actor.id)
+        with acting_session(acting) as (session, actor):
+            context = session.runs.receipt(what)
             package = _Package.of(context)
-            result = result or opened.context.settings.result_dir(what)
             anchors = parse_trust(_read(trust, _ANCHORS)) if trust else known_beforehand(session, actor, context)
-            report = compared_with_own_log(session, actor, _inspected(package, result, anchors))
+            with _result_files(session, what, result) as folder:
+                report = compared_with_own_log(session, actor, _inspected(package, folder, anchors))
     else:
         package = _Package.read(Path(what))
         anchors = parse_trust(_read(trust, _ANCHORS)) if trust else own_trust(load_settings())
@@ -149,6 +148,20 @@ def verify(
             "this receipt vouches for nobody: without trust anchors, anyone could have made it with keys of their own",
             hint="get ANCHORS from two members ('opaque-jobs receipt trust'), compare them, and give --trust ANCHORS",
         )
+
+
+@contextmanager
+def _result_files(session: Session, run_id: str, given: Path | None) -> Iterator[Path | None]:
+    """Hold the sealed result's files: those given, the author's organisation's, or those in a storage here; None without."""
+    with ExitStack() as held:
+        folder = given
+        if folder is None:
+            try:
+                folder = held.enter_context(session.files.run_files(run_id))
+            except DeniedError:
+                stored = session.settings.result_dir(run_id)
+                folder = stored if stored.is_dir() else None
+        yield folder
 
 
 def _inspected(package: _Package, result: Path | None, anchors: ReceiptTrust) -> ReceiptReport:
@@ -175,11 +188,9 @@ def trust_(
 
     It says what the member list says that this member signed. Whoever gets it does well to compare it with another member's.
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        found, settings = named_workspace(session, actor, workspace), opened.context.settings
-        known = opened.workspaces.broker_push(found, actor=actor.id)
+    with acting_session(acting) as (session, actor):
+        found, settings = named_workspace(session, actor, workspace), session.settings
+        known = session.workspaces.broker_push(found)
         roster = signed_list(settings, actor, known.roster, known.acceptances)
         anchors = anchors_in(settings, actor, roster)
     write_new_private_file(to, anchors.to_bytes())

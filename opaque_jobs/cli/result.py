@@ -14,8 +14,9 @@ from opaque_jobs.cli.export import Format, check_free, export, plain_value
 from opaque_jobs.cli.output import escape, print_json, print_record, stderr, stdout, trust_text
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.running import check_has_result, check_over, has_log
-from opaque_jobs.cli.session import Acting, acting_member, open_sealing_key, services
+from opaque_jobs.cli.session import Acting, acting_session, open_sealing_key
 from opaque_jobs.client.results import OpenedResult, open_log, open_real_result, open_test_result, read_test_log, sealed_to
+from opaque_jobs.client.session import Session
 from opaque_jobs.client.verified_runs import verified_run
 from opaque_jobs.client.visible import visible
 from opaque_jobs.crypto.keys import SealingKey
@@ -24,8 +25,6 @@ from opaque_jobs.domain.run import RunKind
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import ConflictError
 from opaque_jobs.protocol.views import RunView
-from opaque_jobs.services import Services
-from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app", "open_result", "result_table"]
 
@@ -36,7 +35,7 @@ Run = Annotated[str, typer.Argument(help="Run id.")]
 
 @contextmanager
 def open_result(
-    opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None
+    session: Session, run: RunView, actor: MemberEntry, passphrase_file: Path | None
 ) -> Iterator[tuple[RunView, OpenedResult]]:
     """Open a run's result for a member; a real run's only after its receipt was verified, with the files.
 
@@ -48,39 +47,41 @@ def open_result(
         ConflictError: The run has not succeeded.
         TrustError: The receipt does not hold, or the result does not open with the organisation's key.
     """
-    check_has_result(opened, actor, run)
+    check_has_result(session, run)
     if run.kind is RunKind.TEST:
-        yield replace(run, trust_label=None), open_test_result(opened.runs.result_folder(run.id, actor=actor.id))
+        with session.files.run_files(run.id) as folder:
+            yield replace(run, trust_label=None), open_test_result(folder)
         return
-    with verified_run(local_session(opened, actor), run, actor) as proved:
-        key = _sealing_key(opened, actor, proved.folder, passphrase_file)
+    with verified_run(session, run, actor) as proved:
+        key = _sealing_key(session, actor, proved.folder, passphrase_file)
         yield proved.run, open_real_result(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
 
 
-def _read_log(opened: Services, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[bool, str]:
+def _read_log(session: Session, run: RunView, actor: MemberEntry, passphrase_file: Path | None) -> tuple[bool, str]:
     """Give a run's log, and whether a receipt vouches for it: a run that failed has none, but its log says why.
 
     Raises:
         ConflictError: The run is not over, or ended before there was a log.
     """
-    if run.state is not RunState.SUCCEEDED and not has_log(opened, actor, run):
+    if run.state is not RunState.SUCCEEDED and not has_log(session, run):
         check_over(run)
         raise ConflictError("the run ended before there was a log", hint=f"see 'opaque-jobs run show {run.id}'", run_id=run.id)
     if run.kind is RunKind.TEST:
-        return False, read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
+        with session.files.run_files(run.id) as folder:
+            return False, read_test_log(run, folder)
     if run.state is RunState.SUCCEEDED:
-        with verified_run(local_session(opened, actor), run, actor) as proved:
-            key = _sealing_key(opened, actor, proved.folder, passphrase_file)
+        with verified_run(session, run, actor) as proved:
+            key = _sealing_key(session, actor, proved.folder, passphrase_file)
             return True, open_log(proved.run, proved.folder, key, workspace_id=proved.receipt.workspace_id)
-    folder = opened.runs.result_folder(run.id, actor=actor.id)
-    workspace_id = opened.jobs.show(run.job_id, actor=actor.id).workspace_id
-    key = _sealing_key(opened, actor, folder, passphrase_file)
-    return False, open_log(run, folder, key, workspace_id=workspace_id)
+    workspace_id = session.jobs.show(run.job_id).workspace_id
+    with session.files.run_files(run.id) as folder:
+        key = _sealing_key(session, actor, folder, passphrase_file)
+        return False, open_log(run, folder, key, workspace_id=workspace_id)
 
 
-def _sealing_key(opened: Services, actor: MemberEntry, folder: Path, passphrase_file: Path | None) -> SealingKey:
-    owner = opened.workspaces.organisation(actor.organisation_id).entry
-    return open_sealing_key(opened.context.settings, owner.name, passphrase_file, recipients=sealed_to(folder))
+def _sealing_key(session: Session, actor: MemberEntry, folder: Path, passphrase_file: Path | None) -> SealingKey:
+    owner = session.people.organisations(organisation_id=(actor.organisation_id,)).items[0].entry
+    return open_sealing_key(session.settings, owner.name, passphrase_file, recipients=sealed_to(folder))
 
 
 def _cell(value: Any) -> str:
@@ -111,10 +112,11 @@ def show(
 
     Example: opaque-jobs result show run-0123 --as alice
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        with open_result(opened, opened.runs.show(run_id, actor=actor.id), actor, passphrase_file) as (run, result):
-            found = result.first(rows)
+    with (
+        acting_session(acting, passphrase_file) as (session, actor),
+        open_result(session, session.runs.show(run_id), actor, passphrase_file) as (run, result),
+    ):
+        found = result.first(rows)
     if common().json:
         label = run.trust_label.value if run.trust_label else None
         print_json({"run_id": run.id, "kind": run.kind.value, "trust_label": label, "rows": plain_value(found)})
@@ -139,11 +141,10 @@ def export_(
 
     Example: opaque-jobs result export run-0123 --to result.csv --format csv
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        run = opened.runs.show(run_id, actor=actor.id)
+    with acting_session(acting, passphrase_file) as (session, actor):
+        run = session.runs.show(run_id)
         check_free(to)
-        with open_result(opened, run, actor, passphrase_file) as (_, result):
+        with open_result(session, run, actor, passphrase_file) as (_, result):
             written = export(result, to, how)
     print_record({"run_id": run.id, "file": str(to), "format": how.value, "rows": written}, as_json=common().json)
 
@@ -151,10 +152,9 @@ def export_(
 @app.command("log")
 def log(*, run_id: Run, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Show what the job printed, and its traceback if it failed. Sealed like the result."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        run = opened.runs.show(run_id, actor=actor.id)
-        proved, text = _read_log(opened, run, actor, passphrase_file)
+    with acting_session(acting, passphrase_file) as (session, actor):
+        run = session.runs.show(run_id)
+        proved, text = _read_log(session, run, actor, passphrase_file)
     if common().json:
         print_json({"run_id": run.id, "kind": run.kind.value, "proved": proved, "log": text})
         return

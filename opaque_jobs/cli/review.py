@@ -12,17 +12,16 @@ from opaque_jobs.cli.output import print_json, print_record
 from opaque_jobs.cli.passphrase import PassphraseFile
 from opaque_jobs.cli.review_page import read_page, under_review
 from opaque_jobs.cli.review_print import print_page
-from opaque_jobs.cli.session import Acting, acting_member, member_key, services
+from opaque_jobs.cli.session import Acting, acting_session, member_key
 from opaque_jobs.client.finding import find_job
 from opaque_jobs.client.reviews import cancel_review, cast_vote
 from opaque_jobs.client.rosters import in_force
+from opaque_jobs.client.session import Session, listed
 from opaque_jobs.client.showing import Shown
 from opaque_jobs.client.signed_names import named_job
 from opaque_jobs.domain.review import Decision
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.protocol.views import ReviewView
-from opaque_jobs.services import Services
-from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -34,12 +33,12 @@ Digest = Annotated[
 ]
 
 
-def _names(opened: Services) -> dict[str, str]:
-    return {entry.id: entry.name for entry in opened.workspaces.members()}
+def _names(session: Session) -> dict[str, str]:
+    return {entry.id: entry.name for entry in listed(session.people.members)}
 
 
-def _print(opened: Services, view: ReviewView, title: str) -> None:
-    print_record(review_document(view, _names(opened)), as_json=common().json, title=title)
+def _print(session: Session, view: ReviewView, title: str) -> None:
+    print_record(review_document(view, _names(session)), as_json=common().json, title=title)
 
 
 @app.command("show")
@@ -48,10 +47,9 @@ def show(*, job: Job, acting: Acting = None) -> None:
 
     With --json, the whole signed document. You can then approve or reject what this showed, and nothing else.
     """
-    with services() as opened:
-        actor, settings = acting_member(opened, acting), opened.context.settings
-        session = local_session(opened, actor)
-        page = read_page(opened, actor, find_job(session, job).id)
+    with acting_session(acting) as (session, actor):
+        settings = session.settings
+        page = read_page(session, actor, find_job(session, job).id)
     if common().json:
         print_json(page.to_json())
     else:
@@ -59,8 +57,8 @@ def show(*, job: Job, acting: Acting = None) -> None:
     displayed(settings, actor, shown_job(page.spec))
 
 
-def _shown_page(opened: Services, actor: MemberEntry, job_id: str) -> Shown:
-    page = read_page(opened, actor, job_id)
+def _shown_page(session: Session, actor: MemberEntry, job_id: str) -> Shown:
+    page = read_page(session, actor, job_id)
     print_page(page)
     return shown_job(page.spec)
 
@@ -68,23 +66,21 @@ def _shown_page(opened: Services, actor: MemberEntry, job_id: str) -> Shown:
 def _vote(  # noqa: PLR0917
     job: str, acting: str | None, passphrase_file: Path | None, decision: Decision, comment: str | None, digest: str | None
 ) -> None:
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting) as (session, actor):
         found = find_job(session, job)
-        actor, job_id = in_force(session, actor, found.workspace_id), found.id
-        opened.reviews.check_vote(job_id, actor=actor.id, decision=decision, comment=comment)
+        signing, job_id = in_force(session, actor, found.workspace_id), found.id
+        session.reviews.check_vote(job_id, decision=decision, comment=comment)
         agreed = digest_agreed(
-            opened.context.settings,
-            actor,
-            shown_job(under_review(opened, actor, job_id)[1]),
+            session.settings,
+            signing,
+            shown_job(under_review(session, job_id)[1]),
             asked=job,
             typed=digest,
-            show=lambda: _shown_page(opened, actor, job_id),
+            show=lambda: _shown_page(session, signing, job_id),
         )
-        signer = member_key(opened.context.settings, actor, passphrase_file)
-        view = cast_vote(session, actor, signer, job_id, decision=decision, comment=comment, expected_digest=agreed)
-        _print(opened, view, "approved" if decision is Decision.APPROVE else "rejected")
+        signer = member_key(session.settings, signing, passphrase_file)
+        view = cast_vote(session, signing, signer, job_id, decision=decision, comment=comment, expected_digest=agreed)
+        _print(session, view, "approved" if decision is Decision.APPROVE else "rejected")
 
 
 @app.command("approve")
@@ -122,10 +118,8 @@ def reject(
 @app.command("cancel")
 def cancel(*, job: Job, acting: Acting = None, passphrase_file: PassphraseFile = None) -> None:
     """Take your job out of review (also after a rejection), back to draft. What was under review is withdrawn for good."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting, passphrase_file) as (session, actor):
         workspace_id, job_id = named_job(session, actor, job)
-        actor = in_force(session, actor, workspace_id)
-        view = cancel_review(session, actor, member_key(opened.context.settings, actor, passphrase_file), job_id)
-        _print(opened, view, "back to draft")
+        signing = in_force(session, actor, workspace_id)
+        view = cancel_review(session, signing, member_key(session.settings, signing, passphrase_file), job_id)
+        _print(session, view, "back to draft")

@@ -18,6 +18,7 @@ from opaque_jobs.cli.export import plain_value
 from opaque_jobs.cli.template import find_template
 from opaque_jobs.client.kept_policies import kept_policy
 from opaque_jobs.client.results import open_test_result
+from opaque_jobs.client.session import Session
 from opaque_jobs.client.showing import fingerprint
 from opaque_jobs.client.signed_lists import signed_list
 from opaque_jobs.crypto.consent import verify_manifest
@@ -32,7 +33,6 @@ from opaque_jobs.domain.review import Decision, demands
 from opaque_jobs.domain.workspace import MemberEntry, Roster
 from opaque_jobs.errors import ConflictError, NotFoundError, OpaqueJobsError, TrustError
 from opaque_jobs.protocol.views import NeededApprovals, ReviewView, RevisionDiff, RunView
-from opaque_jobs.services import Services
 
 __all__ = ["SHORT", "ReviewPage", "draft_page", "read_page", "template_here", "under_review"]
 
@@ -132,7 +132,7 @@ class ReviewPage:
         }
 
 
-def under_review(opened: Services, actor: MemberEntry, job_id: str) -> tuple[ReviewView, JobSpec]:
+def under_review(session: Session, job_id: str) -> tuple[ReviewView, JobSpec]:
     """Return the latest review of a job, and the document that it is about.
 
     Raises:
@@ -140,7 +140,7 @@ def under_review(opened: Services, actor: MemberEntry, job_id: str) -> tuple[Rev
         NotFoundError: The actor may not know of it.
         TrustError: The document is not the one whose digest is written beside it, or is another job's.
     """
-    review = opened.reviews.status(job_id, actor=actor.id)
+    review = session.reviews.status(job_id)
     if digest(review.spec_bytes) != review.digest:
         raise TrustError("the job under review has another digest than is written for it", hint="do not vote on it")
     spec = parse_job_spec(review.spec_bytes)
@@ -149,18 +149,18 @@ def under_review(opened: Services, actor: MemberEntry, job_id: str) -> tuple[Rev
     return review, spec
 
 
-def read_page(opened: Services, actor: MemberEntry, job_id: str) -> ReviewPage:
+def read_page(session: Session, actor: MemberEntry, job_id: str) -> ReviewPage:
     """Collect what belongs to the latest review of a job. Raises as `under_review`."""
-    (review, spec), signed = under_review(opened, actor, job_id), None
+    (review, spec), signed = under_review(session, job_id), None
     with contextlib.suppress(OpaqueJobsError):
-        bundle = opened.reviews.bundle(review.job_id, review.revision)
+        bundle = session.reviews.bundle(review.job_id, review.revision)
         signed = bundle.roster.encode(), [each.encode() for each in bundle.acceptances]
-    changes = opened.jobs.diff(job_id, actor=actor.id, revision=review.revision)
-    return _page(opened, actor, review, spec, changes=changes, signed=signed)
+    changes = session.jobs.diff(job_id, revision=review.revision)
+    return _page(session, actor, review, spec, changes=changes, signed=signed)
 
 
 def draft_page(
-    opened: Services, author: MemberEntry, spec: JobSpec, *, test_run_id: str | None, no_test_reason: str | None
+    session: Session, author: MemberEntry, spec: JobSpec, *, test_run_id: str | None, no_test_reason: str | None
 ) -> ReviewPage:
     """Collect what belongs to a draft that is to be submitted, as reviewers will see it.
 
@@ -181,13 +181,13 @@ def draft_page(
         test_run_id=test_run_id,
         no_test_reason=no_test_reason,
     )
-    told = opened.workspaces.broker_push(spec.workspace_id, actor=author.id)
-    changes = opened.jobs.diff(spec.job_id, actor=author.id)
-    return _page(opened, author, review, spec, changes=changes, signed=(told.roster, told.acceptances))
+    told = session.workspaces.broker_push(spec.workspace_id)
+    changes = session.jobs.diff(spec.job_id)
+    return _page(session, author, review, spec, changes=changes, signed=(told.roster, told.acceptances))
 
 
 def _page(
-    opened: Services,
+    session: Session,
     actor: MemberEntry,
     review: ReviewView,
     spec: JobSpec,
@@ -195,42 +195,40 @@ def _page(
     changes: RevisionDiff,
     signed: tuple[bytes, Sequence[bytes]] | None,
 ) -> ReviewPage:
-    test = opened.runs.show(review.test_run_id, actor=actor.id) if review.test_run_id else None
-    roster = _signed_list(opened, actor, spec, *signed) if signed else None
+    test = session.runs.show(review.test_run_id) if review.test_run_id else None
+    roster = _signed_list(session, actor, spec, *signed) if signed else None
     return ReviewPage(
         review=replace(review, still_needed=_still_needed(review, spec, roster)),
         spec=spec,
         changes=changes,
         roster=roster,
-        manifests=dict(_manifests(opened, actor, spec, roster)),
-        own_policies=frozenset(_own_policies(opened, actor, spec)),
+        manifests=dict(_manifests(session, spec, roster)),
+        own_policies=frozenset(_own_policies(session, actor, spec)),
         template_here=template_here(spec),
         test=test,
-        test_rows=_test_rows(opened, actor, test),
+        test_rows=_test_rows(session, test),
     )
 
 
-def _signed_list(opened: Services, actor: MemberEntry, spec: JobSpec, data: bytes, acceptances: Sequence[bytes]) -> Roster | None:
+def _signed_list(session: Session, actor: MemberEntry, spec: JobSpec, data: bytes, acceptances: Sequence[bytes]) -> Roster | None:
     with contextlib.suppress(OpaqueJobsError):
-        roster = signed_list(opened.context.settings, actor, data, acceptances)
+        roster = signed_list(session.settings, actor, data, acceptances)
         return roster if roster.digest == spec.roster_digest else None
     return None
 
 
-def _manifests(
-    opened: Services, actor: MemberEntry, spec: JobSpec, roster: Roster | None
-) -> Iterator[tuple[str, DatasetManifest]]:
+def _manifests(session: Session, spec: JobSpec, roster: Roster | None) -> Iterator[tuple[str, DatasetManifest]]:
     for use in spec.datasets if roster else ():
         with contextlib.suppress(OpaqueJobsError):
-            for each in opened.datasets.show(use.dataset_id, actor=actor.id).versions:
+            for each in session.datasets.show(use.dataset_id).versions:
                 if each.version == use.dataset_version:
                     manifest = verify_manifest(each.envelope, roster.members if roster else ())
                     if (manifest.digest, manifest.organisation_id) == (use.manifest_digest, use.organisation_id):
                         yield manifest.dataset_id, manifest
 
 
-def _own_policies(opened: Services, actor: MemberEntry, spec: JobSpec) -> Iterator[str]:
-    settings, own = opened.context.settings, actor.organisation_id
+def _own_policies(session: Session, actor: MemberEntry, spec: JobSpec) -> Iterator[str]:
+    settings, own = session.settings, actor.organisation_id
     for use in spec.datasets:
         if use.organisation_id == own and kept_policy(settings, own, use.dataset_id, use.policy_commitment) is not None:
             yield use.alias
@@ -259,11 +257,12 @@ def _still_needed(review: ReviewView, spec: JobSpec, roster: Roster | None) -> t
     )
 
 
-def _test_rows(opened: Services, actor: MemberEntry, test: RunView | None) -> list[dict[str, Any]] | None:
+def _test_rows(session: Session, test: RunView | None) -> list[dict[str, Any]] | None:
     if test is None:
         return None
     try:
-        found = open_test_result(opened.runs.result_folder(test.id, actor=actor.id)).first(_TEST_ROWS)
+        with session.files.run_files(test.id) as folder:
+            found = open_test_result(folder).first(_TEST_ROWS)
     except (ConflictError, NotFoundError):
         return None
     return [plain_value(row) for row in found]

@@ -10,8 +10,9 @@ from opaque_jobs.cli.inputs import parse_values
 from opaque_jobs.cli.output import print_record, print_rows
 from opaque_jobs.cli.progress import step
 from opaque_jobs.cli.running import airflow_for, check_succeeded, find_run, wait_for_run
-from opaque_jobs.cli.session import Acting, acting_member, services
+from opaque_jobs.cli.session import Acting, acting_member, acting_session, services
 from opaque_jobs.client.finding import find_job
+from opaque_jobs.client.session import listed
 from opaque_jobs.domain.inputs import effective_inputs
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.run import RunKind
@@ -66,27 +67,26 @@ def start(
         effective_inputs(view.draft.inputs, values, aliases=[use.alias for use in view.draft.datasets])
         if view.revisions:
             revision = view.accepted_revision or view.revisions[-1].revision
-            opened.runs.check_start(actor=actor.id, job_id=view.id, revision=revision, inputs=values)
+            session.runs.check_start(view.id, revision=revision, inputs=values)
         with step(f"{'running' if wait else 'starting'} '{view.draft.name}'") as shown, airflow_for(opened, actor) as airflow:
             airflow.wait_for_dag(view.id)
             dag_run_id = airflow.trigger(view.id, inputs=values)
-            run = find_run(opened, actor, job_id=view.id, dag_run_id=dag_run_id)
+            run = find_run(session, job_id=view.id, dag_run_id=dag_run_id)
             if wait:
-                run = wait_for_run(opened, actor, run.id, timeout_s=timeout, on_status=shown.say)
+                run = wait_for_run(session, run.id, timeout_s=timeout, on_status=shown.say)
         print_record(run_document(run), as_json=common().json)
         if wait:
-            check_succeeded(opened, actor, run)
+            check_succeeded(session, run)
 
 
 @app.command("wait")
 def wait_(*, run_id: Run, timeout: Timeout = 3600, acting: Acting = None) -> None:
     """Wait until a run is over."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
+    with acting_session(acting) as (session, _):
         with step("waiting") as shown:
-            run = wait_for_run(opened, actor, run_id, timeout_s=timeout, on_status=shown.say)
+            run = wait_for_run(session, run_id, timeout_s=timeout, on_status=shown.say)
         print_record(run_document(run), as_json=common().json)
-        check_succeeded(opened, actor, run)
+        check_succeeded(session, run)
 
 
 @app.command("list")
@@ -97,10 +97,8 @@ def list_(
     acting: Acting = None,
 ) -> None:
     """List a job's runs, newest first."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        found = opened.runs.history(find_job(session, job).id, actor=actor.id)
+    with acting_session(acting) as (session, _):
+        found = listed(session.runs.history, find_job(session, job).id)
         rows = [run_document(run) for run in found if tests or run.kind is RunKind.REAL]
     columns = ["number", "kind", "state", "reason", "trigger", "inputs", "trust_label", "duration_s", "id"]
     print_rows(
@@ -114,16 +112,14 @@ def list_(
 @app.command("show")
 def show(*, run_id: Run, acting: Acting = None) -> None:
     """Show a run."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        run = opened.runs.show(run_id, actor=actor.id)
+    with acting_session(acting) as (session, _):
+        run = session.runs.show(run_id)
     print_record(run_document(run), as_json=common().json)
 
 
 @app.command("cancel")
 def cancel(*, run_id: Run, acting: Acting = None) -> None:
     """Cancel a run that is queued or running; its enclave ends within seconds."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        run = opened.runs.cancel(run_id, actor=actor.id)
+    with acting_session(acting) as (session, _):
+        run = session.runs.cancel(run_id)
     print_record(run_document(run), as_json=common().json)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from opaque_jobs.airflow.rest import AirflowRest
 from opaque_jobs.client.results import read_test_log
+from opaque_jobs.client.session import Session, listed
 from opaque_jobs.domain.lifecycle import RUN, RunState
 from opaque_jobs.domain.reasons import in_words
 from opaque_jobs.domain.run import RunKind
@@ -67,7 +68,7 @@ def run_test(
     return opened.runs.show(run.id, actor=actor.id)
 
 
-def check_succeeded(opened: Services, actor: MemberEntry, run: RunView) -> None:
+def check_succeeded(session: Session, run: RunView) -> None:
     """Make the exit code tell how a run ended.
 
     Raises:
@@ -79,10 +80,10 @@ def check_succeeded(opened: Services, actor: MemberEntry, run: RunView) -> None:
     facts = {"run_id": run.id, "reason": run.reason}
     if run.reason in _SANDBOX_REASONS:
         raise SandboxError(_ending(run), hint="find out why with 'opaque-jobs doctor'", **facts)
-    raise ConflictError(_ending(run), hint=_where_to_look(opened, actor, run), **facts)
+    raise ConflictError(_ending(run), hint=_where_to_look(session, run), **facts)
 
 
-def check_has_result(opened: Services, actor: MemberEntry, run: RunView) -> None:
+def check_has_result(session: Session, run: RunView) -> None:
     """Check that a run is over and has a result, for a member who may read it.
 
     Raises:
@@ -91,9 +92,9 @@ def check_has_result(opened: Services, actor: MemberEntry, run: RunView) -> None
     """
     if run.state is RunState.SUCCEEDED:
         return
-    has_log(opened, actor, run)  # who may not read it is told that, and no more
+    has_log(session, run)  # who may not read it is told that, and no more
     check_over(run)
-    hint = _where_to_look(opened, actor, run)
+    hint = _where_to_look(session, run)
     raise ConflictError(f"there is no result: {_ending(run)}", hint=hint, run_id=run.id, reason=run.reason)
 
 
@@ -109,23 +110,23 @@ def check_over(run: RunView) -> None:
         )
 
 
-def has_log(opened: Services, actor: MemberEntry, run: RunView) -> bool:
+def has_log(session: Session, run: RunView) -> bool:
     """Tell whether a run has left a log.
 
     Raises:
         DeniedError: The member is not of the author's organisation.
     """
     try:
-        folder = opened.runs.result_folder(run.id, actor=actor.id)
+        found = session.runs.files(run.id)
     except ConflictError:
         return False
-    return any((folder / name).is_file() for name in (LOG_FILE, TEST_LOG_FILE))
+    return any(each.name in (LOG_FILE, TEST_LOG_FILE) for each in found)
 
 
-def failed_test_log(opened: Services, actor: MemberEntry, run: RunView) -> str | None:
+def failed_test_log(session: Session, run: RunView) -> str | None:
     """Return what a failed test run says of itself, for a member who may read it; None if it left nothing."""
-    with contextlib.suppress(ConflictError, DeniedError, NotFoundError):
-        return read_test_log(run, opened.runs.result_folder(run.id, actor=actor.id))
+    with contextlib.suppress(ConflictError, DeniedError, NotFoundError), session.files.run_files(run.id) as folder:
+        return read_test_log(run, folder)
     return None
 
 
@@ -136,10 +137,10 @@ def _ending(run: RunView) -> str:
     return "the run was cancelled" if run.reason == CloseReason.CANCELLED else f"the run was cancelled: {why}"
 
 
-def _where_to_look(opened: Services, actor: MemberEntry, run: RunView) -> str:
+def _where_to_look(session: Session, run: RunView) -> str:
     hints = [_HINTS[run.reason]] if run.reason in _HINTS else []
     with contextlib.suppress(DeniedError):
-        if has_log(opened, actor, run):
+        if has_log(session, run):
             hints.append(f"see 'opaque-jobs result log {run.id}'")
     return "; ".join(hints) or f"see 'opaque-jobs run show {run.id}'"
 
@@ -158,7 +159,7 @@ def airflow_for(opened: Services, member: MemberEntry) -> AirflowRest:
     return AirflowRest.as_login(settings, address, member.name)
 
 
-def find_run(opened: Services, actor: MemberEntry, *, job_id: str, dag_run_id: str, timeout_s: float = 60.0) -> RunView:
+def find_run(session: Session, *, job_id: str, dag_run_id: str, timeout_s: float = 60.0) -> RunView:
     """Give the run that belongs to a DAG run; the gate's task records it within seconds.
 
     Raises:
@@ -166,7 +167,7 @@ def find_run(opened: Services, actor: MemberEntry, *, job_id: str, dag_run_id: s
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        for run in opened.runs.history(job_id, actor=actor.id):
+        for run in listed(session.runs.history, job_id):
             if run.kind is RunKind.REAL and run.dag_run_id == dag_run_id:
                 return run
         time.sleep(_POLL_S)
@@ -174,8 +175,7 @@ def find_run(opened: Services, actor: MemberEntry, *, job_id: str, dag_run_id: s
 
 
 def wait_for_run(
-    opened: Services,
-    actor: MemberEntry,
+    session: Session,
     run_id: str,
     *,
     timeout_s: float,
@@ -189,7 +189,7 @@ def wait_for_run(
     deadline = time.monotonic() + timeout_s
     said = ""
     while True:
-        run = opened.runs.show(run_id, actor=actor.id)
+        run = session.runs.show(run_id)
         word = run.progress if run.state is RunState.RUNNING and run.progress else run.state.value
         if word != said:
             said = word

@@ -18,16 +18,20 @@ from opaque_jobs.cli.passphrase import ask_for_key
 from opaque_jobs.client import keys
 from opaque_jobs.client.keys import MEMBER_SUFFIX, check_here, member_key_path
 from opaque_jobs.client.organisation import organisation_of
+from opaque_jobs.client.remote import remote_session
+from opaque_jobs.client.session import Session
 from opaque_jobs.crypto.key_files import open_broker_keys, read_public_keys
 from opaque_jobs.crypto.keys import BrokerKeys, SealingKey, Signer
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.services import Services, open_services
 from opaque_jobs.settings import Settings
+from opaque_jobs.standalone.local_session import local_session
 
 __all__ = [
     "Acting",
     "acting_member",
+    "acting_session",
     "known_member",
     "member_key",
     "open_broker",
@@ -78,6 +82,40 @@ def own_member(opened: Services, name: str | None) -> MemberEntry:
     """
     settings = opened.context.settings
     return known_member(settings, name) or find_member(opened, _acting_name(settings, name), known=_names_here(settings))
+
+
+@contextmanager
+def acting_session(
+    name: str | None, passphrase_file: Path | None = None, *, own: bool = False
+) -> Iterator[tuple[Session, MemberEntry]]:
+    """Open the session of the member to act for: at the coordinator that is set, or else of this very machine.
+
+    Args:
+        name: The member; None for the only one whose key file is here.
+        passphrase_file: For their key, where the coordinator asks for a log-in.
+        own: See `own_member`.
+
+    Raises:
+        ConfigurationError: The coordinator does not answer.
+        InvalidInputError: None is named and there is not exactly one.
+        NotFoundError: Nobody by that name is registered, or the key or the organisation of a member is not here.
+    """
+    settings = load_settings()
+    if settings.coordinator is None:
+        with services() as opened:
+            member = own_member(opened, name) if own else acting_member(opened, name)
+            yield local_session(opened, member), member
+        return
+    settings.prepare()
+    known = known_member(settings, name)
+    if known is None:
+        raise NotFoundError(
+            "the member's key, or what their organisation is, is not in this home",
+            hint="'opaque-jobs member trust MEMBER FILE' tells what the organisation is; the key file is its member's",
+        )
+    signer = member_key(settings, known, passphrase_file)
+    with remote_session(settings, settings.coordinator, member_id=known.id, signer=signer) as session:
+        yield session, known
 
 
 def known_member(settings: Settings, name: str | None) -> MemberEntry | None:

@@ -8,12 +8,12 @@ import typer
 from opaque_jobs.cli.command import Noun, common, repeatable
 from opaque_jobs.cli.displaying import digest_agreed, displayed, shown_list
 from opaque_jobs.cli.documents import workspace_document
-from opaque_jobs.cli.finding import find_member
 from opaque_jobs.cli.output import escape, print_json, print_record, print_rows, stderr, stdout
 from opaque_jobs.cli.passphrase import PassphraseFile
-from opaque_jobs.cli.session import Acting, acting_member, member_key, own_member, services
-from opaque_jobs.client.finding import find_workspace
+from opaque_jobs.cli.session import Acting, acting_session, member_key
+from opaque_jobs.client.finding import find_member, find_workspace
 from opaque_jobs.client.rosters import accept_roster, changed_keys, take_back_roster, waiting
+from opaque_jobs.client.session import Session, listed
 from opaque_jobs.client.showing import Shown
 from opaque_jobs.client.signed_names import named_workspace, waiting_workspace
 from opaque_jobs.client.withdrawals import tell_withdrawals
@@ -21,8 +21,6 @@ from opaque_jobs.domain.approval_rule import ApprovalGroup
 from opaque_jobs.domain.workspace import MemberEntry, RunPolicy
 from opaque_jobs.errors import InvalidInputError
 from opaque_jobs.protocol.views import WorkspaceView
-from opaque_jobs.services import Services
-from opaque_jobs.standalone.local_session import local_session
 
 __all__ = ["app"]
 
@@ -37,24 +35,24 @@ APPROVAL_GROUP_HELP: Final = (
 )
 
 
-def _groups(opened: Services, texts: Sequence[str]) -> list[ApprovalGroup]:
-    return [_group(opened, text) for text in texts]
+def _groups(session: Session, texts: Sequence[str]) -> tuple[ApprovalGroup, ...]:
+    return tuple(_group(session, text) for text in texts)
 
 
-def _group(opened: Services, text: str) -> ApprovalGroup:
+def _group(session: Session, text: str) -> ApprovalGroup:
     name, _, rest = text.partition(":")
-    threshold, _, listed = rest.partition(":")
-    if not (threshold.isascii() and threshold.isdigit() and listed):
+    threshold, _, people = rest.partition(":")
+    if not (threshold.isascii() and threshold.isdigit() and people):
         raise InvalidInputError("an approval group is not well formed", hint="write it as NAME:HOW_MANY:member,member")
-    ids = [find_member(opened, each.strip()).id for each in listed.split(",")]
+    ids = [find_member(session, each.strip()).id for each in people.split(",")]
     return ApprovalGroup(name=name, threshold=int(threshold), member_ids=tuple(sorted(ids)))
 
 
-def _display(opened: Services, actor: MemberEntry, view: WorkspaceView, *, title: str = "") -> None:
+def _display(session: Session, actor: MemberEntry, view: WorkspaceView, *, title: str = "") -> None:
     """Print a workspace, and remember that this member saw the list that waits for signatures, if one does."""
     _print(view, title=title)
     if view.proposal is not None:
-        displayed(opened.context.settings, actor, shown_list(view.proposal.roster))
+        displayed(session.settings, actor, shown_list(view.proposal.roster))
 
 
 def _print(view: WorkspaceView, *, title: str = "") -> None:
@@ -85,24 +83,22 @@ def create(
 
     Example: opaque-jobs workspace create "Tumour study" --member bob --member carol --as alice
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
+    with acting_session(acting) as (session, actor):
         if bool(runner) != (run_policy is RunPolicy.NAMED_MEMBERS):
             raise InvalidInputError(
                 "runners are named with the run policy named_members, and only then",
                 hint="give '--run-policy named_members' and '--runner MEMBER' together",
             )
-        proposal = opened.workspaces.create(
-            actor=actor.id,
+        proposal = session.workspaces.create(
             name=name,
             description=description,
-            member_ids=[find_member(opened, each).id for each in member],
+            member_ids=tuple(find_member(session, each).id for each in member),
             run_policy=run_policy,
-            runners=[find_member(opened, each).id for each in runner],
-            approval_groups=_groups(opened, approval_group),
+            runners=tuple(find_member(session, each).id for each in runner),
+            approval_groups=_groups(session, approval_group),
         )
-        view = opened.workspaces.show(proposal.workspace_id, actor=actor.id)
-        _display(opened, actor, view, title="proposed; each member accepts it next")
+        view = session.workspaces.show(proposal.workspace_id)
+        _display(session, actor, view, title="proposed; each member accepts it next")
 
 
 @app.command("accept")
@@ -128,12 +124,10 @@ def accept(
     keys is compared here. Keys that changed are accepted only if the key before signed for them, or the organisation; both are
     shown.
     """
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        view = opened.workspaces.show(waiting_workspace(session, actor, workspace), actor=actor.id)
+    with acting_session(acting, passphrase_file) as (session, actor):
+        view = session.workspaces.show(waiting_workspace(session, actor, workspace))
         changed = [f"{each.name}: {each.use}, by {each.authority}" for each in changed_keys(session, view, actor)]
-        settings, roster, document = opened.context.settings, waiting(view), shown_list(waiting(view))
+        settings, roster, document = session.settings, waiting(view), shown_list(waiting(view))
 
         def show_it() -> Shown:
             _print(view)
@@ -165,20 +159,17 @@ def change(
     """Propose another member list, run policy or approval rule: a new epoch, in which all jobs need a new review."""
     if unanimous and approval_group:
         raise InvalidInputError("everybody or groups, not both", hint="give one of --unanimous and --approval-group")
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        known = opened.workspaces
+    with acting_session(acting) as (session, actor):
+        known = session.workspaces
         proposal = known.propose_change(
-            actor=actor.id,
             workspace_id=find_workspace(session, workspace).id,
-            member_ids=[find_member(opened, each).id for each in member] if member else None,
+            member_ids=tuple(find_member(session, each).id for each in member) if member else None,
             run_policy=run_policy,
-            runners=[find_member(opened, each).id for each in runner] if runner else None,
-            approval_groups=_groups(opened, approval_group or ()) if unanimous or approval_group else None,
+            runners=tuple(find_member(session, each).id for each in runner) if runner else None,
+            approval_groups=_groups(session, approval_group or ()) if unanimous or approval_group else None,
         )
-        view = known.show(proposal.workspace_id, actor=actor.id)
-        _display(opened, actor, view, title="proposed; each member accepts it next")
+        view = known.show(proposal.workspace_id)
+        _display(session, actor, view, title="proposed; each member accepts it next")
 
 
 @app.command("cancel")
@@ -188,9 +179,8 @@ def cancel(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
     A workspace that is pending is over with it, and its name is free again. If you signed the list, your organisation's broker is
     told never to believe it, so that nobody can complete it behind your back; 'workspace tell-brokers' tells one that was away.
     """
-    with services() as opened:
-        actor, settings = own_member(opened, acting), opened.context.settings
-        session = local_session(opened, actor)
+    with acting_session(acting, passphrase_file, own=True) as (session, actor):
+        settings = session.settings
         where = waiting_workspace(session, actor, workspace)
         view, never = take_back_roster(session, where, actor, lambda: member_key(settings, actor, passphrase_file))
     print_record({**workspace_document(view), "never_believed": never}, as_json=common().json, title="taken back")
@@ -199,10 +189,8 @@ def cancel(*, workspace: Workspace, acting: Acting = None, passphrase_file: Pass
 @app.command("show")
 def show(*, workspace: Workspace, acting: Acting = None) -> None:
     """Show a workspace: members, epoch, who has yet to accept; compare digest and key ids with the others before accepting."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        _display(opened, actor, find_workspace(session, workspace))
+    with acting_session(acting) as (session, actor):
+        _display(session, actor, find_workspace(session, workspace))
 
 
 @app.command("list")
@@ -210,9 +198,8 @@ def list_(
     *, archived: Annotated[bool, typer.Option("--archived", help="Archived ones too.")] = False, acting: Acting = None
 ) -> None:
     """List your workspaces."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        rows = [workspace_document(view) for view in opened.workspaces.list(actor=actor.id, archived=archived)]
+    with acting_session(acting) as (session, _):
+        rows = [workspace_document(view) for view in listed(session.workspaces.list, archived=archived)]
     print_rows(
         rows,
         ["name", "status", "epoch", "members", "waiting_for", "id"],
@@ -224,9 +211,7 @@ def list_(
 @app.command("tell-brokers")
 def tell_brokers(*, workspace: Workspace, acting: Acting = None) -> None:
     """Tell every member organisation's broker again what it must know, after one was away: member list and withdrawals."""
-    with services() as opened:
-        actor = own_member(opened, acting)
-        session = local_session(opened, actor)
+    with acting_session(acting, own=True) as (session, actor):
         tell_withdrawals(session, actor, named_workspace(session, actor, workspace))
     stderr().print("every broker knows the member list and the withdrawals")
 
@@ -234,18 +219,14 @@ def tell_brokers(*, workspace: Workspace, acting: Acting = None) -> None:
 @app.command("archive")
 def archive(*, workspace: Workspace, acting: Acting = None) -> None:
     """Archive a workspace: nothing in it may run any more."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        view = opened.workspaces.archive(find_workspace(session, workspace).id, actor=actor.id)
+    with acting_session(acting) as (session, _):
+        view = session.workspaces.archive(find_workspace(session, workspace).id)
     _print(view, title="archived")
 
 
 @app.command("unarchive")
 def unarchive(*, workspace: Workspace, acting: Acting = None) -> None:
     """Make an archived workspace active again."""
-    with services() as opened:
-        actor = acting_member(opened, acting)
-        session = local_session(opened, actor)
-        view = opened.workspaces.unarchive(find_workspace(session, workspace).id, actor=actor.id)
+    with acting_session(acting) as (session, _):
+        view = session.workspaces.unarchive(find_workspace(session, workspace).id)
     _print(view, title="active again")

@@ -9,10 +9,11 @@ from typing import Final, TypeVar
 
 from opaque_jobs.client.session import Session, listed
 from opaque_jobs.client.visible import visible
+from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.errors import InvalidInputError, NotFoundError
 from opaque_jobs.protocol.views import DatasetView, JobView, WorkspaceView
 
-__all__ = ["find_dataset", "find_job", "find_workspace", "nearest", "offering"]
+__all__ = ["find_dataset", "find_job", "find_member", "find_workspace", "nearest", "offering"]
 
 _Found = TypeVar("_Found", JobView, DatasetView)
 _NEAR: Final = 0.75
@@ -32,6 +33,18 @@ def offering(error: NotFoundError, wanted: str, known: Iterable[str]) -> NotFoun
     """Give the error with the nearest name in its hint."""
     near = " or ".join(f"'{visible(name)}'" for name in nearest(wanted, known))
     return NotFoundError(error.message, hint=f"did you mean {near}? {error.hint}" if near else error.hint, **error.facts)
+
+
+def find_member(session: Session, name: str) -> MemberEntry:
+    """Return a member by their exact log-in name, whom one may invite by it; colleagues and partners are offered instead.
+
+    Raises:
+        NotFoundError: Nobody by that name.
+    """
+    for each in session.people.members(name=name).items:
+        return each
+    error = NotFoundError("nobody by this name is registered", hint="see 'opaque-jobs member list'")
+    raise offering(error, name, [each.name for each in listed(session.people.members)])
 
 
 def find_workspace(session: Session, text: str) -> WorkspaceView:

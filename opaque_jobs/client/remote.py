@@ -1,7 +1,7 @@
 """A member's session at a coordinator on another machine: operations over HTTP, files in pieces that can be sent again."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from opaque_jobs.client.session import Session
 from opaque_jobs.crypto.keys import Signer
 from opaque_jobs.errors import ConfigurationError, ConflictError, NotFoundError, TrustError
 from opaque_jobs.protocol import api
+from opaque_jobs.protocol.views import DatasetVersionView
 from opaque_jobs.settings import Settings
 
 __all__ = ["RemoteFiles", "remote_session"]
@@ -41,12 +42,25 @@ class RemoteFiles:
     @contextmanager
     def run_files(self, run_id: str) -> Iterator[Path]:
         """See `Files`: they are downloaded, and gone when the context ends."""
-        listing = self._runs.files(run_id)
+        listing = [(each.name, each.size_bytes) for each in self._runs.files(run_id)]
+        with self._fetched(f"/runs/{quote(run_id, safe='')}/files", listing) as folder:
+            yield folder
+
+    @contextmanager
+    def dataset_files(self, dataset_id: str, version: DatasetVersionView) -> Iterator[Path]:
+        """See `Files`: as `run_files`."""
+        listing = [(each.name, each.size_bytes) for each in version.manifest.parts]
+        place = f"/datasets/{quote(dataset_id, safe='')}/versions/{version.version}/files"
+        with self._fetched(place, listing) as folder:
+            yield folder
+
+    @contextmanager
+    def _fetched(self, place: str, listing: Iterable[tuple[str, int]]) -> Iterator[Path]:
         with scratch(self._home, "fetched") as own:
             folder = own / "files"
             folder.mkdir()
-            for each in listing:
-                self._fetch(f"/runs/{quote(run_id, safe='')}/files/{quote(each.name)}", folder, each.name, each.size_bytes)
+            for name, size in listing:
+                self._fetch(f"{place}/{quote(name)}", folder, name, size)
             yield folder
 
     def upload(self, folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self, TypeVar
 from opaque_jobs.client.connection import Calls, bind
 from opaque_jobs.protocol import api
 from opaque_jobs.protocol.operations import Page
+from opaque_jobs.protocol.views import DatasetVersionView
 from opaque_jobs.settings import Settings
 
 __all__ = ["Files", "Session", "listed"]
@@ -29,6 +30,13 @@ class Files(Protocol):
         Raises:
             ConflictError: The run has left nothing.
             DeniedError: They are another organisation's.
+        """
+
+    def dataset_files(self, dataset_id: str, version: DatasetVersionView) -> AbstractContextManager[Path]:
+        """Hold a folder with the encrypted files of a version of a data set of the member's own organisation.
+
+        Raises:
+            DeniedError: It is another organisation's.
         """
 
     def upload(self, folder: Path) -> str:

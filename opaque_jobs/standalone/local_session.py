@@ -12,6 +12,7 @@ from opaque_jobs.api.use_cases import use_cases
 from opaque_jobs.client.session import Session
 from opaque_jobs.domain.workspace import MemberEntry
 from opaque_jobs.protocol.operations import Operation
+from opaque_jobs.protocol.views import DatasetVersionView
 from opaque_jobs.services import Services
 
 __all__ = ["local_session"]
@@ -35,6 +36,10 @@ class _LocalFiles:
     @contextmanager
     def run_files(self, run_id: str) -> Iterator[Path]:
         yield self._services.runs.result_folder(run_id, actor=self._actor.member_id)
+
+    @contextmanager
+    def dataset_files(self, dataset_id: str, version: DatasetVersionView) -> Iterator[Path]:
+        yield self._services.datasets.version_folder(dataset_id, version.version, actor=self._actor.member_id)
 
     def upload(self, folder: Path) -> str:
         return self._uploads.adopt(folder, actor=self._actor, now=self._services.context.now()).id

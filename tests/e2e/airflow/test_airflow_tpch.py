@@ -16,6 +16,7 @@ from opaque_jobs.client.results import open_log, open_real_result
 from opaque_jobs.domain.job import Language
 from opaque_jobs.domain.lifecycle import RunState
 from opaque_jobs.errors import DeniedError, TrustError
+from opaque_jobs.standalone.local_session import local_session
 from tests.support.installation import Installation
 from tests.tpch.answers import columns_of, differences, duckdb_answer
 from tests.tpch.conftest import SCALE_FACTOR
@@ -71,7 +72,7 @@ def run_through_airflow(trade, nora, query):
     trade.approve(job, "otto")
     nora.wait_for_dag(job.id)
     dag_run_id = nora.trigger(job.id, inputs={})
-    run = find_run(trade.services, trade.author, job_id=job.id, dag_run_id=dag_run_id)
+    run = find_run(local_session(trade.services, trade.author), job_id=job.id, dag_run_id=dag_run_id)
     assert trade.services.deployments.gate_states([run.id]) == {run.id: "waiting"}
     assert nora.dag_run(job.id, dag_run_id).enclave_task is None
     assert not trade.settings.result_dir(run.id).exists()

@@ -132,10 +132,10 @@ def test_draft_of_another_job_or_replaced_since_is_not_signed(desk):
 
 def test_draft_made_elsewhere_is_signed_only_with_the_digest_of_what_was_seen(desk, capsys):
     job = desk.cast.make_job().id
-    opened, anna = desk.cast.services, desk.cast.people["anna"].entry
+    opened, anna, _ = desk.who("anna")
     with pytest.raises(ConflictError, match="not what you wrote here"):
         submit(desk, job)
-    spec = opened.jobs.spec_for_submission(job, actor=anna.id)
+    spec = parse_job_spec(opened.jobs.spec_for_submission(job))
     shown = draft_page(opened, anna, spec, test_run_id=None, no_test_reason="small")
     print_page(shown)
     assert f"job submit {job} --digest {spec.digest}" in capsys.readouterr().out

@@ -15,7 +15,7 @@ HARMLESS = Code(language=Language.SQL, text="SELECT 1 AS harmless")
 
 
 def page(desk, job: str, who: str = "lea"):
-    return read_page(desk.cast.services, desk.cast.people[who].entry, job)
+    return read_page(*desk.who(who)[:2], job)
 
 
 @pytest.mark.parametrize("column", ["spec", "digest"])

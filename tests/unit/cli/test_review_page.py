@@ -23,6 +23,7 @@ from opaque_jobs.domain.job import Code, JobKind, Language, TeeKind, TemplateUse
 from opaque_jobs.domain.output_policy import LogKind
 from opaque_jobs.domain.rerun_terms import RerunTerms
 from opaque_jobs.protocol.drafts import DEFAULT_OUTPUT_POLICY
+from opaque_jobs.standalone.local_session import local_session
 from opaque_jobs.templates.registry import load_catalogue
 from tests.support.tee_policies import make_snp_policy, on_hardware
 from tests.world import everything
@@ -75,7 +76,7 @@ def study(tmp_path):
 
 
 def page(study, job_id, who="lea"):
-    return read_page(study.services, study.people[who].entry, job_id)
+    return read_page(local_session(study.services, study.people[who].entry), study.people[who].entry, job_id)
 
 
 def shown(study, job_id, capsys):

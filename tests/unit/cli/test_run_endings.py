@@ -5,6 +5,7 @@ import pytest
 from opaque_jobs.cli.running import failed_test_log
 from opaque_jobs.domain.lifecycle import JobStatus
 from opaque_jobs.domain.review import Decision
+from opaque_jobs.standalone.local_session import local_session
 from opaque_jobs.store.words import CloseReason
 
 SHOWING = (("result", "show"), ("result", "export"))
@@ -66,7 +67,7 @@ def test_test_run_that_failed_says_all_about_it_at_once(study, trial):
     left_log(study, study.services.context.settings.test_dir(trial.id), "log.txt")
     failed = study.services.runs.show(trial.id, actor=study.id("anna"))
 
-    assert failed_test_log(study.services, study.people["anna"].entry, failed) == "it was so"
+    assert failed_test_log(local_session(study.services, study.people["anna"].entry), failed) == "it was so"
 
 
 def test_result_of_a_run_refused_by_brokers_says_their_reasons_in_words(study, shell, run, showing):
