@@ -4,6 +4,7 @@ import pytest
 
 from opaque_jobs.crypto.consent import sign_acceptance
 from opaque_jobs.crypto.key_changes import SignedChange
+from opaque_jobs.crypto.keys import SigningKey
 from opaque_jobs.domain import dataset as words
 from opaque_jobs.domain.job import Code, Language
 from opaque_jobs.domain.lifecycle import JobEvent
@@ -129,6 +130,18 @@ def test_key_of_another_organisation_is_not_theirs_to_speak_of(scene, operation_
 def test_key_change_that_nobody_signed_is_refused_to_colleagues_too(scene):
     for operation_id in ("keys.change_member_key", "keys.change_sealing_key"):
         assert isinstance(ask(scene, "ben", operation_id), TrustError | InvalidInputError)
+
+
+def test_changes_of_keys_are_shown_to_those_who_know_whose_they_are(settled, tmp_path):
+    study = copy_consortium(settled, tmp_path / "home")
+    study.change_key("anna", SigningKey.generate())
+    scene = CoordinatorScene(study)
+    found = {}
+    for name in ("ben", "lea", "mallory"):
+        found[name] = len(scene.as_member(name).keys.signed_changes(owner_id=(study.id("anna"),)))
+    assert found == {"ben": 1, "lea": 1, "mallory": 0}
+    scene.close()
+    study.services.close()
 
 
 def test_document_of_another_job_is_not_checked_as_this_ones(scene):
