@@ -30,6 +30,7 @@ class FolderStorage:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             size = _write(fresh, blocks)
+            _clear_empty(path)
             fresh.replace(path)
             _sync(path.parent)
         except OSError as error:
@@ -79,6 +80,13 @@ class FolderStorage:
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
+
+
+def _clear_empty(path: Path) -> None:
+    """Remove what is left of a folder whose files are gone, where a file is to be: keys are names, and have no folders."""
+    if path.is_dir() and not path.is_symlink():
+        for each in sorted((path, *path.rglob("*")), reverse=True):
+            each.rmdir()
 
 
 def _write(path: Path, blocks: Iterable[bytes]) -> int:

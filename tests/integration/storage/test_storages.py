@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError
 from opaque_jobs.storage import open_storage
 from opaque_jobs.storage.base import BLOCK_BYTES
+from opaque_jobs.storage.folder import FolderStorage
 
 _numbers = itertools.count()
 
@@ -166,3 +167,11 @@ def test_storage_that_cannot_be_reached_says_so_without_its_address(s3):
     with pytest.raises(ConfigurationError) as caught:
         open_storage("s3://secret-bucket/x", **options).put("a/b", [b"1"])
     assert "secret-bucket" not in str(caught.value) + caught.value.hint
+
+
+def test_file_takes_the_place_of_a_folder_whose_files_are_gone(tmp_path):
+    storage = FolderStorage(tmp_path / "storage")
+    storage.put("b/c/a", [b"1"])
+    storage.remove("b/c/a")
+    storage.put("b", [b"2"])
+    assert b"".join(storage.get("b")) == b"2"

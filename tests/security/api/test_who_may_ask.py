@@ -136,12 +136,11 @@ def test_changes_of_keys_are_shown_to_those_who_know_whose_they_are(settled, tmp
     study = copy_consortium(settled, tmp_path / "home")
     study.change_key("anna", SigningKey.generate())
     scene = CoordinatorScene(study)
-    found = {}
-    for name in ("ben", "lea", "mallory"):
-        found[name] = len(scene.as_member(name).keys.signed_changes(owner_id=(study.id("anna"),)))
-    assert found == {"ben": 1, "lea": 1, "mallory": 0}
+    asked = {name: scene.as_member(name).keys for name in ("ben", "lea", "mallory")}
+    found = {name: len(keys.signed_changes(owner_id=(study.id("anna"),))) for name, keys in asked.items()}
     scene.close()
     study.services.close()
+    assert found == {"ben": 1, "lea": 1, "mallory": 0}
 
 
 def test_document_of_another_job_is_not_checked_as_this_ones(scene):

@@ -312,10 +312,14 @@ def test_broker_believes_a_machine_until_it_is_told_to_forget_it(home):
 def test_key_change_pins_no_key_but_that_of_the_key_file(tampered):
     """The database pretends that the key was changed already and only waits to be pinned."""
     path, member = member_key_path(tampered.settings, "anna"), tampered.opened.workspaces.member_for_login("anna")
+    making = Making(
+        make=lambda _path: None,
+        authorise=lambda: tampered.signer,
+        step=lambda _: None,
+        broker=lambda: hands(tampered.settings)(tampered.hospital.entry.id),
+    )
     with pytest.raises(TrustError, match="than their key file"):
-        rotate_member_key(
-            tampered.opened, member, path, Making(make=lambda _path: None, authorise=lambda: tampered.signer, step=lambda _: None)
-        )
+        rotate_member_key(tampered.opened, member, path, making)
     assert pinned_key_ids(tampered) == [tampered.anna.key_id]
 
 
