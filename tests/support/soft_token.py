@@ -1,6 +1,7 @@
 """A PKCS#11 token for tests: SoftHSM, in a folder of its own."""
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 MODULE = next(
     (path for path in ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so") if Path(path).exists()), ""
 )
-PIN, OTHER_PIN = "8675309-pin-of-tests", "1122334455"
+# Of this process alone: tests that look for a PIN in command lines must not find that of tests beside them.
+PIN, OTHER_PIN = f"8675309-{secrets.token_hex(8)}", "1122334455"
 LABEL = "officer"
 WHY_NOT = "" if MODULE and shutil.which("softhsm2-util") else "SoftHSM is not here: apt-get install softhsm2"
 
