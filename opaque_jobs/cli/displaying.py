@@ -69,12 +69,12 @@ def digest_agreed(
             "nothing was signed: what there is to sign was not displayed to you",
             hint="look at it with 'show', then say this again; or give the --digest that you mean",
         )
-    seen = show()
-    displayed(settings, member, seen)
-    if seen != document:
+    if show() != document:
         raise another_than_displayed(document)
     if not typer.confirm(f"\nSign exactly this, {fingerprint(document.digest)}?"):
+        # Not kept as displayed: who declined is shown it and asked again, before anything is signed.
         raise ConflictError("nothing was signed", hint="you declined")
+    displayed(settings, member, document)
     return document.digest
 
 

@@ -273,7 +273,7 @@ class Datasets:
             return tuple(run.id for run in stopped)
 
     def record_erasure(self, *, actor: str, dataset_id: str, envelope: bytes) -> tuple[str, ...]:
-        """Enter into the logs of the workspaces where a data set is shared that its keys are destroyed; once in each.
+        """Enter into the logs of the workspaces where a data set is or was shared that its keys are destroyed; once in each.
 
         Args:
             actor: A member of the owner.
@@ -294,7 +294,7 @@ class Datasets:
             said = verify_erasure(envelope, VerifyKey.parse(owner.broker_signing_key), organisation_id=owner.id)
             if said.dataset_id != dataset_id:
                 raise TrustError("an erasure is about another data set", hint="see 'opaque-jobs broker forget'")
-            workspaces = tuple(share.workspace_id for share in rows.shares(session, dataset_id))
+            workspaces = tuple(log_rows.workspaces_with(session, EntryKind.SHARING, dataset_id))
             for workspace_id in workspaces:
                 if not log_rows.entries_about(session, workspace_id, EntryKind.ERASURE, dataset_id):
                     log_book.append(

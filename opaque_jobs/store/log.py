@@ -23,6 +23,7 @@ __all__ = [
     "set_signer",
     "signer",
     "start",
+    "workspaces_with",
 ]
 
 
@@ -102,6 +103,13 @@ def entries_about(session: Session, workspace_id: str, kind: EntryKind, subject:
     """Give the entries of a kind about one thing, in order."""
     where = (LogEntryRow.workspace_id == workspace_id, LogEntryRow.kind == kind, LogEntryRow.subject == subject)
     return fetch(session, LogEntryRecord, LogEntryRow, *where, order=LogEntryRow.seq)
+
+
+def workspaces_with(session: Session, kind: EntryKind, subject: str) -> list[str]:
+    """Return the ids of the workspaces in whose logs there is an entry of a kind about one thing, sorted."""
+    where = (LogEntryRow.kind == kind, LogEntryRow.subject == subject)
+    found = session.scalars(select(LogEntryRow.workspace_id).where(*where).distinct().order_by(LogEntryRow.workspace_id))
+    return list(found)
 
 
 def nodes(session: Session, workspace_id: str) -> Node:

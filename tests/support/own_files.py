@@ -25,7 +25,7 @@ def write_own_files(cast, *names):
 def write_public_part(settings, member):
     """Write a member's key file with nothing in it that opens."""
     public = {"ed25519": member.public_key}
-    document = {"v": 2, "kind": str(KeyKind.MEMBER), "owner_id": member.id, "public": public, "store": "file", "held": {}}
+    document = {"v": 3, "kind": str(KeyKind.MEMBER), "owner_id": member.id, "public": public, "store": "file", "held": {}}
     path = member_key_path(settings, member.name)
     path.write_bytes(canonical_bytes(document | {"check": digest(canonical_bytes(document))}))
 

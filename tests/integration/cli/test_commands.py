@@ -409,3 +409,17 @@ def test_rule_is_shown_to_its_owner_only_and_only_where_it_is_kept(cli, visits):
         path.unlink()
     shown = cli("dataset", "show", "unkept", "--as", "anna")
     assert "no rule that is kept here" in " ".join(shown.stderr.split())
+
+
+def test_keys_that_are_forgotten_are_gone_for_good_and_each_workspaces_log_says_so(cli, tmp_path):
+    (tmp_path / "gone.csv").write_text("id,word\n1,a\n2,b\n")
+    made = cli.json("dataset", "encrypt", str(tmp_path / "gone.csv"), "--name", "gone", "--as", "anna")["id"]
+    cli.json("dataset", "share", "gone", "Study", "--as", "anna")
+    cli.json("dataset", "unshare", "gone", "Study", "--as", "anna")
+    assert "confirmed" in cli.fails(5, "broker", "forget", "gone", "--as", "anna")
+    assert cli("dataset", "policy", "show", "gone", "--as", "anna").exit_code == 0
+    cli.json("broker", "forget", "gone", "--yes", "--as", "anna")
+    entries = cli.json("log", "show", "Study", "--count", "1000", "--as", "lea")
+    assert [each["about"] for each in entries if each["kind"] == "erasure"] == [made]
+    assert cli("dataset", "policy", "show", "gone", "--as", "anna").exit_code != 0
+    assert cli("log", "verify", "Study", "--as", "lea").exit_code == 0

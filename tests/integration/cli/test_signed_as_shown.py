@@ -88,9 +88,9 @@ def test_job_that_was_not_displayed_is_displayed_at_a_terminal_and_signed_if_the
     assert f"Sign exactly this, {digest[:4]} {digest[4:8]}" in said
     assert "nothing was signed" in said
     assert "lea" in cli.json("review", "show", job, "--as", "ben")["waiting_for"]
-    with closing(sqlite3.connect(cli.settings.keys_dir / "lea.memory.db")) as memory, memory:
-        memory.execute("DELETE FROM shown")
-    answering(cli, "y", "review", "approve", job, "--as", "lea")
+    # Who declined has not agreed to it: it is displayed and asked again, and without a terminal refused.
+    assert "was not displayed to you" in cli.fails(7, "review", "approve", job, "--as", "lea")
+    assert "42" in answering(cli, "y", "review", "approve", job, "--as", "lea")
     assert "lea" not in cli.json("review", "show", job, "--as", "ben")["waiting_for"]
 
 

@@ -32,3 +32,8 @@ def test_erasure_is_entered_by_members_of_the_owner_alone(study):
     with pytest.raises(DeniedError):
         study.forget_keys("patients", "lea")
     assert entered(study) == 0
+
+
+def test_erasure_is_in_the_log_of_a_workspace_that_the_data_set_was_taken_back_from(study):
+    study.share(study.dataset_ids["patients"], "anna", back=True)
+    assert study.forget_keys("patients", "anna") == (study.workspace_id,)
