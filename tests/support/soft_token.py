@@ -1,11 +1,14 @@
-"""A PKCS#11 token for tests: SoftHSM, in a folder of its own."""
+"""A PKCS#11 token for tests: SoftHSM, one for each process."""
 
+import atexit
 import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 MODULE = next(
@@ -17,24 +20,29 @@ LABEL = "officer"
 WHY_NOT = "" if MODULE and shutil.which("softhsm2-util") else "SoftHSM is not here: apt-get install softhsm2"
 
 
-@contextmanager
-def soft_token(folder: Path) -> Iterator[dict[str, str]]:
-    """Make a token, and give the settings of the key store that name it.
-
-    SoftHSM reads its configuration when it is first loaded into a process, so one folder serves a whole test session.
-    """
-    tokens = folder / "tokens"
-    tokens.mkdir(mode=0o700, parents=True)
-    configuration = folder / "softhsm2.conf"
+@cache
+def _configuration() -> Path:
+    """Make this process's token; return SoftHSM's configuration, which a process reads once, when it first loads the module."""
+    folder = Path(tempfile.mkdtemp(prefix="soft-token-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tokens, configuration = folder / "tokens", folder / "softhsm2.conf"
+    tokens.mkdir(mode=0o700)
     configuration.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    subprocess.run(
+        ["softhsm2-util", "--init-token", "--free", "--label", LABEL, "--so-pin", "99887766", "--pin", PIN],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"SOFTHSM2_CONF": str(configuration)},
+    )
+    return configuration
+
+
+@contextmanager
+def soft_token() -> Iterator[dict[str, str]]:
+    """Give the settings of the key store that name this process's token, which the processes that it starts find too."""
     before = os.environ.get("SOFTHSM2_CONF")
-    os.environ["SOFTHSM2_CONF"] = str(configuration)
+    os.environ["SOFTHSM2_CONF"] = str(_configuration())
     try:
-        subprocess.run(
-            ["softhsm2-util", "--init-token", "--free", "--label", LABEL, "--so-pin", "99887766", "--pin", PIN],
-            check=True,
-            capture_output=True,
-        )
         yield {"module": MODULE, "token": LABEL}
     finally:
         os.environ.pop("SOFTHSM2_CONF")

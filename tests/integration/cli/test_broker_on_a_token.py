@@ -21,7 +21,7 @@ def on_token(tmp_path) -> Iterator[CommandLine]:
         pytest.skip(WHY_NOT)
     (tmp_path / "home").mkdir(mode=0o700)
     line = CommandLine(home=tmp_path / "home", passphrase_file=write_private(tmp_path / "pin", PIN))
-    with soft_token(tmp_path / "token") as where:
+    with soft_token() as where:
         settings = [word for name, value in where.items() for word in ("--key-store-setting", f"{name}={value}")]
         port = str(free_ports(1)[0])
         line.json("org", "create", "Hospital", "--broker-port", port, "--key-store", "pkcs11", *settings)

@@ -11,11 +11,11 @@ from vault_simulator import VaultSimulator
 
 
 @pytest.fixture(scope="session")
-def token(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """Settings of a PKCS#11 key store with a fresh token."""
+def token() -> Iterator[dict[str, str]]:
+    """Settings of a PKCS#11 key store with a token."""
     if WHY_NOT:
         pytest.skip(WHY_NOT)
-    with soft_token(tmp_path_factory.mktemp("token")) as where:
+    with soft_token() as where:
         yield where
 
 

@@ -79,7 +79,7 @@ def test_canary_of_every_command_about_keys_is_nowhere(tmp_path):
     watch = ProcessWatch(Secrets.of({name: word.encode() for name, word in words.items()}))
     with contextlib.ExitStack() as running:
         vault = running.enter_context(VaultSimulator())
-        token = None if WHY_NOT else running.enter_context(soft_token(tmp_path / "token"))
+        token = None if WHY_NOT else running.enter_context(soft_token())
         if token:
             commands.environment["SOFTHSM2_CONF"] = os.environ["SOFTHSM2_CONF"]
         running.enter_context(watch)
