@@ -215,8 +215,8 @@ def forget(
 ) -> None:
     """Destroy all keys of a data set at your organisation's broker [bold]for good[/]: nobody can decrypt its files any more.
 
-    No key of it is ever taken again. The broker signs what it did, and the logs of the workspaces where the data set is shared
-    say so. Copies of the broker's folder that you made are yours to destroy.
+    No key of it is ever taken again. The broker signs what it did, and the logs of the workspaces where the data set was ever
+    shared say so. Copies of the broker's folder that you made are yours to destroy.
     """
     with services() as opened:
         actor = own_member(opened, acting)

@@ -423,3 +423,23 @@ def test_keys_that_are_forgotten_are_gone_for_good_and_each_workspaces_log_says_
     assert [each["about"] for each in entries if each["kind"] == "erasure"] == [made]
     assert cli("dataset", "policy", "show", "gone", "--as", "anna").exit_code != 0
     assert cli("log", "verify", "Study", "--as", "lea").exit_code == 0
+
+
+def test_data_set_deleted_with_its_keys_is_logged_as_broker_forget_logs_it(cli, tmp_path):
+    (tmp_path / "left.csv").write_text("id,word\n1,a\n2,b\n")
+    made = cli.json("dataset", "encrypt", str(tmp_path / "left.csv"), "--name", "left", "--as", "anna")["id"]
+    cli.json("dataset", "share", "left", "Study", "--as", "anna")
+    # While it is shared, nothing is destroyed.
+    assert cli("dataset", "delete", "left", "--forget-keys", "--yes", "--as", "anna").exit_code != 0
+    cli.json("dataset", "unshare", "left", "Study", "--as", "anna")
+
+    def erased() -> list[str]:
+        entries = cli.json("log", "show", "Study", "--count", "1000", "--as", "lea")
+        return [each["about"] for each in entries if each["kind"] == "erasure"]
+
+    assert "confirmed" in cli.fails(5, "dataset", "delete", "left", "--forget-keys", "--as", "anna")
+    assert made not in erased()
+    assert cli.json("dataset", "delete", "left", "--forget-keys", "--yes", "--as", "anna")["keys_forgotten"]
+    assert erased().count(made) == 1
+    assert cli("dataset", "show", made, "--as", "anna").exit_code != 0
+    assert cli("log", "verify", "Study", "--as", "lea").exit_code == 0
