@@ -5,6 +5,7 @@ from dataclasses import replace
 from opaque_jobs.attestation.kbs import attest_body
 from opaque_jobs.broker.release import Broker, Token
 from opaque_jobs.broker.statements import Statements, accept_deposit, accept_statements
+from opaque_jobs.crypto.keys import BrokerKeys
 from opaque_jobs.domain.canonical import canonical_bytes
 from opaque_jobs.domain.job import TeeKind
 from tests.world import Enclave, World
@@ -13,8 +14,10 @@ from tests.world import Enclave, World
 class Stage:
     """A world with the hospital's broker in it."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, *, keys: BrokerKeys | None = None) -> None:
         self.world = World()
+        if keys is not None:
+            self.world.hospital.broker = keys
         self.folder = folder
         self.broker = self.world.make_broker(self.world.hospital, folder)
         self.spec = self.world.make_spec()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from soft_token import OTHER_PIN, PIN
 
+from opaque_jobs.broker.release import Sealed
 from opaque_jobs.crypto.key_files import (
     KeyKind,
     Place,
@@ -19,9 +20,11 @@ from opaque_jobs.crypto.key_files import (
     read_public_keys,
 )
 from opaque_jobs.crypto.key_stores import check_key_store, key_store
+from opaque_jobs.crypto.release import verify_release
 from opaque_jobs.crypto.sealing import open_sealed, seal
 from opaque_jobs.domain.canonical import canonical_bytes, digest
 from opaque_jobs.errors import ConfigurationError, InvalidInputError, NotFoundError, TrustError
+from tests.support.broker_stage import Stage
 
 
 def make(path: Path, where: dict[str, str], kind: KeyKind = KeyKind.MEMBER, pin: str = PIN):
@@ -78,6 +81,22 @@ def test_broker_signs_on_its_token_and_its_file_holds_no_signing_key(token, tmp_
         _ = keys.signing_seed
     held = json.loads((tmp_path / "b.json").read_bytes())["held"]
     assert set(held["inside"]) == {"module", "token", "key"}
+
+
+def test_broker_on_a_token_releases_and_after_a_restart_again(token, tmp_path):
+    made = make(tmp_path / "b.json", token, KeyKind.BROKER)
+    stage = Stage(tmp_path / "broker", keys=open_broker_keys(tmp_path / "b.json", PIN))
+    stage.deposit()
+    stage.share()
+    assert isinstance(stage.run(stage.enclave("run-1")), Sealed)
+    stage.world.clock.forward(60)
+    stage.world.hospital.broker = open_broker_keys(tmp_path / "b.json", PIN)
+    stage.restart()
+    session, _ = stage.attest(stage.enclave("run-2"))
+    said = stage.broker.release(session, workspace_id="ws-1", dataset_id=stage.world.hospital.dataset_id, version=1)
+    _, release = verify_release(said.statement, made.signing, organisation_id=stage.world.hospital.id)
+    assert release.run_id == "run-2"
+    assert isinstance(stage.release(session), Sealed)
 
 
 def test_broker_whose_file_names_another_signing_key_of_the_token_is_refused(token, tmp_path):
